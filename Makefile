@@ -1,0 +1,63 @@
+# Every target sets itself up: Python 3.11 or newer with pip, make and git are all that a machine needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# No compiler is expected: a dependency without a wheel for this machine is an error at once.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+WHEELS_ONLY := --only-binary=:all:
+PROTOS := $(wildcard proto/holdfast/v1/*.proto)
+
+.PHONY: help demo run test bench lint proto clean
+
+help:
+	@echo "make demo   a guided tour: a daemon in a temporary directory, data in, a snapshot, a restore"
+	@echo "make run    holdfastd in ./holdfast-data, until Ctrl-C"
+	@echo "make test   lint, types and every test"
+	@echo "make bench  the benchmarks"
+	@echo "make lint   ruff and mypy"
+	@echo "make proto  the Python stubs again, after a change under proto/"
+	@echo "make clean  remove what the targets made; ./holdfast-data stays"
+
+demo: $(INSTALLED)
+	$(BIN)/python examples/demo.py
+
+run: $(INSTALLED)
+	@mkdir -p -m 0700 holdfast-data
+	$(BIN)/holdfastd --data-dir holdfast-data --socket holdfast-data/holdfast.sock
+
+test: lint
+	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# An editable install generates the stubs; a second one, without dependencies, does only that.
+proto: $(INSTALLED)
+	$(PIP) install $(WHEELS_ONLY) --no-deps --editable .
+
+clean:
+	rm -rf $(VENV) client/holdfast/v1 client/holdfast/.v1-* dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find client server tests proto examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(INSTALLED): pyproject.toml proto/hatch_build.py $(PROTOS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed, $(PYTHON) is older or missing"; echo "hint: make PYTHON=python3.12 ..."; exit 1; } >&2
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory $(VENV)
+	$(PIP) install $(WHEELS_ONLY) --editable '.[server,dev]'
+	@touch $@
+
+# Debian's python3 comes without ensurepip; there the machine's own pip brings pip into the environment.
+.PHONY: $(VENV)
+$(VENV):
+	rm -rf $(VENV)
+	if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(VENV); else \
+	  $(PYTHON) -m venv --without-pip $(VENV) && \
+	  { $(PYTHON) -m pip --version >/dev/null 2>&1 && set -- $(PYTHON) -m pip || set -- pip; } && \
+	  "$$@" --python $(BIN)/python --quiet install $(WHEELS_ONLY) pip; fi
