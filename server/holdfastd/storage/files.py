@@ -1,0 +1,197 @@
+"""The file system as the engine sees it: Protocols, and the few helpers that make a change durable.
+
+Paths are ``str``; callers build them with ``names``. Every function blocks and raises ``OSError`` as the kernel reports
+it. Nothing is durable until ``File.sync`` (content) or ``FileSystem.sync_dir`` (names) has returned.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+"""What can be written: one dimension of bytes, C contiguous."""
+
+ByteArray: TypeAlias = NDArray[np.uint8]
+
+
+class File(Protocol):
+    """One file open for writing."""
+
+    @property
+    def path(self) -> str:
+        """The path that the file was created or opened under; a later rename does not change it."""
+
+    def pwrite(self, buffers: Sequence[Buffer], offset: int) -> int:
+        """Write all buffers one after the other at ``offset`` and return the number of bytes; never a short write.
+
+        Not durable. On ``OSError`` any part may have been written.
+        """
+
+    def sync(self) -> None:
+        """Make content and size durable (fdatasync). After an error the rest is lost or not: never retry."""
+
+    def truncate(self, size: int) -> None:
+        """Set the size; what a larger size adds reads as zeros. Not durable."""
+
+    def allocate(self, size: int) -> None:
+        """Reserve disk space for the first ``size`` bytes and grow the file to at least that. Raises ENOSPC early."""
+
+    def size(self) -> int:
+        """Current size in bytes."""
+
+    def close(self) -> None:
+        """Release the descriptor; does not sync. Closing twice is allowed."""
+
+
+class Mapping(Protocol):
+    """A whole file mapped read-only; it stays readable after an unlink and is unmapped with its last array."""
+
+    @property
+    def array(self) -> ByteArray:
+        """(size,) u1, read-only, without a copy. Touch it only through NumPy operations, which release the GIL."""
+
+    @property
+    def size(self) -> int:
+        """Bytes mapped."""
+
+    def advise(self, mode: str) -> None:
+        """Tell the kernel the access pattern: ``normal``, ``random``, ``sequential``, ``willneed`` or ``dontneed``."""
+
+    def populate(self) -> None:
+        """Fault every page in; raises ``OSError`` where touching the array would kill the process."""
+
+    def resident_bytes(self) -> int:
+        """How many of the mapped bytes the page cache holds now."""
+
+    def lock(self, offset: int, length: int) -> None:
+        """Read the range in and pin it in RAM. Raises ``OSError`` beyond the process's limit for locked memory."""
+
+    def unlock(self, offset: int, length: int) -> None:
+        """Unpin the range."""
+
+
+class Lock(Protocol):
+    """A lock on a file, held until it is released or the process ends."""
+
+    def release(self) -> None:
+        """Give the lock up; releasing twice is allowed."""
+
+
+class FileSystem(Protocol):
+    """Everything that the engine asks of a file system."""
+
+    def create(self, path: str, size: int = 0, *, direct: bool = False) -> File:
+        """Create a file that must not exist; ``size`` > 0 reserves that many bytes first.
+
+        ``direct`` asks to bypass the page cache and is a wish: where it is refused, writes go through the cache. Its
+        writes are aligned to 4096 bytes in memory, offset and length. Neither content nor name is durable.
+        """
+
+    def open(self, path: str) -> File:
+        """Open an existing file for writing."""
+
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        """``length`` bytes from ``offset``, fewer at the end of the file; everything when ``length`` is None."""
+
+    def size(self, path: str) -> int:
+        """Size of a file in bytes."""
+
+    def exists(self, path: str) -> bool:
+        """Whether a file or directory has this name."""
+
+    def is_dir(self, path: str) -> bool:
+        """Whether a directory has this name."""
+
+    def map(self, path: str) -> Mapping:
+        """Map a whole file, which must never be truncated or rewritten while it is mapped."""
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename, replacing ``target`` atomically. Durable after ``sync_dir`` of both directories."""
+
+    def unlink(self, path: str) -> None:
+        """Remove a file's name. Durable after ``sync_dir``."""
+
+    def mkdir(self, path: str) -> None:
+        """Create a directory, readable by its owner only. Durable after ``sync_dir`` of its parent."""
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory. Durable after ``sync_dir`` of its parent."""
+
+    def listdir(self, path: str) -> list[str]:
+        """The names in a directory, sorted."""
+
+    def sync_dir(self, path: str) -> None:
+        """Make the names in a directory durable."""
+
+    def drop_cache(self, path: str, offset: int, length: int) -> None:
+        """Forget cached clean pages of a range, so that the next read asks the disk."""
+
+    def free_bytes(self, path: str) -> int:
+        """Bytes that this process may still write to the file system that holds ``path``."""
+
+    def lock(self, path: str) -> Lock:
+        """Lock ``path`` for this process, creating the file, and write the process id into it.
+
+        Raises ``DataDirectoryLocked`` naming the holder's process id.
+        """
+
+
+def parent_of(path: str) -> str:
+    """The directory that holds ``path``; ``.`` for a bare name."""
+    return posixpath.dirname(path.rstrip("/")) or ("/" if path.startswith("/") else ".")
+
+
+def replace_file(fs: FileSystem, path: str, data: Buffer) -> None:
+    """Replace ``path`` atomically: either the old or the new content survives a crash. Durable on return.
+
+    On ``OSError`` the old content is still there, unless only the last step, the sync of the directory, failed.
+    """
+    temporary = write_temporary(fs, path, data)
+    fs.rename(temporary, path)
+    fs.sync_dir(parent_of(path))
+
+
+def write_temporary(fs: FileSystem, path: str, data: Buffer) -> str:
+    """Write and sync ``path + ".tmp"`` for a rename; returns that name. Removes it again when the write fails."""
+    temporary = path + ".tmp"
+    if fs.exists(temporary):
+        fs.unlink(temporary)
+    file = fs.create(temporary)
+    try:
+        file.allocate(len(data))
+        file.pwrite([data], 0)
+        file.sync()
+    except OSError:
+        file.close()
+        fs.unlink(temporary)
+        raise
+    file.close()
+    return temporary
+
+
+def make_dirs(fs: FileSystem, path: str) -> None:
+    """Create a directory and its missing parents, each durable on return."""
+    missing = []
+    while not fs.exists(path):
+        missing.append(path)
+        path = parent_of(path)
+    for each in reversed(missing):
+        fs.mkdir(each)
+        fs.sync_dir(parent_of(each))
+
+
+def remove_tree(fs: FileSystem, path: str) -> None:
+    """Remove a file or a directory with all it holds, if it exists. Durable after ``sync_dir`` of its parent."""
+    if not fs.exists(path):
+        return
+    if not fs.is_dir(path):
+        fs.unlink(path)
+        return
+    for name in fs.listdir(path):
+        remove_tree(fs, posixpath.join(path, name))
+    fs.rmdir(path)

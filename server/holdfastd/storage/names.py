@@ -1,0 +1,195 @@
+"""Every path that the daemon builds, and every name that it accepts from outside.
+
+ROOT/LOCK MANIFEST.json MANIFEST.prev.json RESERVE REGISTRY.json requests-<S>.json
+ROOT/wal/<timeline>-<first sequence>.wal
+ROOT/collections/<uuid>/ids/<run>-hash.npy <run>-rows.npy
+ROOT/collections/<uuid>/<segment uuid>/segment.json vectors.npy norms.npy rows.npy ids.npy payloads.npy
+                                       kills-<S>-<crc>.npy tombstones.npy tombstone-ids.npy
+ROOT/snapshots/ staging/ operations/
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import uuid
+from datetime import datetime
+
+from ..errors import InvalidArgument
+
+COLLECTION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+SNAPSHOT_ID = re.compile(r"snap-\d{4}-\d{2}-\d{2}-\d{6}(-[1-9]\d{0,5})?")
+NAME_RULE = "1 to 128 characters out of A-Z a-z 0-9 . _ -, the first a letter or a digit"
+
+VECTORS = "vectors.npy"
+NORMS = "norms.npy"
+ROWS = "rows.npy"
+IDS = "ids.npy"
+PAYLOADS = "payloads.npy"
+TOMBSTONES = "tombstones.npy"
+TOMBSTONE_IDS = "tombstone-ids.npy"
+SEGMENT_JSON = "segment.json"
+
+_WAL_NAME = re.compile(r"(\d{8,10})-(\d{20})\.wal")
+_KILLS_NAME = re.compile(r"kills-(\d{20})-([0-9a-f]{8})\.npy")
+_REQUESTS_NAME = re.compile(r"requests-(\d{20})\.json")
+_DURATION = re.compile(r"\d+(us|ms|s|sec|m|min|h|d|w)", re.IGNORECASE)
+_TIME_WORDS = frozenset(
+    ("latest", "earliest", "newest", "oldest", "first", "last", "now", "today", "yesterday", "tomorrow")
+)
+
+
+class Layout:
+    """Where everything of one data directory lies. ``root`` is an absolute path."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/") or "/"
+        self.lock = self._join("LOCK")
+        self.manifest = self._join("MANIFEST.json")
+        self.manifest_prev = self._join("MANIFEST.prev.json")
+        self.reserve = self._join("RESERVE")
+        self.registry = self._join("REGISTRY.json")
+        self.collections = self._join("collections")
+        self.snapshots = self._join("snapshots")
+        self.staging = self._join("staging")
+        self.operations = self._join("operations")
+
+    def resolve(self, path: str) -> str:
+        """An operator's path as an absolute one: a relative path is taken against the data directory."""
+        return posixpath.normpath(posixpath.join(self.root, path))
+
+    def relative(self, path: str) -> str:
+        """How a path is recorded: relative where it lies inside the data directory, so that this can be moved."""
+        resolved = self.resolve(path)
+        prefix = self.root.rstrip("/") + "/"
+        return resolved.removeprefix(prefix) if resolved != self.root else "."
+
+    def wal_dir(self, path: str) -> str:
+        """A log directory as the settings or the manifest name it."""
+        return self.resolve(path)
+
+    def requests(self, sequence: int) -> str:
+        """The table of request ids stored with the checkpoint at ``sequence``."""
+        return self._join(f"requests-{sequence:020d}.json")
+
+    def collection_dir(self, collection_id: uuid.UUID) -> str:
+        return posixpath.join(self.collections, str(collection_id))
+
+    def segment_dir(self, collection_id: uuid.UUID, segment_id: uuid.UUID) -> str:
+        return posixpath.join(self.collection_dir(collection_id), str(segment_id))
+
+    def ids_dir(self, collection_id: uuid.UUID) -> str:
+        return posixpath.join(self.collection_dir(collection_id), "ids")
+
+    def run_files(self, collection_id: uuid.UUID, run: str) -> tuple[str, str]:
+        """The two files of a run of the id index: hashes, and (segment, row) pairs."""
+        base = posixpath.join(self.ids_dir(collection_id), run)
+        return f"{base}-hash.npy", f"{base}-rows.npy"
+
+    def _join(self, name: str) -> str:
+        return posixpath.join(self.root, name)
+
+
+def wal_file(directory: str, timeline: int, first_sequence: int) -> str:
+    """Path of a log file; zero-padded, so that names sort in log order."""
+    return posixpath.join(directory, f"{timeline:08d}-{first_sequence:020d}.wal")
+
+
+def parse_wal_name(name: str) -> tuple[int, int] | None:
+    """(timeline, first sequence) of a log file's base name, or None for any other file."""
+    return _numbers(_WAL_NAME, name)
+
+
+def kills_name(sequence: int, crc32c: int) -> str:
+    """Base name of a segment's kills file: all kills through ``sequence``, and the checksum of the file's bytes."""
+    return f"kills-{sequence:020d}-{crc32c:08x}.npy"
+
+
+def parse_kills_name(name: str) -> tuple[int, int] | None:
+    """(sequence, crc32c) of a kills file's base name, or None for any other file."""
+    match = _KILLS_NAME.fullmatch(name)
+    return (int(match[1]), int(match[2], 16)) if match else None
+
+
+def parse_requests_name(name: str) -> int | None:
+    """The sequence in the base name of a table of request ids, or None for any other file."""
+    match = _REQUESTS_NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def check_collection_name(name: str, *, field: str = "collection") -> str:
+    """The name itself; raises ``InvalidArgument`` for anything but a valid collection name."""
+    if not COLLECTION_NAME.fullmatch(name):
+        raise InvalidArgument(
+            f"{_shown(name)} is not a valid name", field=field, reason="INVALID_NAME", hint=f"use {NAME_RULE}"
+        )
+    return name
+
+
+def check_alias_name(name: str, *, field: str = "alias") -> str:
+    """The name itself; an alias follows the rule of collection names, since it stands in their place."""
+    return check_collection_name(name, field=field)
+
+
+def check_mark_name(name: str, *, field: str = "name") -> str:
+    """The name itself; a mark's must not read as a number, a time, a duration or a word such as ``latest``."""
+    check_collection_name(name, field=field)
+    if _reads_as_number(name) or _reads_as_time(name):
+        raise InvalidArgument(
+            f"{_shown(name)} reads as a sequence or a time, so it cannot name a restore point",
+            field=field,
+            reason="INVALID_NAME",
+            hint=f"start it with a word, for example before-{name}",
+        )
+    return name
+
+
+def check_snapshot_id(snapshot_id: str, *, field: str = "snapshot") -> str:
+    """The id itself; raises ``InvalidArgument`` for anything but ``snap-YYYY-MM-DD-HHMMSS`` with an optional suffix."""
+    if not SNAPSHOT_ID.fullmatch(snapshot_id):
+        raise InvalidArgument(
+            f"{_shown(snapshot_id)} is not a snapshot id",
+            field=field,
+            reason="INVALID_NAME",
+            hint="ids look like snap-2024-01-20-103045; list them with: holdfast storage snapshot list",
+        )
+    return snapshot_id
+
+
+def parse_uuid(text: str) -> uuid.UUID | None:
+    """The UUID that a directory is named by, or None unless it is spelt the canonical way."""
+    try:
+        found = uuid.UUID(text)
+    except ValueError:
+        return None
+    return found if str(found) == text else None
+
+
+def _numbers(pattern: re.Pattern[str], name: str) -> tuple[int, int] | None:
+    match = pattern.fullmatch(name)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def _reads_as_number(name: str) -> bool:
+    for parse in (float, lambda text: int(text, 0)):
+        try:
+            parse(name)
+        except ValueError:
+            continue
+        return True
+    return False
+
+
+def _reads_as_time(name: str) -> bool:
+    if name.lower() in _TIME_WORDS or _DURATION.fullmatch(name):
+        return True
+    try:
+        datetime.fromisoformat(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(name: str) -> str:
+    """A name from outside as it may appear in a message: quoted, escaped, bounded."""
+    return repr(name if len(name) <= 64 else name[:61] + "...")

@@ -1,0 +1,275 @@
+"""What a disk may hold after a power cut: the durable state, and the changes since that the kernel still holds.
+
+Contents. A write reaches the disk in sectors of 512 bytes, in any order, until the file is synced. Of several writes to
+one sector the disk holds what the first k of them left, since the kernel writes whole cached sectors. Sizes are
+metadata and follow in order, so the size is one that the file had since its last sync, or lies within a growing write.
+
+Names. Creating, renaming and removing is durable once each directory concerned is synced. Until then a power cut keeps
+a prefix of the operations (a journalling file system) or any subset of them (what POSIX allows); both are modelled.
+
+A failed sync leaves its writes doubtful: visible while cached, on the disk or not, and no later sync settles them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import xxhash
+
+SECTOR = 512
+ROOT = 1
+DirectoryModel: TypeAlias = Literal["prefix", "subset"]
+Content: TypeAlias = bytes | bytearray
+
+
+@dataclass(slots=True)
+class Layer:
+    """One unsynced change of a file: ``data`` written at ``offset``, or without data a new size.
+
+    ``grow`` says that a size change is an allocation, which never shrinks. ``sure``: synced after an earlier failed
+    sync. ``doubtful``: its sync failed.
+    """
+
+    serial: int
+    offset: int
+    data: bytes | None
+    grow: bool = False
+    sure: bool = False
+    doubtful: bool = False
+
+    def size_after(self, size: int) -> int:
+        if self.data is not None:
+            return max(size, self.offset + len(self.data))
+        return max(size, self.offset) if self.grow else self.offset
+
+
+@dataclass(slots=True)
+class DiskFile:
+    """A file's durable content and the layers above it, oldest first."""
+
+    base: Content = b""
+    layers: list[Layer] = field(default_factory=list)
+
+    def sync(self, before: int) -> None:
+        """Everything older than ``before`` is durable, except what an earlier failed sync left in doubt."""
+        for layer in self.layers:
+            layer.sure = layer.sure or (layer.serial < before and not layer.doubtful)
+        settled = 0
+        while settled < len(self.layers) and self.layers[settled].sure:
+            settled += 1
+        if settled:
+            self.base = _applied(self.base, self.layers[:settled])
+            del self.layers[:settled]
+
+    def fail_sync(self, before: int) -> None:
+        """Leave everything older than ``before`` in doubt for ever."""
+        for layer in self.layers:
+            layer.doubtful = layer.doubtful or (layer.serial < before and not layer.sure)
+
+    def drop(self, start: int, end: int) -> None:
+        """Forget the cached doubtful bytes of a range: they turn out not to be on the disk."""
+        kept: list[Layer] = []
+        for layer in self.layers:
+            if layer.doubtful and layer.data is not None:
+                kept.extend(_outside(layer, layer.data, start, end))
+            else:
+                kept.append(layer)
+        self.layers = kept
+
+    def visible(self) -> Content:
+        """What a running system reads."""
+        return _applied(self.frozen(), self.layers) if self.layers else self.frozen()
+
+    def frozen(self) -> bytes:
+        """The durable content as a value that crash states share."""
+        if not isinstance(self.base, bytes):
+            self.base = bytes(self.base)
+        return self.base
+
+    def crashed(self, rng: random.Random) -> bytes:
+        """What is on the disk after a power cut now."""
+        if not self.layers:
+            return self.frozen()
+        return bytes(_CrashImage(self, rng).draw())
+
+
+@dataclass(slots=True)
+class NameChange:
+    """One change of names: each edit is (directory, name, node, present); a removal removes just that node."""
+
+    serial: int
+    edits: tuple[tuple[int, str, int, bool], ...]
+    waiting: set[int]
+
+    def apply(self, directories: dict[int, dict[str, int]]) -> None:
+        for directory, name, node, present in self.edits:
+            entries = directories.setdefault(directory, {})
+            if present:
+                entries[name] = node
+            elif entries.get(name) == node:
+                del entries[name]
+
+
+class Disk:
+    """The disk below a ``MemFileSystem``: nodes by number, the durable names, and what is not durable yet."""
+
+    def __init__(self) -> None:
+        self.files: dict[int, DiskFile] = {}
+        self.directories: dict[int, dict[str, int]] = {ROOT: {}}
+        self.changes: list[NameChange] = []
+
+    def clone(self) -> Disk:
+        """An independent copy of a disk without pending changes, sharing contents."""
+        copy = Disk()
+        copy.files = {number: DiskFile(file.frozen()) for number, file in self.files.items()}
+        copy.directories = {number: dict(entries) for number, entries in self.directories.items()}
+        return copy
+
+    def sync_dir(self, directory: int, before: int) -> None:
+        """Names changed in ``directory`` before ``before`` are durable there."""
+        for change in self.changes:
+            if change.serial < before:
+                change.waiting.discard(directory)
+        settled = 0
+        while settled < len(self.changes) and not self.changes[settled].waiting:
+            self.changes[settled].apply(self.directories)
+            settled += 1
+        del self.changes[:settled]
+
+    def crash(self, rng: random.Random, model: DirectoryModel) -> Disk:
+        """The disk that a power cut now leaves: nothing of it is pending."""
+        directories = {number: dict(entries) for number, entries in self.directories.items()}
+        for change in self._surviving(rng, model):
+            change.apply(directories)
+        after = Disk()
+        pending = [ROOT]
+        while pending:
+            number = pending.pop()
+            entries = after.directories[number] = directories[number]
+            for node in entries.values():
+                if node not in self.files:
+                    directories.setdefault(node, {})
+                    pending.append(node)
+                elif node not in after.files:
+                    after.files[node] = DiskFile(self.files[node].crashed(rng))
+        return after
+
+    def digest(self) -> int:
+        """A number that is equal for equal durable states; of a crashed disk, that is the whole state."""
+        hasher = xxhash.xxh3_64()
+        pending = [("", ROOT)]
+        while pending:
+            path, number = pending.pop()
+            hasher.update(f"{path}/\0".encode())
+            for name, node in sorted(self.directories.get(number, {}).items()):
+                if node in self.files:
+                    content = self.files[node].frozen()
+                    hasher.update(f"{path}/{name}\0{len(content)}\0".encode())
+                    hasher.update(content)
+                else:
+                    pending.append((f"{path}/{name}", node))
+        return hasher.intdigest()
+
+    def _surviving(self, rng: random.Random, model: DirectoryModel) -> list[NameChange]:
+        unsettled = sum(1 for change in self.changes if change.waiting)
+        kept = int(rng.random() * (unsettled + 1))
+        bits = rng.getrandbits(unsettled) if model == "subset" and unsettled else (1 << kept) - 1
+        survivors = []
+        for change in self.changes:
+            if not change.waiting:
+                survivors.append(change)
+                continue
+            if bits & 1:
+                survivors.append(change)
+            bits >>= 1
+        return survivors
+
+
+class _CrashImage:
+    """One draw of a file's content after a power cut."""
+
+    def __init__(self, file: DiskFile, rng: random.Random) -> None:
+        self.file = file
+        self.rng = rng
+        self.image = bytearray(file.base)
+        self.lost: set[int] = set()
+        luck = rng.random()
+        self.keep_all = luck < 0.15
+        self.keep_none = 0.15 <= luck < 0.3
+
+    def draw(self) -> bytearray:
+        layers = self.file.layers
+        settled = max((index + 1 for index, layer in enumerate(layers) if layer.sure), default=0)
+        cut = settled + int(self.rng.random() * (len(layers) - settled + 1))
+        size = len(self.image)
+        for index, layer in enumerate(layers):
+            if index < cut:
+                size = layer.size_after(size)
+            elif index == cut:
+                size += int(self.rng.random() * max(0, layer.size_after(size) - size))
+            if layer.data is not None:
+                self._write(layer, layer.data)
+            elif index < cut:
+                del self.image[size:]
+        _resize(self.image, size)
+        return self.image
+
+    def _write(self, layer: Layer, data: bytes) -> None:
+        if not data:
+            return
+        first, last = layer.offset // SECTOR, (layer.offset + len(data) - 1) // SECTOR
+        if layer.sure:
+            self.lost.difference_update(range(first, last + 1))
+            _write(self.image, layer.offset, data)
+            return
+        bits = self._sector_bits(last - first + 1)
+        for sector in range(first, last + 1):
+            if bits & 1 and sector not in self.lost:
+                start = max(layer.offset, sector * SECTOR)
+                end = min(layer.offset + len(data), (sector + 1) * SECTOR)
+                _write(self.image, start, data[start - layer.offset : end - layer.offset])
+            else:
+                self.lost.add(sector)
+            bits >>= 1
+
+    def _sector_bits(self, count: int) -> int:
+        if self.keep_all:
+            return (1 << count) - 1
+        return 0 if self.keep_none else self.rng.getrandbits(count)
+
+
+def _applied(base: Content, layers: Iterable[Layer]) -> bytearray:
+    """``base`` with layers applied: in place where it is mutable."""
+    image = base if isinstance(base, bytearray) else bytearray(base)
+    for layer in layers:
+        if layer.data is not None:
+            _write(image, layer.offset, layer.data)
+        else:
+            _resize(image, layer.size_after(len(image)))
+    return image
+
+
+def _write(image: bytearray, offset: int, data: bytes) -> None:
+    if offset > len(image):
+        _resize(image, offset)
+    image[offset : offset + len(data)] = data
+
+
+def _resize(image: bytearray, size: int) -> None:
+    if size < len(image):
+        del image[size:]
+    else:
+        image.extend(bytes(size - len(image)))
+
+
+def _outside(layer: Layer, data: bytes, start: int, end: int) -> Iterable[Layer]:
+    """The parts of a doubtful write that lie outside [start, end)."""
+    before = max(0, min(len(data), start - layer.offset))
+    after = max(0, min(len(data), end - layer.offset))
+    if before:
+        yield Layer(layer.serial, layer.offset, data[:before], doubtful=True)
+    if after < len(data):
+        yield Layer(layer.serial, layer.offset + after, data[after:], doubtful=True)
