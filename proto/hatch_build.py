@@ -19,7 +19,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PACKAGE = Path("holdfast/v1")
-INIT = '"""The wire of Holdfast: stubs generated from ``proto/holdfast/v1``; edit the protos, then run ``make proto``."""\n'
+INIT = '"""The wire of Holdfast: stubs generated from ``proto/``; edit the protos, then run ``make proto``."""\n'
 
 
 class CustomBuildHook(BuildHookInterface[Any]):
