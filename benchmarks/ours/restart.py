@@ -1,0 +1,88 @@
+"""Ingest, kill -9, recover; replay the log into another collection; open what is sealed. Prints one JSON line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import holdfast
+
+from benchmarks import contender, data
+from benchmarks.ours.bulk import COLLECTION, Streamed
+
+REPLAYED = "replayed"
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Seconds of each step over `rows` rows; `empty` is the start of an empty store."""
+
+    rows: int
+    ingest: float
+    empty: float
+    recovery: float
+    replay: float
+    sealed: float
+
+
+def main() -> None:
+    """Parses the command line and runs."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
+    options = parser.parse_args()
+    print(json.dumps(asdict(_measure(data.load(options.data), options.rows, options.work))), flush=True)
+
+
+def _measure(rows: data.Rows, total: int, directory: Path) -> Restart:
+    store = Streamed(directory)
+    with store.daemon as daemon:
+        ingest = _ingest(store, rows, total)
+        store.database.close()
+        daemon.kill()
+        recovery = daemon.start()
+        _require(daemon.address, COLLECTION, total)
+        replay = _replay(daemon.address, total)
+        _seal(daemon.address)
+        daemon.stop()
+        sealed = daemon.start()
+        _require(daemon.address, COLLECTION, total)
+        return Restart(total, ingest, daemon.start_seconds, recovery, replay, sealed)
+
+
+def _ingest(store: Streamed, rows: data.Rows, total: int) -> float:
+    seconds = 0.0
+    for start in range(0, total, contender.CHUNK):
+        batches = rows.batches(start, min(start + contender.CHUNK, total), 1_000)
+        began = time.perf_counter()
+        store.write(batches)
+        seconds += time.perf_counter() - began
+    return seconds
+
+
+def _replay(address: str, total: int) -> float:
+    with holdfast.connect(address) as database:
+        began = time.perf_counter()
+        database.wal.replay(into=REPLAYED)
+        seconds = time.perf_counter() - began
+    _require(address, REPLAYED, total)
+    return seconds
+
+
+def _seal(address: str) -> None:
+    with holdfast.connect(address) as database:
+        database.storage.compact(COLLECTION)
+
+
+def _require(address: str, collection: str, total: int) -> None:
+    with holdfast.connect(address) as database:
+        if (found := database.collection(collection).count()) != total:
+            raise SystemExit(f"{collection} holds {found} rows where {total} were acknowledged: the run is void")
+
+
+if __name__ == "__main__":
+    main()
