@@ -7,6 +7,8 @@ INSTALLED := $(VENV)/.installed
 # No compiler is expected: a dependency without a wheel for this machine is an error at once.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WHEELS_ONLY := --only-binary=:all:
+# The build requirements are kept, so that `make proto` and the packaging tests need no network.
+KEPT := $(VENV)/build-wheels
 PROTOS := $(wildcard proto/holdfast/v1/*.proto)
 
 .PHONY: help demo run test bench lint proto clean
@@ -28,7 +30,7 @@ run: $(INSTALLED)
 	$(BIN)/holdfastd --data-dir holdfast-data --socket holdfast-data/holdfast.sock
 
 test: lint
-	$(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
@@ -40,7 +42,7 @@ lint: $(INSTALLED)
 
 # An editable install generates the stubs; a second one, without dependencies, does only that.
 proto: $(INSTALLED)
-	$(PIP) install $(WHEELS_ONLY) --no-deps --editable .
+	$(PIP) install --no-index --find-links $(KEPT) --no-deps --editable .
 
 clean:
 	rm -rf $(VENV) client/holdfast/v1 client/holdfast/.v1-* dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -50,7 +52,11 @@ $(INSTALLED): pyproject.toml proto/hatch_build.py $(PROTOS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: Python 3.11 or newer is needed, $(PYTHON) is older or missing"; echo "hint: make PYTHON=python3.12 ..."; exit 1; } >&2
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory $(VENV)
-	$(PIP) install $(WHEELS_ONLY) --editable '.[server,dev]'
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	  >$(VENV)/build-requires.txt
+	rm -rf $(KEPT)
+	$(PIP) download $(WHEELS_ONLY) --dest $(KEPT) --requirement $(VENV)/build-requires.txt
+	$(PIP) install $(WHEELS_ONLY) --find-links $(KEPT) --editable '.[server,dev]'
 	@touch $@
 
 # Debian's python3 comes without ensurepip; there the machine's own pip brings pip into the environment.
