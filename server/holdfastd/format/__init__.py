@@ -1,0 +1,1 @@
+"""Pure codecs of everything that is on disk: bytes in, values out (see FORMAT.md)."""
