@@ -7,7 +7,8 @@ INSTALLED := $(VENV)/.installed
 # No compiler is expected: a dependency without a wheel for this machine is an error at once.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WHEELS_ONLY := --only-binary=:all:
-# The build requirements are kept, so that `make proto` and the packaging tests need no network.
+# The build requirements, and editables, which hatchling asks for in editable installs, are kept: `make proto` and the
+# packaging tests need no network.
 KEPT := $(VENV)/build-wheels
 PROTOS := $(wildcard proto/holdfast/v1/*.proto)
 
@@ -55,7 +56,7 @@ $(INSTALLED): pyproject.toml proto/hatch_build.py $(PROTOS)
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 	  >$(VENV)/build-requires.txt
 	rm -rf $(KEPT)
-	$(PIP) download $(WHEELS_ONLY) --dest $(KEPT) --requirement $(VENV)/build-requires.txt
+	$(PIP) download $(WHEELS_ONLY) --dest $(KEPT) --requirement $(VENV)/build-requires.txt editables
 	$(PIP) install $(WHEELS_ONLY) --find-links $(KEPT) --editable '.[server,dev]'
 	@touch $@
 
@@ -63,7 +64,7 @@ $(INSTALLED): pyproject.toml proto/hatch_build.py $(PROTOS)
 .PHONY: $(VENV)
 $(VENV):
 	rm -rf $(VENV)
-	if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(VENV); else \
+	if $(PYTHON) -c 'import ensurepip; ensurepip.version()' 2>/dev/null; then $(PYTHON) -m venv $(VENV); else \
 	  $(PYTHON) -m venv --without-pip $(VENV) && \
 	  { $(PYTHON) -m pip --version >/dev/null 2>&1 && set -- $(PYTHON) -m pip || set -- pip; } && \
 	  "$$@" --python $(BIN)/python --quiet install $(WHEELS_ONLY) pip; fi
