@@ -61,7 +61,7 @@ def encode_upsert(
     read-only view of ``rows.vectors``: nothing of the matrix is copied, so it must not change until the record is
     written.
     """
-    vectors = np.ascontiguousarray(rows.vectors, np.dtype("<f4")).data.cast("B").toreadonly()
+    vectors = np.ascontiguousarray(rows.vectors, np.dtype("<f4")).reshape(-1).view(np.uint8).data.toreadonly()
     body = UpsertBody(
         ids=[id_.decode() for id_ in rows.ids],
         row_hashes=hashes_to_bytes(rows.hashes),

@@ -110,7 +110,8 @@ def decode_file_header(buf: bytes | bytearray | memoryview) -> WalFileHeader | I
     if version == 0:
         return Damaged("format version 0 does not exist")
     _check_known(version, flags, reserved)
-    return WalFileHeader(uuid.UUID(bytes=store_id), *numbers, flags, version)
+    timeline, chain, salt, first, previous, created = numbers
+    return WalFileHeader(uuid.UUID(bytes=store_id), timeline, chain, salt, first, previous, created, flags, version)
 
 
 def _check_known(version: int, flags: int, reserved: int) -> None:
