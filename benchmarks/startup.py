@@ -34,5 +34,8 @@ def command() -> list[str]:
 
 def _seconds(arguments: list[str]) -> float:
     began = time.perf_counter()
-    subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL, env=environment())
-    return time.perf_counter() - began
+    done = subprocess.run(arguments, capture_output=True, text=True, env=environment())
+    taken = time.perf_counter() - began
+    if done.returncode:
+        raise SystemExit(f"{' '.join(arguments[-3:])} ended with code {done.returncode}: {done.stderr[-300:].strip()}")
+    return taken

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import data, machine, report, workplace
 from benchmarks.ours.daemon import REPOSITORY
-from benchmarks.runs import Runner, RunFailed
+from benchmarks.runs import RunFailed, Runner
 from benchmarks.sections import Scale, Suite
 
 RESULTS = REPOSITORY / "benchmarks" / "RESULTS.md"
@@ -54,11 +54,12 @@ def _run(suite: Suite, names: list[str]) -> tuple[dict[str, list[report.Row]], b
     sections: dict[str, list[report.Row]] = {}
     failed = False
     for name in names:
+        rows = sections[SECTIONS[name]] = []
         try:
-            rows = getattr(suite, name)()
+            rows.extend(getattr(suite, name)())
         except (RunFailed, SystemExit) as failure:
-            rows, failed = [report.Row(f"{name}: not measured", str(failure).replace("\n", " "))], True
-        sections[SECTIONS[name]] = rows
+            rows.append(report.Row("not measured from here on", str(failure).replace("\n", " ")))
+            failed = True
         print(f"\n{SECTIONS[name]}\n{report.table(rows)}", flush=True)
     return sections, failed
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import holdfast
-
 from benchmarks import contender, data
 from benchmarks.ours.daemon import REPOSITORY, Daemon
 

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import holdfast
-
 from benchmarks import contender, data
 from benchmarks.ours.bulk import COLLECTION, Streamed
 

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import holdfast
-
 from benchmarks import data, load
 from benchmarks.ours.bulk import COLLECTION, check
 from benchmarks.ours.daemon import Daemon
