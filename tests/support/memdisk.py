@@ -208,8 +208,8 @@ class _CrashImage:
         for index, layer in enumerate(layers):
             if index < cut:
                 size = layer.size_after(size)
-            elif index == cut:
-                size += int(self.rng.random() * max(0, layer.size_after(size) - size))
+            elif index == cut and layer.data is not None:
+                size += self._growth(layer.size_after(size) - size)
             if layer.data is not None:
                 self._write(layer, layer.data)
             elif index < cut:
@@ -234,6 +234,10 @@ class _CrashImage:
             else:
                 self.lost.add(sector)
             bits >>= 1
+
+    def _growth(self, most: int) -> int:
+        luck = self.rng.random()
+        return int((2 * luck - 1) * (most + 1)) if luck > 0.5 else 0
 
     def _sector_bits(self, count: int) -> int:
         if self.keep_all:

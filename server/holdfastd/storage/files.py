@@ -6,6 +6,7 @@ it. Nothing is durable until ``File.sync`` (content) or ``FileSystem.sync_dir`` 
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
@@ -168,7 +169,8 @@ def write_temporary(fs: FileSystem, path: str, data: Buffer) -> str:
         file.sync()
     except OSError:
         file.close()
-        fs.unlink(temporary)
+        with contextlib.suppress(OSError):
+            fs.unlink(temporary)
         raise
     file.close()
     return temporary
