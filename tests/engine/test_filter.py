@@ -287,6 +287,28 @@ def test_mask_refuses_what_is_no_object(damaged: bytes) -> None:
         parse_filter("a = 1").mask([damaged])
 
 
+SCRAPS = [
+    "a",
+    "b.c",
+    '"q"',
+    "=",
+    "<",
+    "!=",
+    "'x'",
+    "5",
+    "-1.5",
+    "AND",
+    "OR",
+    "NOT",
+    "IN",
+    "(",
+    ")",
+    ",",
+    "LIKE",
+    "NULL",
+]
+SCRAPS += ["IS", "BETWEEN", "true", "CONTAINS", "ESCAPE", "'", "`", "é", "\n", "\x00", "&", ".", "1e999", "'\\'", "\\"]
+
 # --- refusals ----------------------------------------------------------------------------------------------------
 
 
@@ -316,6 +338,7 @@ def test_mask_refuses_what_is_no_object(damaged: bytes) -> None:
         ("a LIKE 'x' ESCAPE 'ab'", 1, 19, "one character", None),
         (f"a LIKE '{'%' * 1001}'", 1, 8, "limit is 1000", None),
         (f"a IN (1{', 1' * 10_000})", 1, 30_007, "limit is 10000", None),
+        ("'x\ny' = a", 1, 1, "found 'x y'", "on the left"),
         ("10abc = 1", 1, 1, "has no meaning here", "starts with a digit"),
     ],
 )
@@ -331,6 +354,20 @@ def test_a_mistake_names_its_place(text: str, line: int, column: int, said: str,
     assert error.field == "filter"
     assert (error.metadata["line"], error.metadata["column"]) == (str(line), str(column))
     assert hint is None or hint in (error.hint or "")
+
+
+@settings(max_examples=300, deadline=None)
+@given(tokens=st.lists(st.sampled_from(SCRAPS) | st.text(max_size=3), max_size=9))
+def test_any_text_is_a_filter_or_refused_in_one_form(tokens: list[str]) -> None:
+    try:
+        parsed = parse_filter(" ".join(tokens))
+    except InvalidArgument as refusal:
+        error = refusal
+    else:
+        assert parsed.mask([None, b'{"a":1,"b":{"c":"x"}}']).shape == (2,)
+        return
+    assert error.field == "filter"
+    assert error.message.count("\n") == (2 if "line" in error.metadata else 0)
 
 
 @pytest.mark.parametrize("text", ["", " \n ", "a = '" + "x" * filters.MAX_TEXT_BYTES + "'", "a = '\ud800'"])

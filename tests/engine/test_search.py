@@ -44,7 +44,7 @@ def check(queries: Float32Array, blocks: list[Block], metric: Metric, k: int, to
         pairs = list(zip(at.tolist(), row.tolist(), strict=True))
         assert len(set(pairs)) == len(pairs)
         assert all(live[a][r] for a, r in pairs)
-        assert (np.diff(sign * score) >= 0).all()
+        assert (sign * score[1:] >= sign * score[:-1]).all()
         limit, least = np.float64(np.finfo(np.float32).max), np.finfo(np.float32).tiny
         keyed = [(sign * float(s), a, r) for s, (a, r) in zip(score, pairs, strict=True) if least < abs(s) < limit]
         assert keyed == sorted(keyed)

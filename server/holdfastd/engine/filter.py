@@ -342,7 +342,7 @@ def _refuse_token(text: str, error: UnexpectedToken) -> NoReturn:
         kept = text.rstrip()
         line, column, found = kept.count("\n") + 1, len(kept) - kept.rfind("\n"), "the filter ends"
     else:
-        shown = token if len(token) <= 40 else f"{token[:37]}..."
+        shown = _printable(token if len(token) <= 40 else f"{token[:37]}...")
         line, column, found = token.line or 1, token.column or 1, f"found {shown}"
     _refuse(text, line, column, f"expected {_spelled(expected)}, {found}", _token_hint(text, token, expected))
 
@@ -377,7 +377,7 @@ def _refuse(text: str, line: int, column: int, message: str, hint: str | None) -
     """The message, then the line around the place with a caret under it."""
     source = text.split("\n")[line - 1]
     start = max(0, column - 60)
-    excerpt = "".join(c if c.isprintable() else " " for c in source[start : start + 100])
+    excerpt = _printable(source[start : start + 100])
     caret = " " * (column - 1 - start) + "^"
     raise InvalidArgument(
         f"filter, line {line}, column {column}: {message}\n  {excerpt}\n  {caret}",
@@ -385,4 +385,9 @@ def _refuse(text: str, line: int, column: int, message: str, hint: str | None) -
         hint=hint,
         line=line,
         column=column,
-    )
+    ) from None
+
+
+def _printable(text: str) -> str:
+    """One line that keeps its columns."""
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -191,12 +191,12 @@ def _search_group(queries: _Queries, blocks: Sequence[Block], k: int, threshold:
         if cells > len(scores):
             scores = np.empty(cells, np.float32)
         lower = scores[:cells].reshape(len(queries), len(chunk.vectors))
-        query, position = np.divmod(_candidates(queries, chunk, lower, best), len(chunk.vectors))
+        passed = _candidates(queries, chunk, lower, best)
         step = max(1, _COPY_BYTES // (8 * max(1, chunk.vectors.shape[1])))
-        for at in range(0, len(query), step):
-            part = slice(at, at + step)
-            keys = _exact_keys(queries, query[part], chunk.vectors[position[part]])
-            best.offer(query[part], keys, chunk.block, chunk.rows(position[part]))
+        for at in range(0, len(passed), step):
+            query, position = np.divmod(passed[at : at + step], len(chunk.vectors))
+            keys = _exact_keys(queries, query, chunk.vectors[position])
+            best.offer(query, keys, chunk.block, chunk.rows(position))
     return best.results()
 
 
