@@ -74,6 +74,7 @@ def _replay(address: str, total: int) -> float:
 
 def _seal(address: str) -> None:
     with holdfast.connect(address) as database:
+        database.collections.delete(REPLAYED)
         database.storage.compact(COLLECTION)
 
 
