@@ -10,6 +10,8 @@ WHEELS_ONLY := --only-binary=:all:
 # The build requirements, and editables, which hatchling asks for in editable installs, are kept: `make proto` and the
 # packaging tests need no network.
 KEPT := $(VENV)/build-wheels
+PRINT_BUILD_REQUIRES := import tomllib; \
+  print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 PROTOS := $(wildcard proto/holdfast/v1/*.proto)
 
 .PHONY: help demo run test bench lint proto clean
@@ -30,16 +32,17 @@ run: $(INSTALLED)
 	@mkdir -p -m 0700 holdfast-data
 	$(BIN)/holdfastd --data-dir holdfast-data --socket holdfast-data/holdfast.sock
 
-test: lint
-	$(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
+# One run tells everything: each check runs whatever the one before has found, and any of them fails the target.
+LINT = $(BIN)/ruff check . || failed=1; $(BIN)/ruff format --check . || failed=1; $(BIN)/mypy || failed=1
+
+test: $(INSTALLED)
+	@failed=0; $(LINT); $(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS) || failed=1; exit $$failed
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 lint: $(INSTALLED)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	@failed=0; $(LINT); exit $$failed
 
 # An editable install generates the stubs; a second one, without dependencies, does only that.
 proto: $(INSTALLED)
@@ -47,24 +50,25 @@ proto: $(INSTALLED)
 
 clean:
 	rm -rf $(VENV) client/holdfast/v1 client/holdfast/.v1-* dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find client server tests proto examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find $(wildcard client server tests proto examples benchmarks) -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml proto/hatch_build.py $(PROTOS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "error: Python 3.11 or newer is needed, $(PYTHON) is older or missing"; echo "hint: make PYTHON=python3.12 ..."; exit 1; } >&2
+	  { echo "error: Python 3.11 or newer is needed, $(PYTHON) is older or missing"; \
+	    echo "hint: make PYTHON=python3.12 ..."; exit 1; } >&2
+	@echo "setting up $(VENV)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory $(VENV)
-	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
-	  >$(VENV)/build-requires.txt
-	rm -rf $(KEPT)
-	$(PIP) download $(WHEELS_ONLY) --dest $(KEPT) --requirement $(VENV)/build-requires.txt editables
-	$(PIP) install $(WHEELS_ONLY) --find-links $(KEPT) --editable '.[server,dev]'
+	@$(BIN)/python -c '$(PRINT_BUILD_REQUIRES)' >$(VENV)/build-requires.txt
+	@rm -rf $(KEPT)
+	@$(PIP) download $(WHEELS_ONLY) --dest $(KEPT) --requirement $(VENV)/build-requires.txt editables
+	@$(PIP) install $(WHEELS_ONLY) --find-links $(KEPT) --editable '.[server,dev]'
 	@touch $@
 
 # Debian's python3 comes without ensurepip; there the machine's own pip brings pip into the environment.
 .PHONY: $(VENV)
 $(VENV):
-	rm -rf $(VENV)
-	if $(PYTHON) -c 'import ensurepip; ensurepip.version()' 2>/dev/null; then $(PYTHON) -m venv $(VENV); else \
+	@rm -rf $(VENV)
+	@if $(PYTHON) -c 'import ensurepip; ensurepip.version()' 2>/dev/null; then $(PYTHON) -m venv $(VENV); else \
 	  $(PYTHON) -m venv --without-pip $(VENV) && \
 	  { $(PYTHON) -m pip --version >/dev/null 2>&1 && set -- $(PYTHON) -m pip || set -- pip; } && \
 	  "$$@" --python $(BIN)/python --quiet install $(WHEELS_ONLY) pip; fi
