@@ -1,0 +1,84 @@
+"""The gRPC channel: options, transport security, and the token that goes with every call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from holdfast.address import Address
+from holdfast.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    import grpc
+
+_UNLIMITED = -1
+_LOCAL_RECONNECT_MS = 100
+_REMOTE_RECONNECT_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files for TLS. ca: whom to trust (None: the system's roots); certificate and key: who we are, for mTLS."""
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+
+TlsOption: TypeAlias = "Tls | str | bool | None"
+"""None: TLS beyond loopback; True: TLS with the system's roots; a path: the CA's file; False: plain text."""
+
+
+def open_channel(address: Address, tls: TlsOption) -> grpc.Channel:
+    """A channel that connects at its first call. InvalidArgument if the TLS files cannot be read."""
+    import grpc
+
+    if not uses_tls(address, tls):
+        return grpc.insecure_channel(address.target, options=_options(address))
+    files = tls if isinstance(tls, Tls) else Tls(ca=tls if isinstance(tls, str) else None)
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=_read(files.ca), private_key=_read(files.key), certificate_chain=_read(files.certificate)
+    )
+    return grpc.secure_channel(address.target, credentials, options=_options(address))
+
+
+def uses_tls(address: Address, tls: TlsOption) -> bool:
+    """Whether calls are encrypted: never on a Unix socket, always beyond loopback unless refused by ``tls=False``."""
+    if address.is_local:
+        return False
+    return not address.is_loopback if tls is None else tls is not False
+
+
+def call_metadata(address: Address, token: str | None, tls: TlsOption) -> tuple[tuple[str, str], ...]:
+    """The bearer token as metadata. InvalidArgument rather than sending it in plain text to another machine."""
+    if token is None:
+        return ()
+    if not address.is_local and not address.is_loopback and not uses_tls(address, tls):
+        raise InvalidArgument(
+            f"a token would travel in plain text to {address}", reason="TOKEN_WITHOUT_TLS", hint="leave out tls=False"
+        )
+    return (("authorization", f"Bearer {token}"),)
+
+
+def _options(address: Address) -> list[tuple[str, str | int]]:
+    """Messages of any size (the daemon has its limits), our own retries, and quick reconnects."""
+    reconnect = _LOCAL_RECONNECT_MS if address.is_local else _REMOTE_RECONNECT_MS
+    options: list[tuple[str, str | int]] = [
+        ("grpc.max_send_message_length", _UNLIMITED),
+        ("grpc.max_receive_message_length", _UNLIMITED),
+        ("grpc.enable_retries", 0),
+        ("grpc.initial_reconnect_backoff_ms", _LOCAL_RECONNECT_MS),
+        ("grpc.min_reconnect_backoff_ms", reconnect),
+        ("grpc.max_reconnect_backoff_ms", _REMOTE_RECONNECT_MS),
+    ]
+    return [*options, ("grpc.default_authority", "localhost")] if address.is_local else options
+
+
+def _read(path: str | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidArgument(f"cannot read {path}: {error.strerror}", reason="BAD_TLS_FILE") from None

@@ -1,0 +1,164 @@
+"""One connection to a daemon: the stubs, deadlines, retries, and the translation of every failure to `HoldfastError`.
+
+Safe to use from several threads. Retries: only UNAVAILABLE, only for calls that do nothing twice (reads, and writes
+with a ``request_id``), and for at most five seconds; then the error is raised.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from holdfast.address import Address
+from holdfast.channel import TlsOption, call_metadata, open_channel
+from holdfast.errors import HoldfastError, Unavailable
+
+if TYPE_CHECKING:
+    import grpc
+
+    from holdfast.v1.collection_pb2_grpc import CollectionServiceStub
+    from holdfast.v1.operation_pb2_grpc import OperationServiceStub
+    from holdfast.v1.snapshot_pb2_grpc import SnapshotServiceStub
+    from holdfast.v1.storage_pb2_grpc import StorageServiceStub
+    from holdfast.v1.vector_pb2_grpc import VectorServiceStub
+    from holdfast.v1.wal_pb2_grpc import WalServiceStub
+
+DEFAULT_TIMEOUT = 60.0
+PATIENCE_SECONDS = 5.0
+_NO_SOCKET_PATIENCE_SECONDS = 0.3
+_FIRST_DELAY_SECONDS = 0.05
+_MAX_DELAY_SECONDS = 0.5
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+class Sleeper(Protocol):
+    """What the retries need of a clock."""
+
+    def monotonic(self) -> float: ...
+
+    def sleep(self, seconds: float, /) -> None: ...
+
+
+class Connection:
+    """The channel and its stubs. Nothing is sent before the first call; ``close`` ends calls that still run."""
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        token: str | None = None,
+        tls: TlsOption = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        clock: Sleeper = time,
+    ) -> None:
+        self.address = address
+        self.timeout = timeout
+        self.metadata = call_metadata(address, token, tls)
+        self.channel: grpc.Channel = open_channel(address, tls)
+        self._clock = clock
+        self._reached = False  # set by any thread, never cleared
+
+    def close(self) -> None:
+        """Close the channel. Harmless twice."""
+        self.channel.close()
+
+    def call(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[_Request, _Response],
+        request: _Request,
+        *,
+        idempotent: bool = True,
+        timeout: float | None = None,
+    ) -> _Response:
+        """One request, one response; blocks. ``idempotent`` False forbids the retries."""
+        import grpc
+
+        started, delay = self._clock.monotonic(), _FIRST_DELAY_SECONDS
+        while True:
+            try:
+                response = method(request, timeout=timeout or self.timeout, metadata=self.metadata)
+            except grpc.RpcError as failure:
+                error = self.error(failure)
+            else:
+                self._reached = True
+                return response
+            waited = self._clock.monotonic() - started
+            if not idempotent or not isinstance(error, Unavailable) or waited + delay > self._patience():
+                raise error
+            self._clock.sleep(delay)
+            delay = min(delay * 2, _MAX_DELAY_SECONDS)
+
+    def stream(
+        self, method: grpc.UnaryStreamMultiCallable[_Request, _Response], request: _Request
+    ) -> Iterator[_Response]:
+        """The responses to one request as they come; without a deadline. Closing the iterator ends the call."""
+        import grpc
+
+        responses = method(request, metadata=self.metadata)
+        try:
+            for response in responses:
+                self._reached = True
+                yield response
+        except grpc.RpcError as failure:
+            raise self.error(failure) from None
+        finally:
+            responses.cancel()
+
+    def error(self, failure: grpc.RpcError) -> HoldfastError:
+        """The error that a failed call stands for."""
+        from holdfast.status import error_of
+
+        return error_of(failure, str(self.address))
+
+    def _patience(self) -> float:
+        """How long UNAVAILABLE is retried: briefly where there is not even a socket, and never was one."""
+        path = self.address.path
+        missing = not self._reached and path is not None and not Path(path).exists()
+        return _NO_SOCKET_PATIENCE_SECONDS if missing else PATIENCE_SECONDS
+
+    @cached_property
+    def collections(self) -> CollectionServiceStub:
+        from holdfast.v1.collection_pb2_grpc import CollectionServiceStub
+
+        return CollectionServiceStub(self.channel)
+
+    @cached_property
+    def vectors(self) -> VectorServiceStub:
+        from holdfast.v1.vector_pb2_grpc import VectorServiceStub
+
+        return VectorServiceStub(self.channel)
+
+    @cached_property
+    def snapshots(self) -> SnapshotServiceStub:
+        from holdfast.v1.snapshot_pb2_grpc import SnapshotServiceStub
+
+        return SnapshotServiceStub(self.channel)
+
+    @cached_property
+    def wal(self) -> WalServiceStub:
+        from holdfast.v1.wal_pb2_grpc import WalServiceStub
+
+        return WalServiceStub(self.channel)
+
+    @cached_property
+    def storage(self) -> StorageServiceStub:
+        from holdfast.v1.storage_pb2_grpc import StorageServiceStub
+
+        return StorageServiceStub(self.channel)
+
+    @cached_property
+    def operations(self) -> OperationServiceStub:
+        from holdfast.v1.operation_pb2_grpc import OperationServiceStub
+
+        return OperationServiceStub(self.channel)
+
+
+def new_request_id() -> str:
+    """A fresh random id: a retry that carries it does nothing twice."""
+    return os.urandom(16).hex()

@@ -1,0 +1,30 @@
+"""Paths of the daemon's machine, as clients give them: relative ones only where both see the same file system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from holdfast.connection import Connection
+from holdfast.errors import InvalidArgument
+
+
+def working_directory(connection: Connection, *paths: str | None) -> str:
+    """What to send as ``working_directory``: the client's own on a Unix socket, "" where no path needs it.
+
+    InvalidArgument for a relative path over TCP: that machine has another working directory, if not another disk.
+    """
+    relative = [path for path in paths if path and not Path(path).is_absolute()]
+    if not relative:
+        return ""
+    if not connection.address.is_local:
+        raise InvalidArgument(
+            f"the path {relative[0]!r} is relative, and {connection.address} may be another machine",
+            reason="RELATIVE_PATH",
+            hint="write an absolute path of the daemon's machine",
+        )
+    return str(Path.cwd())
+
+
+def looks_like_path(snapshot: str) -> bool:
+    """Whether a snapshot was named by a file: what contains a slash or ends in ``.snap`` or ``.gz``."""
+    return "/" in snapshot or snapshot.endswith((".snap", ".gz"))

@@ -1,0 +1,129 @@
+"""The results of operations as documents, with the keys of the command line's answers first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from holdfast.documents import Document, timestamp
+
+if TYPE_CHECKING:
+    from holdfast.v1 import operation_pb2
+
+
+def result_document(operation: operation_pb2.Operation) -> Document:
+    """What came of a successful operation; with ``status`` "completed", or "validated" for a dry run."""
+    kind = operation.WhichOneof("result")
+    status = "completed" if operation.id else "validated"
+    return Document(status=status) if kind is None else _DOCUMENTS[kind](getattr(operation, kind), status)
+
+
+def _snapshot(result: operation_pb2.SnapshotResult, status: str) -> Document:
+    from holdfast.snapshots import snapshot_document
+
+    made = snapshot_document(result.snapshot)
+    return Document(
+        snapshot_id=made.id,
+        type=made.type,
+        collections=made.collections,
+        vectors=made.vectors,
+        size_bytes=made.size_bytes,
+        compressed=made.compressed,
+        path=made.path,
+        duration_ms=result.duration_ms,
+        status=status,
+        created_at=made.created_at,
+        sequence=made.sequence,
+        base_id=made.base_id,
+        uncompressed_bytes=made.uncompressed_bytes,
+        sha256=made.sha256,
+        warnings=list(result.warnings),
+    )
+
+
+def _restore(result: operation_pb2.RestoreResult, status: str) -> Document:
+    return Document(
+        snapshot_id=result.snapshot_id,
+        collections_restored=list(result.collections_restored),
+        vectors_restored=result.vectors_restored,
+        duration_ms=result.duration_ms,
+        status=status,
+        collections_untouched=list(result.collections_untouched),
+        collections_overwritten=list(result.collections_overwritten),
+        chain=list(result.chain),
+        restored_through_sequence=result.restored_through_sequence,
+        restored_through_time=timestamp(result.restored_through_time),
+        operations_replayed=result.operations_replayed,
+        verified=result.verified,
+        sequence=result.sequence,
+        warnings=list(result.warnings),
+    )
+
+
+def _replay(result: operation_pb2.ReplayResult, status: str) -> Document:
+    return Document(
+        segments_replayed=result.segments_replayed,
+        operations_replayed=result.operations_replayed,
+        operations_skipped=result.operations_skipped,
+        collections_affected=list(result.collections_affected),
+        duration_ms=result.duration_ms,
+        status=status,
+        vectors_affected=result.vectors_affected,
+        first_sequence=result.first_sequence,
+        through_sequence=result.through_sequence,
+        through_time=timestamp(result.through_time),
+        verified=result.verified,
+        warnings=list(result.warnings),
+    )
+
+
+def _compact(result: operation_pb2.CompactResult, status: str) -> Document:
+    return Document(
+        collections_compacted=list(result.collections_compacted),
+        before_size_bytes=result.before_size_bytes,
+        after_size_bytes=result.after_size_bytes,
+        freed_bytes=result.freed_bytes,
+        reduction_percent=round(result.reduction_percent, 2),
+        duration_ms=result.duration_ms,
+        status=status,
+        rows_dropped=result.rows_dropped,
+        warnings=list(result.warnings),
+    )
+
+
+def _verify(result: operation_pb2.VerifyResult, status: str) -> Document:
+    subject = (
+        {"snapshot_id": result.snapshot_id, "chain": list(result.chain), "vectors": result.vector_count}
+        if result.snapshot_id
+        else {"segments": result.file_count, "operations": result.operation_count}
+    )
+    return Document(
+        valid=result.valid,
+        **subject,
+        path=result.path,
+        files=result.file_count,
+        size_bytes=result.size_bytes,
+        first_sequence=result.first_sequence,
+        last_sequence=result.last_sequence,
+        problems=[
+            Document(
+                path=problem.path,
+                offset=problem.offset if problem.HasField("offset") else None,
+                message=problem.message,
+                hint=problem.hint or None,
+            )
+            for problem in result.problems
+        ],
+        duration_ms=result.duration_ms,
+        status=status,
+        warnings=list(result.warnings),
+    )
+
+
+_DOCUMENTS: Mapping[str, Callable[[Any, str], Document]] = {
+    "snapshot": _snapshot,
+    "restore": _restore,
+    "replay": _replay,
+    "compact": _compact,
+    "verify": _verify,
+}

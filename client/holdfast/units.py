@@ -1,0 +1,102 @@
+"""Sizes, durations and percentages as people write them, and back; ValueError says what is accepted.
+
+Sizes: plain bytes, ``64MB`` (10^6), ``64MiB`` (2^20); for WAL segments ``MB`` means MiB (``binary=True``), as the
+default ``64MB`` of 67,108,864 bytes shows. Durations: ``24h``, ``5s``, ``7d``, ``1h30m``, ``500ms``; a number needs its
+unit. Percentages: ``20`` or ``20%``.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from decimal import Decimal
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
+_DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "p": 10**15}
+_BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d|w)", re.IGNORECASE)
+_MICROSECONDS = {
+    "us": 1,
+    "ms": 10**3,
+    "s": 10**6,
+    "m": 60 * 10**6,
+    "h": 3600 * 10**6,
+    "d": 24 * 3600 * 10**6,
+    "w": 7 * 24 * 3600 * 10**6,
+}
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%?")
+_MAX_BYTES = 2**63 - 1
+_MAX_MICROSECONDS = 10_000 * 365 * 24 * 3600 * 10**6
+
+
+def parse_size(text: str, *, binary: bool = False) -> int:
+    """Bytes of ``text``. With ``binary`` the decimal suffixes mean powers of 1024 too."""
+    match = _SIZE.fullmatch(text.strip())
+    factor = _size_factor(match[2].lower(), binary) if match else None
+    if match is None or factor is None:
+        raise ValueError(f"{text!r} is not a size: write 67108864, 64MB or 64MiB")
+    size = Decimal(match[1]) * factor
+    if size != int(size):
+        raise ValueError(f"{text!r} is not a whole number of bytes")
+    if size > _MAX_BYTES:
+        raise ValueError(f"{text!r} is more than 2^63-1 bytes")
+    return int(size)
+
+
+def _size_factor(suffix: str, binary: bool) -> int | None:
+    if suffix in ("", "b"):
+        return 1
+    letter, rest = suffix[0], suffix[1:]
+    if letter not in _DECIMAL or rest not in ("", "b", "i", "ib"):
+        return None
+    return _BINARY[letter] if binary or rest.startswith("i") else _DECIMAL[letter]
+
+
+def format_size(size: int) -> str:
+    """A size for people: ``1.5 GiB``, ``512 B``."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(value) < 1024 or unit == "TiB":
+            return f"{int(value)} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError("unreachable")
+
+
+def parse_duration(text: str) -> timedelta:
+    """``24h``, ``1h30m``, ``500ms``; ``0`` is the only number without a unit. Never negative."""
+    compact = text.strip()
+    if compact == "0":
+        return timedelta(0)
+    parts, end = [], 0
+    while match := _DURATION.match(compact, end):
+        parts.append(Decimal(match[1]) * _MICROSECONDS[match[2].lower()])
+        end = match.end()
+        while end < len(compact) and compact[end] == " ":
+            end += 1
+    if not parts or end != len(compact):
+        raise ValueError(f"{text!r} is not a duration: write 24h, 5s, 7d or 1h30m")
+    total = sum(parts)
+    if total > _MAX_MICROSECONDS:
+        raise ValueError(f"{text!r} is longer than 10,000 years")
+    return timedelta(microseconds=int(total))
+
+
+def format_duration(duration: timedelta) -> str:
+    """A duration as it is written: ``24h``, ``168h``, ``1h30m``, ``5s``, ``500ms``; hours are the largest unit."""
+    left = duration // timedelta(microseconds=1)
+    if left == 0:
+        return "0s"
+    parts = []
+    for unit in ("h", "m", "s", "ms", "us"):
+        amount, left = divmod(left, _MICROSECONDS[unit])
+        if amount:
+            parts.append(f"{amount}{unit}")
+    return "".join(parts)
+
+
+def parse_percent(text: str) -> float:
+    """``20`` or ``20%`` as 20.0; 0 to 100."""
+    match = _PERCENT.fullmatch(text.strip())
+    if match is None or float(match[1]) > 100:
+        raise ValueError(f"{text!r} is not a percentage: write 20 or 20%, from 0 to 100")
+    return float(match[1])

@@ -1,0 +1,270 @@
+"""``db.wal``: settings of the write-ahead log, replay, marks, and reading it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal, overload
+
+from holdfast.connection import Connection, new_request_id
+from holdfast.documents import Document, duration, timestamp
+from holdfast.enums import from_word, to_word
+from holdfast.errors import InvalidArgument
+from holdfast.history import Moment, duration_message, history_point
+from holdfast.operations import OnProgress, Operation, settle
+from holdfast.paths import working_directory
+from holdfast.units import parse_size
+
+if TYPE_CHECKING:
+    from holdfast.v1 import common_pb2, wal_pb2
+
+
+class Wal:
+    """The log of a store."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def enable(
+        self,
+        *,
+        path: str | None = None,
+        sync_mode: str | None = None,
+        segment_size: int | str | None = None,
+        retention: str | timedelta | float | None = None,
+        flush_interval: str | timedelta | float | None = None,
+        max_size: int | str | None = None,
+        validate_only: bool = False,
+        request_id: str | None = None,
+    ) -> Document:
+        """Enable the log or change its settings; what is None keeps its value. Durable on return.
+
+        sync_mode: fsync, periodic, async; segment_size: bytes or ``"64MB"`` (here MB means MiB); retention and
+        flush_interval: ``"24h"``, a timedelta, or seconds.
+        """
+        from holdfast.v1 import common_pb2, wal_pb2
+
+        request = wal_pb2.EnableWalRequest(
+            path=path,
+            working_directory=working_directory(self._connection, path),
+            sync_mode=from_word(common_pb2.SyncMode, sync_mode, "SYNC_MODE_", "sync mode"),
+            segment_size_bytes=_size(segment_size, "segment_size"),
+            retention=duration_message(retention, "retention"),
+            flush_interval=duration_message(flush_interval, "flush_interval"),
+            max_size_bytes=_size(max_size, "max_size"),
+            validate_only=validate_only,
+            request_id=request_id or new_request_id(),
+        )
+        response = self._connection.call(self._connection.wal.EnableWal, request)
+        return Document(settings_document(response.status), warnings=list(response.warnings))
+
+    def disable(self, *, validate_only: bool = False, request_id: str | None = None) -> Document:
+        """Disable the log: from then on writes are durable only with the next checkpoint."""
+        from holdfast.v1 import wal_pb2
+
+        request = wal_pb2.DisableWalRequest(validate_only=validate_only, request_id=request_id or new_request_id())
+        response = self._connection.call(self._connection.wal.DisableWal, request)
+        return Document(settings_document(response.status), warnings=list(response.warnings))
+
+    def status(self) -> Document:
+        """Settings, position, the window of point-in-time recovery and why it begins where it does, and the marks."""
+        from holdfast.v1 import wal_pb2
+
+        response = self._connection.call(self._connection.wal.GetWalStatus, wal_pb2.GetWalStatusRequest())
+        return Document(status_document(response.status), marks=[_mark(mark) for mark in response.marks])
+
+    @overload
+    def replay(
+        self, *, path: str | None = ..., start: Moment | None = ..., to: Moment | None = ...,
+        before: Moment | None = ..., collection: str | None = ..., into: str | None = ..., verify: bool = ...,
+        validate_only: bool = ..., request_id: str | None = ...,
+        wait: Literal[True] = ..., on_progress: OnProgress | None = ...,
+    ) -> Document: ...  # fmt: skip
+    @overload
+    def replay(
+        self, *, path: str | None = ..., start: Moment | None = ..., to: Moment | None = ...,
+        before: Moment | None = ..., collection: str | None = ..., into: str | None = ..., verify: bool = ...,
+        validate_only: bool = ..., request_id: str | None = ...,
+        wait: bool, on_progress: OnProgress | None = ...,
+    ) -> Document | Operation: ...  # fmt: skip
+    def replay(
+        self,
+        *,
+        path: str | None = None,
+        start: Moment | None = None,
+        to: Moment | None = None,
+        before: Moment | None = None,
+        collection: str | None = None,
+        into: str | None = None,
+        verify: bool = False,
+        validate_only: bool = False,
+        request_id: str | None = None,
+        wait: bool = True,
+        on_progress: OnProgress | None = None,
+    ) -> Document | Operation:
+        """Roll restored collections forward along the history of their origin; idempotent.
+
+        start and to are inclusive, before is not: a time, a sequence or a mark. into: make a new collection of this
+        name that holds the moment asked for. A live collection has nothing to replay: a success, with a warning.
+        """
+        from holdfast.v1 import wal_pb2
+
+        request = wal_pb2.ReplayWalRequest(
+            path=path or "",
+            working_directory=working_directory(self._connection, path),
+            start=history_point(start, "start"),
+            to=history_point(to, "to"),
+            before=history_point(before, "before"),
+            collection=collection or "",
+            into=into or "",
+            verify=verify,
+            validate_only=validate_only,
+            request_id=request_id or new_request_id(),
+        )
+        message = self._connection.call(self._connection.wal.ReplayWal, request)
+        return settle(Operation(self._connection, message), wait=wait, on_progress=on_progress)
+
+    @overload
+    def verify(
+        self, *, path: str | None = ..., wait: Literal[True] = ..., on_progress: OnProgress | None = ...
+    ) -> Document: ...
+    @overload
+    def verify(
+        self, *, path: str | None = ..., wait: bool, on_progress: OnProgress | None = ...
+    ) -> Document | Operation: ...
+    def verify(
+        self, *, path: str | None = None, wait: bool = True, on_progress: OnProgress | None = None
+    ) -> Document | Operation:
+        """Read the log against every checksum and link. Damage is a result: ``valid`` False, ``problems``."""
+        from holdfast.v1 import wal_pb2
+
+        request = wal_pb2.VerifyWalRequest(
+            path=path or "", working_directory=working_directory(self._connection, path), request_id=new_request_id()
+        )
+        message = self._connection.call(self._connection.wal.VerifyWal, request)
+        return settle(Operation(self._connection, message), wait=wait, on_progress=on_progress)
+
+    def dump(
+        self,
+        *,
+        path: str | None = None,
+        start: Moment | None = None,
+        to: Moment | None = None,
+        before: Moment | None = None,
+        collection: str | None = None,
+        kinds: Sequence[str] = (),
+        limit: int | None = None,
+    ) -> Iterator[Document]:
+        """The records of a range, oldest first, streamed. Corruption at damage, after the records before it."""
+        from holdfast.v1 import wal_pb2
+
+        request = wal_pb2.DumpWalRequest(
+            path=path or "",
+            working_directory=working_directory(self._connection, path),
+            start=history_point(start, "start"),
+            to=history_point(to, "to"),
+            before=history_point(before, "before"),
+            collection=collection or "",
+            kinds=_kinds(kinds),
+            limit=limit or 0,
+        )
+        for response in self._connection.stream(self._connection.wal.DumpWal, request):
+            yield from map(record_document, response.records)
+
+    def tail(
+        self, *, start: Moment | None = None, collection: str | None = None, kinds: Sequence[str] = ()
+    ) -> Iterator[Document]:
+        """Follow the log: records as they are synced, from ``start`` or from now, until the iterator is closed."""
+        from holdfast.v1 import wal_pb2
+
+        request = wal_pb2.TailWalRequest(
+            start=history_point(start, "start"), collection=collection or "", kinds=_kinds(kinds)
+        )
+        for response in self._connection.stream(self._connection.wal.TailWal, request):
+            yield from map(record_document, response.records)
+
+    def mark(self, name: str, *, request_id: str | None = None) -> Document:
+        """Name the present moment as a restore point; on the disk on return."""
+        from holdfast.v1 import wal_pb2
+
+        request = wal_pb2.CreateMarkRequest(name=name, request_id=request_id or new_request_id())
+        response = self._connection.call(self._connection.wal.CreateMark, request)
+        return Document(_mark(response.mark), durable=response.durable, status="created")
+
+
+def settings_document(status: wal_pb2.WalStatus) -> Document:
+    """The log as ``wal enable`` and ``wal disable`` answer."""
+    from holdfast.v1 import common_pb2, wal_pb2
+
+    return Document(
+        wal_enabled=status.enabled,
+        path=status.path,
+        sync_mode=to_word(common_pb2.SyncMode, status.sync_mode, "SYNC_MODE_"),
+        segment_size_bytes=status.segment_size_bytes,
+        retention=duration(status.retention),
+        status=to_word(wal_pb2.WalStatus.State, status.state, "STATE_"),
+        flush_interval=duration(status.flush_interval),
+        max_size_bytes=status.max_size_bytes,
+    )
+
+
+def status_document(status: wal_pb2.WalStatus) -> Document:
+    """The log as ``wal status`` shows it."""
+    window = status.pitr_window
+    return Document(
+        settings_document(status),
+        timeline=status.timeline,
+        first_sequence=status.first_sequence,
+        last_sequence=status.last_sequence,
+        durable_sequence=status.durable_sequence,
+        pending_checkpoint_sequence=status.pending_checkpoint_sequence,
+        segments=status.segment_count,
+        size_bytes=status.size_bytes,
+        directories=list(status.directories),
+        pitr_window=Document(
+            available=window.available,
+            earliest_sequence=window.earliest_sequence,
+            latest_sequence=window.latest_sequence,
+            earliest_time=timestamp(window.earliest_time),
+            latest_time=timestamp(window.latest_time),
+            reason=window.reason,
+        ),
+    )
+
+
+def record_document(record: wal_pb2.WalRecord) -> Document:
+    """One record of the log as ``wal dump`` and ``wal tail`` show it."""
+    from holdfast.v1 import wal_pb2
+
+    return Document(
+        sequence=record.sequence,
+        time=timestamp(record.time),
+        kind=to_word(wal_pb2.WalRecord.Kind, record.kind, "KIND_"),
+        collection=record.collection or None,
+        count=record.count,
+        size_bytes=record.size_bytes,
+        actor=record.actor,
+        request_id=record.request_id or None,
+        first_ids=list(record.first_ids),
+        detail=record.detail or None,
+        collection_id=record.collection_id or None,
+        segment_path=record.segment_path,
+        offset=record.offset,
+    )
+
+
+def _mark(mark: common_pb2.Mark) -> Document:
+    return Document(name=mark.name, sequence=mark.sequence, time=timestamp(mark.time))
+
+
+def _kinds(kinds: Sequence[str]) -> list[wal_pb2.WalRecord.Kind.ValueType]:
+    from holdfast.v1 import wal_pb2
+
+    return [from_word(wal_pb2.WalRecord.Kind, kind, "KIND_", "kind of record") for kind in kinds]
+
+
+def _size(size: int | str | None, name: str) -> int | None:
+    try:
+        return parse_size(size, binary=True) if isinstance(size, str) else size
+    except ValueError as error:
+        raise InvalidArgument(f"{name}: {error}", reason="BAD_SIZE") from None

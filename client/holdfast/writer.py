@@ -1,0 +1,171 @@
+"""``with collection.writer() as w: w.upsert(id, vector, payload)``: points gathered into batches, many in flight."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from holdfast.connection import Connection, new_request_id
+from holdfast.errors import FailedPrecondition, HoldfastError, InvalidArgument
+from holdfast.payloads import Payload, encode_payload, join_payloads
+from holdfast.pipeline import Pipeline
+from holdfast.records import WriteResult
+from holdfast.vectors import FLOAT_BYTES, Vector, encode_vector
+
+if TYPE_CHECKING:
+    from holdfast.v1 import vector_pb2
+
+_MAX_BATCH_BYTES = 8 << 20
+_NULL = b"null"
+
+
+class Writer:
+    """Gathers points and streams them; one thread may use it at a time.
+
+    Batches are sent when they have ``batch_size`` points or 8 MiB, and acknowledged in order. A batch that is refused
+    raises at the next call, at `flush` or at the end of the ``with``; batches already in flight behind it may be
+    written. Everything is acknowledged when the ``with`` ends without an error; if it ends by an exception, points not
+    yet sent are dropped.
+    """
+
+    def __init__(
+        self, connection: Connection, collection: str, batch_size: int, *, max_in_flight: int, sync: bool
+    ) -> None:
+        if batch_size < 1:
+            raise InvalidArgument(f"batch_size is {batch_size}, and must be at least 1", reason="OUT_OF_BOUNDS")
+        self._collection = collection
+        self._batch_size = batch_size
+        self._sync = sync
+        self._pipeline = Pipeline(connection, max_in_flight)
+        self._request_prefix = new_request_id()
+        self._batches = 0
+        self._width = 0
+        self._closed = False
+        self.acknowledged = 0
+        """Points acknowledged so far, as seen at the last batch, `flush` or exit."""
+        self.last_result: WriteResult | None = None
+        """The acknowledgement of the newest batch taken."""
+        self._start_batch()
+
+    def upsert(self, id: str, vector: Vector, payload: Payload = None) -> None:
+        """Add one point; what it holds is copied at once. Blocks only while the window of batches is full.
+
+        Raises the error of an earlier batch, and InvalidArgument for a vector or payload that cannot be sent.
+        """
+        if self._pipeline.failure is not None or self._closed:
+            self._raise()
+        try:
+            view = memoryview(vector)
+            data = view.tobytes() if view.format == "f" and view.ndim == 1 else encode_vector(vector)
+        except TypeError:
+            data = encode_vector(vector)
+        if len(data) != self._width:
+            self._check_width(data)
+        if type(id) is not str:
+            raise InvalidArgument(f"the id is {type(id).__name__}, not a string", reason="BAD_ID")
+        if payload is not None:
+            self._add_payload(payload)
+        elif self._has_payloads:
+            self._payloads.append(_NULL)
+        self._ids.append(id)
+        self._vectors.append(data)
+        if len(self._ids) >= self._limit:
+            self._send()
+
+    def flush(self) -> WriteResult | None:
+        """Send what is gathered and block until every batch is acknowledged; returns the last acknowledgement."""
+        if self._pipeline.failure is not None or self._closed:
+            self._raise()
+        self._send()
+        self._pipeline.settle()
+        self._take_results()
+        return self.last_result
+
+    def close(self) -> None:
+        """`flush`, then end the stream. Harmless twice."""
+        if self._closed:
+            return
+        try:
+            self.flush()
+        except BaseException:
+            self._pipeline.abort()
+            raise
+        finally:
+            self._closed = True
+        self._pipeline.finish()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        elif not self._closed:
+            self._closed = True
+            self._pipeline.abort()
+
+    def _start_batch(self) -> None:
+        self._ids: list[str] = []
+        self._vectors: list[bytes] = []
+        self._payloads: list[bytes] = []
+        self._has_payloads = False
+        self._limit = max(1, min(self._batch_size, _MAX_BATCH_BYTES // (self._width or FLOAT_BYTES)))
+
+    def _add_payload(self, payload: Payload) -> None:
+        encoded = encode_payload(payload, len(self._ids))
+        if not self._has_payloads:
+            self._has_payloads = True
+            self._payloads = [_NULL] * len(self._ids)
+        self._payloads.append(encoded)
+
+    def _check_width(self, data: bytes) -> None:
+        """The first vector sets the width; another one is refused here, where the caller still knows the row."""
+        if self._width:
+            raise InvalidArgument(
+                f"this vector has {len(data) // FLOAT_BYTES} values, those before it {self._width // FLOAT_BYTES}",
+                reason="RAGGED_VECTORS",
+            )
+        self._width = len(data)
+        self._limit = max(1, min(self._batch_size, _MAX_BATCH_BYTES // max(self._width, FLOAT_BYTES)))
+
+    def _send(self) -> None:
+        if not self._ids:
+            return
+        self._pipeline.send(self._request())
+        self._start_batch()
+        self._take_results()
+
+    def _request(self) -> vector_pb2.UpsertRequest:
+        from holdfast.v1 import common_pb2, vector_pb2
+
+        self._batches += 1
+        return vector_pb2.UpsertRequest(
+            collection=self._collection,
+            ids=self._ids,
+            vectors=b"".join(self._vectors),
+            payloads=join_payloads(self._payloads) if self._has_payloads else b"",
+            durability=common_pb2.DURABILITY_SYNC if self._sync else common_pb2.DURABILITY_UNSPECIFIED,
+            request_id=f"{self._request_prefix}-{self._batches}",
+        )
+
+    def _take_results(self) -> None:
+        while (result := self._pipeline.take(wait=False)) is not None:
+            self.acknowledged += result.count
+            self.last_result = result
+
+    def _raise(self) -> None:
+        if self._closed:
+            raise FailedPrecondition("the writer is closed", reason="CLOSED")
+        self._take_results()
+        failure = self._pipeline.failure
+        assert failure is not None
+        raise _again(failure)
+
+
+def _again(failure: HoldfastError) -> HoldfastError:
+    """The same failure as a fresh exception: it may be raised more than once."""
+    return type(failure)(
+        failure.message, reason=failure.reason, hint=failure.hint, metadata=failure.metadata
+    ).with_traceback(None)
