@@ -1,0 +1,231 @@
+"""Reading a sealed segment: memory maps over its files, and the kills that came after it was sealed.
+
+Cold pages are touched only by NumPy calls that release the GIL, never by slicing a buffer in Python: a slow disk would
+stop every thread of the daemon.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import uuid
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Corruption, UnsupportedFormat
+from ..format.manifest import SegmentEntry
+from ..format.npy import npy_view
+from ..format.segment import ROW_DTYPE, ROW_HAS_PAYLOAD, TOMBSTONE_DTYPE, SegmentInfo, decode_segment_info
+from ..model import BoolArray, Float32Array, Int64Array, Uint64Array
+from . import names
+from .bulk import Pace, unpaced
+from .files import ByteArray, FileSystem, Mapping
+from .kills import Kills, load_kills
+from .names import Layout
+from .segment_check import verify_segment
+from .segment_writer import SegmentColumns, Tombstones, write_segment
+
+__all__ = ["Segment", "SegmentColumns", "Tombstones", "open_segment", "write_segment"]
+
+PAGE_BYTES = 4096
+
+
+class Segment:
+    """A sealed segment, open for reading. Any thread reads; only the applier calls ``kill``.
+
+    It owns its maps: the files may be unlinked while it is in use, and are unmapped with its last array.
+    ``vectors``: (n, d) float32. ``norms``: (n,) float32. ``rows``: (n,) ``ROW_DTYPE``. All are read-only maps.
+    """
+
+    def __init__(self, fs: FileSystem, directory: str, info: SegmentInfo, kills: Kills, kills_file: str | None) -> None:
+        self._fs = fs
+        self._kills = kills
+        self._maps: dict[str, Mapping] = {name: fs.map(posixpath.join(directory, name)) for name in info.files}
+        self.directory = directory
+        self.info = info
+        self.kills_file = kills_file
+        """The kills file that the manifest names; whoever replaces the manifest moves it on."""
+        self.ordinal = info.ordinal
+        self.rows_count = info.rows
+        self.size_bytes = info.size_bytes
+        count = info.rows
+        self.vectors: Float32Array = self._array(names.VECTORS, np.dtype("<f4"), (count, info.dimensions))
+        self.norms: Float32Array = self._array(names.NORMS, np.dtype("<f4"), (count,))
+        self.rows: NDArray[Any] = self._array(names.ROWS, ROW_DTYPE, (count,))
+        self._ids = _Texts(self._array(names.IDS, np.dtype("|u1"), None), self.path(names.IDS))
+        self._payloads = _Texts(self._array(names.PAYLOADS, np.dtype("|u1"), None), self.path(names.PAYLOADS))
+
+    def path(self, name: str) -> str:
+        """The path of one of its files."""
+        return posixpath.join(self.directory, name)
+
+    def entry(self, kills_file: str | None) -> SegmentEntry:
+        """How the manifest names this segment together with a kills file of it."""
+        return SegmentEntry(self.info.id, self.ordinal, self.rows_count, self.size_bytes, kills_file)
+
+    # What is dead.
+
+    @property
+    def killed(self) -> Uint64Array | None:
+        """None before the first kill, then (n,) u64: the sequence that killed the row, 0 while it is alive."""
+        return self._kills.sequences
+
+    def kill(self, rows: Int64Array, sequences: Uint64Array) -> None:
+        """Applier only: distinct ``rows`` were superseded or deleted by the operations ``sequences`` (never 0).
+
+        A row that is dead already keeps its first kill. Publish a sequence to readers only after its kills.
+        """
+        self._kills.add(rows, sequences)
+
+    def dead_count(self, sequence: int) -> int:
+        """How many rows are dead at ``sequence``; at the newest one without touching the rows."""
+        return self._kills.count(sequence)
+
+    def live_mask(self, sequence: int) -> BoolArray | None:
+        """(n,) read-only: which rows no operation through ``sequence`` has killed. None: all are alive."""
+        return self._kills.live_mask(sequence)
+
+    def write_kills(self, fs: FileSystem, layout: Layout, sequence: int, *, pace: Pace = unpaced) -> str:
+        """Write all kills through ``sequence`` into a new kills file; returns its name, for the manifest.
+
+        Durable on return. Any thread, once everything through ``sequence`` is applied. The file that it supersedes is
+        deleted by the caller after the manifest is replaced.
+        """
+        return self._kills.write(fs, layout.segment_dir(self.info.collection_id, self.info.id), sequence, pace=pace)
+
+    # What is in it.
+
+    def ids_at(self, rows: Int64Array) -> list[bytes]:
+        """The ids of ``rows``, in that order. May read the disk. Raises ``Corruption`` where rows.npy is damaged."""
+        facts = self.rows.take(rows)
+        return self._ids.at(facts["id_offset"], facts["id_length"])
+
+    def payloads_at(self, rows: Int64Array) -> list[bytes | None]:
+        """The payloads of ``rows``, in that order; None where there is none. As ``ids_at``."""
+        facts = self.rows.take(rows)
+        texts = self._payloads.at(facts["payload_offset"], facts["payload_length"])
+        present = (facts["flags"] & ROW_HAS_PAYLOAD).tolist()
+        return [text if has else None for text, has in zip(texts, present, strict=True)]
+
+    def tombstones(self) -> Tombstones | None:
+        """The deleted ids that compaction left here for incremental snapshots, or None."""
+        if names.TOMBSTONES not in self._maps:
+            return None
+        facts = self._array(names.TOMBSTONES, TOMBSTONE_DTYPE, None).copy()
+        ids = _Texts(self._array(names.TOMBSTONE_IDS, np.dtype("|u1"), None), self.path(names.TOMBSTONE_IDS))
+        return Tombstones(
+            ids=ids.at(facts["id_offset"], facts["id_length"]),
+            id_hashes=np.ascontiguousarray(facts["id_hash"]),
+            sequences=np.ascontiguousarray(facts["sequence"]),
+        )
+
+    def verify(self, deep: bool, *, pace: Pace = unpaced) -> None:
+        """Read every file and compare its checksum with segment.json; ``deep``: recompute each row's hash and norm too.
+
+        Blocks, paced. Raises ``Corruption`` with path and, where it can be told, the offset of the first damaged row.
+        """
+        verify_segment(self._fs, self, deep, pace)
+
+    # Where it is.
+
+    def advise(self, mode: str) -> None:
+        """Tell the kernel how the maps will be read; the modes are those of ``Mapping.advise``."""
+        for mapping in self._maps.values():
+            mapping.advise(mode)
+
+    def populate(self) -> None:
+        """Read everything into the page cache. Raises ``Corruption`` where reading a map would kill the process."""
+        for name, mapping in self._maps.items():
+            try:
+                mapping.populate()
+            except OSError as error:
+                raise Corruption(f"cannot be read: {error.strerror}", path=self.path(name)) from error
+
+    def mapped_bytes(self) -> int:
+        """Bytes of address space that its maps take."""
+        return sum(mapping.size for mapping in self._maps.values())
+
+    def resident_bytes(self) -> int:
+        """Bytes of its maps that the page cache holds now."""
+        return sum(mapping.resident_bytes() for mapping in self._maps.values())
+
+    def _array(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...] | None) -> NDArray[Any]:
+        try:
+            array = npy_view(self._maps[name].array)
+        except KeyError:
+            raise Corruption(f"segment.json does not list {name}", path=self.path(names.SEGMENT_JSON)) from None
+        except ValueError as error:
+            raise Corruption(str(error), path=self.path(name), offset=0) from None
+        if array.dtype != dtype or (array.ndim != 1 if shape is None else array.shape != shape):
+            raise Corruption(f"holds {array.dtype} {array.shape}, not {dtype} {shape}", path=self.path(name), offset=0)
+        return array
+
+
+def open_segment(fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entry: SegmentEntry) -> Segment:
+    """Open a segment that the manifest names: map its files, load its kills. No work per row but the kills'.
+
+    Raises ``Corruption`` when a file is missing, has another size than segment.json says, or is none of this segment's.
+    """
+    directory = layout.segment_dir(collection_id, entry.id)
+    info = _read_info(fs, posixpath.join(directory, names.SEGMENT_JSON))
+    if (info.id, info.collection_id, info.ordinal, info.rows) != (entry.id, collection_id, entry.ordinal, entry.rows):
+        raise Corruption(
+            f"describes segment {info.id} ({info.rows} rows, number {info.ordinal}) of collection {info.collection_id}",
+            path=posixpath.join(directory, names.SEGMENT_JSON),
+        )
+    for name, expected in info.files.items():
+        _check_size(fs, posixpath.join(directory, name), expected.size)
+    kills = Kills(info.rows) if entry.kills is None else load_kills(fs, directory, entry.kills, info.rows)
+    return Segment(fs, directory, info, kills, entry.kills)
+
+
+class _Texts:
+    """Strings back to back in a mapped array of bytes."""
+
+    def __init__(self, array: ByteArray, path: str) -> None:
+        self._array = array
+        self._view = array.data
+        self._path = path
+
+    def at(self, offsets: NDArray[Any], lengths: NDArray[Any]) -> list[bytes]:
+        """The bytes at ``offsets``. Faults pages in without the GIL first, so that slicing finds them in memory."""
+        starts = offsets.astype(np.int64)
+        ends = starts + lengths.astype(np.int64)
+        if not len(starts):
+            return []
+        if int(starts.min()) < 0 or int(ends.max()) > self._array.size:
+            raise Corruption("rows.npy points beyond the end of this file", path=self._path, offset=self._array.size)
+        self._touch(starts, ends)
+        view = self._view
+        return [view[start:end].tobytes() for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+    def _touch(self, starts: Int64Array, ends: Int64Array) -> None:
+        if not self._array.size:
+            return
+        self._array.take(starts, mode="clip")
+        self._array.take(ends - 1, mode="clip")
+        longer = ends - starts > PAGE_BYTES
+        for start, end in zip(starts[longer].tolist(), ends[longer].tolist(), strict=True):
+            self._array.take(np.arange(start, end, PAGE_BYTES))
+
+
+def _read_info(fs: FileSystem, path: str) -> SegmentInfo:
+    try:
+        return decode_segment_info(fs.read(path))
+    except FileNotFoundError:
+        raise Corruption("the manifest names this segment, but the file is missing", path=path) from None
+    except UnsupportedFormat as error:
+        error.metadata.setdefault("path", path)
+        raise
+    except ValueError as error:
+        raise Corruption(str(error), path=path) from None
+
+
+def _check_size(fs: FileSystem, path: str, expected: int) -> None:
+    try:
+        size = fs.size(path)
+    except FileNotFoundError:
+        raise Corruption("segment.json names this file, but it is missing", path=path) from None
+    if size != expected:
+        raise Corruption(f"has {size} bytes, segment.json says {expected}", path=path, offset=min(size, expected))

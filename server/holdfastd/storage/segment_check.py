@@ -1,0 +1,103 @@
+"""Proving a sealed segment: checksums of its files, and hashes of its rows."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import Corruption
+from ..format.checksum import crc32c
+from ..format.hashing import hash_rows
+from ..format.norms import row_norms
+from ..format.segment import FileInfo
+from ..model import Int64Array
+from . import names
+from .bulk import Pace
+from .files import FileSystem
+from .kills import check_kills
+
+if TYPE_CHECKING:
+    from .segment import Segment
+
+READ_BYTES = 1 << 20
+ROWS_AT_ONCE = 4096
+
+
+def verify_segment(fs: FileSystem, segment: Segment, deep: bool, pace: Pace) -> None:
+    """See ``Segment.verify``."""
+    for name, expected in segment.info.files.items():
+        path = segment.path(name)
+        if _checksum(fs, path, pace) != expected:
+            raise Corruption(
+                "the content does not match its checksum in segment.json",
+                path=path,
+                offset=_locate(segment, name),
+                hint="restore the collection from a snapshot, or replay the log into a new one",
+            )
+    if segment.kills_file is not None:
+        check_kills(fs, segment.directory, segment.kills_file)
+    if deep:
+        bad = next(_bad_rows(segment, pace), None)
+        if bad is not None:
+            raise Corruption(
+                f"row {bad} does not match its hash, though every checksum holds",
+                path=segment.path(names.ROWS),
+                offset=_offset_of(segment, names.ROWS, bad),
+            )
+
+
+def _checksum(fs: FileSystem, path: str, pace: Pace) -> FileInfo:
+    """Size and checksum as read from the disk, with reads that fail instead of killing the process."""
+    offset, crc = 0, 0
+    while True:
+        pace(READ_BYTES)
+        try:
+            piece = fs.read(path, offset, READ_BYTES)
+        except OSError as error:
+            raise Corruption(f"cannot be read: {error.strerror}", path=path, offset=offset) from error
+        crc = crc32c(piece, crc=crc)
+        offset += len(piece)
+        if len(piece) < READ_BYTES:
+            return FileInfo(offset, crc)
+
+
+def _locate(segment: Segment, name: str) -> int | None:
+    """The offset of the first damaged row in ``name``, as far as its rows' hashes tell."""
+    try:
+        bad = next(_bad_rows(segment, lambda count: None), None)
+    except Corruption as error:
+        return error.offset if posixpath.basename(error.path) == name else None
+    return None if bad is None else _offset_of(segment, name, bad)
+
+
+def _bad_rows(segment: Segment, pace: Pace) -> Iterator[int]:
+    """Rows whose hash or norm is not what id, vector and payload give, in order."""
+    for start in range(0, segment.rows_count, ROWS_AT_ONCE):
+        end = min(start + ROWS_AT_ONCE, segment.rows_count)
+        rows: Int64Array = np.arange(start, end)
+        vectors = segment.vectors[start:end].copy()
+        pace(vectors.nbytes)
+        facts = segment.rows[start:end]
+        hashes = hash_rows(segment.ids_at(rows), vectors, segment.payloads_at(rows))
+        good = (hashes[:, 0] == facts["hash_high"]) & (hashes[:, 1] == facts["hash_low"])
+        good &= np.isclose(row_norms(vectors), segment.norms[start:end], rtol=1e-5, atol=0)
+        yield from (start + np.flatnonzero(~good)).tolist()
+
+
+def _offset_of(segment: Segment, name: str, row: int) -> int | None:
+    """Where the bytes of ``row`` stand in a file."""
+    facts = segment.rows[row]
+    places = {
+        names.VECTORS: (row * segment.info.dimensions * 4, segment.vectors.nbytes),
+        names.NORMS: (row * 4, segment.norms.nbytes),
+        names.ROWS: (row * segment.rows.itemsize, segment.rows.nbytes),
+        names.IDS: (int(facts["id_offset"]), int(segment.rows["id_length"].sum(dtype=np.int64))),
+        names.PAYLOADS: (int(facts["payload_offset"]), int(segment.rows["payload_length"].sum(dtype=np.int64))),
+    }
+    if name not in places:
+        return None
+    place, data_bytes = places[name]
+    return segment.info.files[name].size - data_bytes + place
