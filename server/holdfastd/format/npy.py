@@ -1,18 +1,20 @@
 """NumPy's own file format, version 1.0, written with aligned data and read without copying.
 
-    npy := "\\x93NUMPY" 1:u8 0:u8 header_length:u16 header data                                     (little-endian)
+    npy    := "\\x93NUMPY" 1:u8 0:u8 header_length:u16 header data                                  (little-endian)
+    header := "{'descr': " descr ", 'fortran_order': False, 'shape': " shape "}" space* LF
+    descr  := scalar | "[" ("(" name ", " scalar ")"), ... "]"
+    scalar := "'" ("<" | "|") ("b" | "i" | "u" | "f") size "'"
 
-``header`` is a Python dict literal with ``descr``, ``fortran_order`` (False) and ``shape``, padded with spaces and
-closed by a newline so that ``data`` starts at a multiple of ``align``. ``numpy.load`` reads these files. Objects
-(pickles) are neither written nor read.
+Spaces pad the header so that ``data`` starts at a multiple of ``align``. ``numpy.load`` reads these files, and files of
+the same types written by ``numpy.save`` are read here. Objects (pickles) are neither written nor read.
 """
 
 from __future__ import annotations
 
-import ast
 import math
+import re
 import struct
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -25,25 +27,33 @@ _MAGIC = b"\x93NUMPY\x01\x00"
 _LENGTH = struct.Struct("<H")
 _PREFIX = len(_MAGIC) + _LENGTH.size
 _MAX_HEADER = 8192
-_KEYS = {"descr", "fortran_order", "shape"}
+_MAX_SIDES = 8
+
+_HEADER = re.compile(
+    r"\{'descr': ('[^']*'|\[[^\]]*\]), 'fortran_order': (True|False), 'shape': \(([0-9, ]*)\),? ?\} *\n"
+)
+_SCALAR = re.compile(r"[<|][biuf][1248]")
+_FIELD = re.compile(r"\('(\w+)', '([^']*)'\)", re.ASCII)
+_SIDE = re.compile(r"[0-9]{1,15}")
 
 
 def npy_header(dtype: DTypeLike, shape: tuple[int, ...], *, align: int = NPY_ALIGN) -> bytes:
     """The bytes before the data of a C-ordered array; their number is a multiple of ``align``.
 
-    Raises ValueError for objects, or for a header beyond what ``npy_view`` reads.
+    Raises ValueError for what ``npy_view`` would not read: objects, other byte orders, nested types.
     """
-    kind = np.dtype(dtype)
-    if kind.hasobject:
-        raise ValueError("arrays of Python objects are not stored")
-    descr = np.lib.format.dtype_to_descr(kind)
-    fields = {"descr": descr, "fortran_order": False, "shape": tuple(int(side) for side in shape)}
-    text = repr(fields).encode("ascii")
+    fields = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": tuple(int(side) for side in shape),
+    }
+    text = repr(fields)
+    _parse_header(text + "\n")
     length = len(text) + 1
     length += -(_PREFIX + length) % align
     if length > _MAX_HEADER:
-        raise ValueError(f"an npy header of {length} bytes, the limit is {_MAX_HEADER}")
-    return _MAGIC + _LENGTH.pack(length) + text.ljust(length - 1) + b"\n"
+        raise ValueError(f"npy header of {length} bytes, the limit is {_MAX_HEADER}")
+    return _MAGIC + _LENGTH.pack(length) + text.encode("ascii").ljust(length - 1) + b"\n"
 
 
 def npy_view(buffer: bytes | bytearray | memoryview | NDArray[np.uint8]) -> NDArray[Any]:
@@ -55,44 +65,49 @@ def npy_view(buffer: bytes | bytearray | memoryview | NDArray[np.uint8]) -> NDAr
     if len(view) < _PREFIX or view[: len(_MAGIC)] != _MAGIC:
         raise ValueError("not an npy file of version 1.0")
     (length,) = _LENGTH.unpack(view[len(_MAGIC) : _PREFIX])
-    if length > _MAX_HEADER or _PREFIX + length > len(view):
+    start = _PREFIX + length
+    if length > _MAX_HEADER or start > len(view):
         raise ValueError(f"npy header of {length} bytes in a file of {len(view)}")
-    dtype, shape = _parse_header(bytes(view[_PREFIX : _PREFIX + length]))
+    dtype, shape = _parse_header(bytes(view[_PREFIX:start]).decode("latin-1"))
     expected = math.prod(shape) * dtype.itemsize
-    if _PREFIX + length + expected != len(view):
-        raise ValueError(f"{len(view) - _PREFIX - length} bytes of data, {dtype} {shape} has {expected}")
-    array: NDArray[Any] = np.ndarray(shape, dtype, view, offset=_PREFIX + length)
+    if start + expected != len(view):
+        raise ValueError(f"npy data of {len(view) - start} bytes, {dtype} of shape {shape} has {expected}")
+    array: NDArray[Any] = np.ndarray(shape, dtype, view, offset=start)
     array.flags.writeable = False
     return array
 
 
-def _parse_header(raw: bytes) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    try:
-        fields = ast.literal_eval(raw.decode("ascii"))
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise ValueError("npy header is not a dict literal") from None
-    if not isinstance(fields, dict) or fields.keys() != _KEYS:
-        raise ValueError("npy header does not have exactly descr, fortran_order and shape")
-    if fields["fortran_order"] is not False:
+def _parse_header(text: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    match = _HEADER.fullmatch(text)
+    if match is None:
+        raise ValueError("npy header is not of the form that is written here")
+    descr, fortran_order, shape = match.groups()
+    if fortran_order != "False":
         raise ValueError("npy array is not in C order")
-    return _parse_dtype(fields["descr"]), _parse_shape(fields["shape"])
+    return _parse_descr(descr), _parse_shape(shape)
 
 
-def _parse_dtype(descr: object) -> np.dtype[Any]:
-    if not isinstance(descr, str | list):
-        raise ValueError(f"npy descr is a {type(descr).__name__}")
+def _parse_descr(descr: str) -> np.dtype[Any]:
+    if descr.startswith("'"):
+        return np.dtype(_scalar(descr[1:-1]))
+    fields: list[tuple[str, str]] = _FIELD.findall(descr)
+    names = {name for name, _ in fields}
+    if not fields or len(names) != len(fields) or repr(fields) != descr:
+        raise ValueError("npy descr is not a flat list of distinct fields")
+    return np.dtype([(name, _scalar(kind)) for name, kind in fields])
+
+
+def _scalar(kind: str) -> np.dtype[Any]:
+    if not _SCALAR.fullmatch(kind):
+        raise ValueError(f"npy type {kind!r} is not a little-endian number")
     try:
-        dtype: np.dtype[Any] = np.dtype(cast(Any, descr))
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        raise ValueError("npy descr is no dtype") from None
-    if dtype.hasobject or dtype.itemsize == 0:
-        raise ValueError(f"npy dtype {dtype} is not allowed")
-    return dtype
+        return np.dtype(kind)
+    except TypeError:
+        raise ValueError(f"npy type {kind!r} does not exist") from None
 
 
-def _parse_shape(shape: object) -> tuple[int, ...]:
-    if not isinstance(shape, tuple) or len(shape) > 32:
-        raise ValueError("npy shape is not a tuple of at most 32 sides")
-    if not all(type(side) is int and 0 <= side < 1 << 48 for side in shape):
-        raise ValueError("npy shape is not made of sizes")
-    return shape
+def _parse_shape(text: str) -> tuple[int, ...]:
+    sides = [side.strip() for side in text.removesuffix(",").split(",")] if text else []
+    if len(sides) > _MAX_SIDES or not all(_SIDE.fullmatch(side) for side in sides):
+        raise ValueError(f"npy shape is not a tuple of at most {_MAX_SIDES} sizes")
+    return tuple(map(int, sides))

@@ -58,7 +58,8 @@ RUN_HASH_DTYPE = np.dtype("<u8")
 RUN_ROW_DTYPE = np.dtype([("segment", "<u4"), ("row", "<u4")])
 """``<run>-rows.npy`` of the id index: where the id with the hash at the same place stands (segment ordinal, row)."""
 
-MAX_SEGMENT_ROWS = (1 << 32) - 1
+_MAX_U32 = (1 << 32) - 1
+_MAX_U64 = (1 << 64) - 1
 
 assert ROW_DTYPE.itemsize == 64
 assert KILL_DTYPE.itemsize == 16
@@ -105,11 +106,14 @@ def decode_segment_info(data: bytes) -> SegmentInfo:
     Raises ValueError with a reason when it is damaged, UnsupportedFormat when it is intact and newer.
     """
     info = decode_document("segment", data, SegmentInfo, SEGMENT_VERSION)
-    numbers = (info.ordinal, info.rows, info.dimensions, info.first_sequence, info.last_sequence)
-    if min(numbers) < 0 or max(info.ordinal, info.rows) > MAX_SEGMENT_ROWS:
-        raise ValueError(f"segment: a number of {numbers} is out of range")
-    for name in info.files:
+    if not (0 <= info.ordinal <= _MAX_U32 and 0 <= info.rows <= _MAX_U32 and info.dimensions > 0):
+        raise ValueError("segment: ordinal, rows or dimensions out of range")
+    if not 0 <= info.first_sequence <= info.last_sequence <= _MAX_U64:
+        raise ValueError(f"segment: sequences from {info.first_sequence} to {info.last_sequence}")
+    for name, file in info.files.items():
         check_component(name)
+        if not (0 <= file.size <= _MAX_U64 and 0 <= file.crc32c <= _MAX_U32):
+            raise ValueError(f"segment: size or checksum of {name} out of range")
     return info
 
 
