@@ -16,6 +16,7 @@ from holdfastd.format.operation import (
     encode_upsert,
     hash_ids,
     hash_rows,
+    ids_of,
     join_payloads,
     row_norms,
     rows_of,
@@ -192,9 +193,9 @@ def body(**changes: object) -> UpsertBody:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ids": []}, "needs ids"),
-        ({"ids": ["a", ""]}, "needs ids"),
-        ({"ids": ["a", "x" * 513]}, "needs ids"),
+        ({"ids": []}, "without ids"),
+        ({"ids": ["a", ""]}, "ids have 1 to 512 bytes"),
+        ({"ids": ["a", "x" * 513]}, "ids have 1 to 512 bytes"),
         ({"ids": ["a"]}, "24 bytes of vectors for 1 ids"),
         ({"dimensions": 0}, "of 0 dimensions"),
         ({"dimensions": 70_000, "vectors": bytes(560_000)}, "of 70000 dimensions"),
@@ -211,6 +212,14 @@ def body(**changes: object) -> UpsertBody:
 def test_parts_that_do_not_fit_are_refused_with_a_reason(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         rows_of(body(**changes))
+
+
+def test_the_ids_of_a_delete_are_those_of_upserts() -> None:
+    assert ids_of(["a", "größer", "x" * 512]) == [b"a", "größer".encode(), b"x" * 512]
+    assert ids_of([]) == []
+    for impossible in ("", "x" * 513):
+        with pytest.raises(ValueError, match="ids have 1 to 512 bytes"):
+            ids_of(["a", impossible])
 
 
 def test_a_codec_of_the_future_is_not_damage() -> None:

@@ -6,6 +6,7 @@ Hashing, norms and payload blocks are re-exported, so that whoever builds an ope
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 
 import numpy as np
 import snappy
@@ -29,6 +30,7 @@ __all__ = [
     "encode_upsert",
     "hash_ids",
     "hash_rows",
+    "ids_of",
     "join_payloads",
     "row_norms",
     "rows_of",
@@ -120,10 +122,10 @@ def rows_of(upsert: UpsertBody) -> Rows:
 
     ``vectors`` is a read-only view of the message's bytes. Raises ValueError with a reason when the parts do not fit.
     """
-    ids = [id_.encode() for id_ in upsert.ids]
+    ids = ids_of(upsert.ids)
     count, dimensions, matrix, hashes = len(ids), upsert.dimensions, upsert.vectors, upsert.row_hashes
-    if not count or not all(ids) or max(map(len, ids)) > _MAX_ID_BYTES:
-        raise ValueError(f"an upsert needs ids of 1 to {_MAX_ID_BYTES} bytes")
+    if not count:
+        raise ValueError("an upsert without ids")
     if not 0 < dimensions <= _MAX_DIMENSIONS or len(matrix) != count * dimensions * 4:
         raise ValueError(f"{len(matrix)} bytes of vectors for {count} ids of {dimensions} dimensions")
     if len(hashes) != count * _ROW_HASH_BYTES:
@@ -170,3 +172,11 @@ def _leading_varint(data: bytes) -> int:
         if byte < 0x80:
             break
     return value
+
+
+def ids_of(ids: Iterable[str]) -> list[bytes]:
+    """The ids of a logged delete. Raises ValueError for one that no upsert could have written."""
+    keys = [id_.encode() for id_ in ids]
+    if not all(keys) or max(map(len, keys), default=0) > _MAX_ID_BYTES:
+        raise ValueError(f"ids have 1 to {_MAX_ID_BYTES} bytes")
+    return keys
