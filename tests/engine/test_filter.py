@@ -196,7 +196,10 @@ PAYLOADS = st.dictionaries(st.sampled_from(["a", "b", "n", 'odd "key', "in", "é
 
 
 @settings(max_examples=600, deadline=None)
-@given(case=st.recursive(leaves(), extended, max_leaves=6), payloads=st.lists(PAYLOADS | st.none(), max_size=8))
+@given(
+    case=st.recursive(leaves(), extended, max_leaves=6),
+    payloads=st.lists(PAYLOADS | st.none(), min_size=4, max_size=12),
+)
 def test_agrees_with_the_evaluator(case: Case, payloads: list[dict[str, Any] | None]) -> None:
     parsed = parse_filter(case.text)
     expected = [case.truth(payload or {}) is True for payload in payloads]
@@ -255,6 +258,21 @@ def test_the_example_of_the_specification(payload: dict[str, Any] | None, select
         ("NOT a = 1 AND b = 1", {"a": 2, "b": 1}, True),
         ("a=-1 AND b<-2", {"a": -1, "b": -3}, True),
         ("a CONTAINS NULL", {"a": [None]}, True),
+        ("a CONTAINS NULL", {"a": [1]}, False),
+        ("a NOT CONTAINS 'x'", {"a": ["x"]}, False),
+        ("a NOT CONTAINS 'x'", {"a": ["y", 1, None]}, True),
+        ("a NOT CONTAINS 'x'", {"a": "wxy"}, False),
+        ("a NOT CONTAINS 'x'", {"a": 1}, False),
+        ("a NOT IN (1, 'x')", {"a": True}, True),
+        ("a NOT IN (1, 'x')", {"a": "x"}, False),
+        ("a NOT IN (1, 'x')", {}, False),
+        ("a NOT BETWEEN 1 AND 2", {"a": 3}, True),
+        ("a NOT BETWEEN 1 AND 2", {"a": 2}, False),
+        ("a NOT BETWEEN 1 AND 2", {"a": "x"}, False),
+        ("a NOT LIKE 'x%'", {"a": "yx"}, True),
+        ("a NOT LIKE 'x%'", {"a": "xy"}, False),
+        ("a NOT LIKE 'x%'", {"a": 1}, False),
+        ("a IS NOT NULL", {"a": False}, True),
         ("a LIKE '%'", {"a": ""}, True),
         ("a LIKE '100\\%'", {"a": "100%"}, True),
         ("a LIKE '100\\%'", {"a": "1000"}, False),

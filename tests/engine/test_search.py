@@ -85,6 +85,54 @@ def test_agrees_with_brute_force(case: tuple[Float32Array, list[Block]], metric:
     check(queries, blocks, metric, k)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-22, 1e-41, 1e17, 1e37])
+@pytest.mark.parametrize("metric", list(Metric))
+@pytest.mark.parametrize("count", [1, 3])
+def test_near_ties_are_decided_by_exact_scores(metric: Metric, count: int, scale: float) -> None:
+    """Scores closer together than float32 sums can tell apart: only the right rows, in the right order, will do."""
+    rng = np.random.default_rng(4)
+    base = rng.normal(size=384)
+    vectors = ((base + rng.normal(size=(600, 384)) * 1e-5) * scale).astype(np.float32)
+    queries = ((base + rng.normal(size=(count, 384)) * 0.1) * scale).astype(np.float32)
+    for query, (_, rows, _) in zip(queries, top_k(queries, [block(vectors)], metric, 20), strict=True):
+        truth = true_scores(query, vectors, metric) * (1 if metric is Metric.EUCLIDEAN else -1)
+        mantissa, exponent = np.frexp(truth)
+        expected = np.lexsort((np.arange(600), np.ldexp(mantissa.astype(np.float32).astype(np.float64), exponent)))
+        assert rows.tolist() == expected[:20].tolist()
+
+
+def test_distances_that_round_to_the_same_number_tie() -> None:
+    """Every vector is a speck beside the query: all are equally far as far as a float32 can say."""
+    vectors = (np.random.default_rng(3).normal(size=(2000, 4)) * 1e-6).astype(np.float32)
+    vectors[::3] = 0
+    _, rows, score = top_k(np.full((1, 4), 1e4, np.float32), [block(vectors)], Metric.EUCLIDEAN, 9)[0]
+    assert rows.tolist() == list(range(9))
+    assert set(score.tolist()) == {20000.0}
+
+
+def test_a_query_at_the_edge_of_float32_reaches_ordinary_vectors() -> None:
+    vectors = np.random.default_rng(2).normal(size=(300, 4)).astype(np.float32) * np.float32(1e5)
+    vectors[:, 0] = np.arange(300) * 1e3
+    queries = np.array([[3e38, -3e38, 3e38, 3e38], [1, 2, 3, 4]], np.float32)
+    for metric in Metric:
+        check(queries, [block(vectors)], metric, 5)
+        check(queries[:1], [block(vectors)], metric, 5)
+
+
+def test_no_score_is_negative_zero() -> None:
+    vectors = np.array([[-1e-30], [0], [1e-30]], np.float32)
+    for metric in Metric:
+        for query in (-1e-30, 0.0, 1e-30):
+            _, _, score = top_k(np.array([[query]], np.float32), [block(vectors)], metric, 3)[0]
+            assert not np.signbit(score[score == 0]).any()
+
+
+def test_threshold_is_rounded_as_scores_are() -> None:
+    """0.7 is shown for float32(0.7), which is less than 0.7."""
+    _, rows, _ = top_k(np.ones((1, 1), np.float32), [block(np.array([[0.7]], np.float32))], Metric.DOT, 1, 0.7)[0]
+    assert rows.tolist() == [0]
+
+
 @pytest.mark.parametrize("metric", list(Metric))
 @pytest.mark.parametrize("queries", [1, 3])
 def test_group_maxima_do_not_lose_rows(metric: Metric, queries: int) -> None:

@@ -234,10 +234,9 @@ def _to_lower_bounds(queries: _Queries, chunk: _Chunk, products: Float32Array) -
         error = np.asarray(unit, np.float32)
     elif queries.metric is Metric.DOT:
         error = norms * np.float32(unit)
-        error += np.float32(1e-36)
     else:
         error = norms * np.float32(unit * queries.norms.max()) + norms * norms * np.float32(16 * _ROUNDING)
-        error += np.float32(1e-36)
+        error += np.float32(1e-36)  # where short vectors meet short queries, products underflow
         products -= norms * norms / 2
     products -= error
     return error
@@ -274,7 +273,7 @@ def _exact_keys(queries: _Queries, query: Int64Array, vectors: Float32Array) -> 
             keys = np.clip(keys / np.where(lengths == 0, 1.0, lengths), -1.0, 1.0)
     mantissa, exponent = np.frexp(keys)
     rounded: Float64Array = np.ldexp(mantissa.astype(np.float32).astype(np.float64), exponent)
-    return rounded + 0.0  # turns -0.0 into 0.0
+    return rounded
 
 
 class _Best:
@@ -303,8 +302,7 @@ class _Best:
     def results(self) -> list[Ranked]:
         self._merge()
         scores = np.clip(self._key, -_FLOAT32_MAX, _FLOAT32_MAX).astype(np.float32)
-        if self._queries.metric is Metric.EUCLIDEAN:
-            scores = np.abs(scores)
+        scores = np.abs(scores) if self._queries.metric is Metric.EUCLIDEAN else scores + np.float32(0)  # never -0.0
         bounds = np.searchsorted(self._query, np.arange(len(self._queries) + 1))
         return [(self._block[a:b], self._row[a:b], scores[a:b]) for a, b in pairwise(bounds)]
 
