@@ -1,0 +1,122 @@
+"""The WAL segment being written: how it comes into being, and the handle that the log writes through.
+
+Staging allocates under a name ending in ``.next`` and writes the header; when it fails, nothing has happened.
+Publishing syncs the file, renames it into the log, syncs the directory; when it fails, the disk holds nobody knows what.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+from dataclasses import dataclass
+
+from ..errors import FailedPrecondition
+from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header, encode_file_header
+from .files import File, FileSystem, make_dirs, parent_of
+from .names import wal_file
+from .wal_files import NEXT_SUFFIX, has_operations
+
+
+@dataclass(slots=True)
+class ActiveFile:
+    """An open WAL segment. ``limit``: bytes that may be written to it before the log moves on to the next one."""
+
+    file: File
+    path: str
+    header: WalFileHeader
+    limit: int
+    first_timestamp_us: int = 0
+    has_operations: bool = False
+
+    @property
+    def directory(self) -> str:
+        """The WAL directory that holds it."""
+        return parent_of(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """Allocated space that has no place in the log yet."""
+
+    file: File
+    path: str
+    size: int
+
+    def fits(self, directory: str, size: int) -> bool:
+        """Whether it can become a WAL segment of ``directory`` with room for ``size`` bytes."""
+        return self.size >= size and parent_of(self.path) == directory
+
+
+def prepare_file(fs: FileSystem, directory: str, size: int, *, token: int) -> StagedFile:
+    """Allocate ``size`` bytes for a later ``stage_file``. Raises OSError, leaving nothing behind.
+
+    ``token`` makes the name unique, so that this may run while an earlier one is being published.
+    """
+    return _allocate(fs, posixpath.join(directory, f"prepared-{token:016x}.wal{NEXT_SUFFIX}"), size)
+
+
+def stage_file(
+    fs: FileSystem, directory: str, header: WalFileHeader, size: int, prepared: StagedFile | None
+) -> StagedFile:
+    """Space for ``size`` bytes with ``header`` at its head, out of ``prepared`` where that fits. Not durable.
+
+    ``directory`` is made where it is missing. Raises OSError, leaving nothing behind;
+    FailedPrecondition when the log already has a file of that name with operations in it.
+    """
+    path = wal_file(directory, header.timeline, header.first_sequence)
+    if prepared is not None and not prepared.fits(directory, size):
+        discard(fs, prepared)
+        prepared = None
+    make_dirs(fs, directory)
+    _check_replaceable(fs, path)
+    if prepared is not None:
+        staged = prepared
+    else:
+        staged = _allocate(fs, path + NEXT_SUFFIX, size)
+    try:
+        staged.file.pwrite([encode_file_header(header)], 0)
+    except OSError:
+        discard(fs, staged)
+        raise
+    return staged
+
+
+def publish_file(fs: FileSystem, staged: StagedFile, directory: str, header: WalFileHeader) -> ActiveFile:
+    """Make a staged file the log's next one; durable on return. After an OSError its state is unknown."""
+    path = wal_file(directory, header.timeline, header.first_sequence)
+    try:
+        staged.file.sync()
+        fs.rename(staged.path, path)
+        fs.sync_dir(directory)
+    except OSError:
+        staged.file.close()
+        raise
+    return ActiveFile(staged.file, path, header, staged.size)
+
+
+def discard(fs: FileSystem, staged: StagedFile) -> None:
+    """Give staged space back; what the disk refuses to remove is removed at the next start."""
+    staged.file.close()
+    with contextlib.suppress(OSError):
+        fs.unlink(staged.path)
+
+
+def _allocate(fs: FileSystem, path: str, size: int) -> StagedFile:
+    if fs.exists(path):
+        fs.unlink(path)
+    return StagedFile(fs.create(path, size), path, size)
+
+
+def _check_replaceable(fs: FileSystem, path: str) -> None:
+    """A file without operations may be replaced by another for the same place; one with operations never."""
+    if not fs.exists(path):
+        return
+    header = decode_file_header(fs.read(path, 0, FILE_HEADER_SIZE))
+    if isinstance(header, WalFileHeader) and not has_operations(fs, path, header):
+        return
+    raise FailedPrecondition(
+        f"{path} exists already and would be overwritten",
+        reason="WAL_FILE_EXISTS",
+        hint="move it out of the WAL directory: it is no part of this log",
+        path=path,
+    )

@@ -1,0 +1,39 @@
+"""What an error of the operating system means for the log: refused, with nothing in doubt; or failed for good."""
+
+from __future__ import annotations
+
+import errno
+
+from ..errors import EngineFailed, FailedPrecondition, HoldfastError, ResourceExhausted
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def is_lack_of_space(error: OSError) -> bool:
+    """Whether the write may succeed later, when something was removed or a quota raised."""
+    return error.errno in _NO_SPACE
+
+
+def refusal(what: str, error: OSError) -> HoldfastError:
+    """Nothing was logged and nothing is in doubt: lack of space, or a directory that may not be written to."""
+    if is_lack_of_space(error):
+        return ResourceExhausted(
+            f"{what}: {error.strerror}",
+            reason="NO_SPACE",
+            hint="free space on the disk of the log: delete snapshots, compact, or shorten the log's retention",
+        )
+    return FailedPrecondition(
+        f"{what}: {error.strerror}",
+        reason="WAL_WRITE_REFUSED",
+        hint="let the daemon write to that directory, or move the log: holdfast storage wal enable --path DIR",
+    )
+
+
+def sync_failure(what: str, error: OSError) -> EngineFailed:
+    """A sync failed: what the disk holds is unknown until the next start."""
+    return EngineFailed(
+        f"{what} could not be made durable: {error.strerror}",
+        reason="LOG_SYNC_FAILED",
+        hint="check the disk (dmesg, smartctl), then restart the daemon; it will find out what survived",
+        path=error.filename,
+    )

@@ -1,0 +1,275 @@
+"""Power cuts at every file operation of a log's life, against an oracle of what was acknowledged.
+
+A random life (appends, syncs, rotations, moves, trims, markers, lack of space) is recorded once; then the power goes
+after each of its operations, and the disk keeps a random part of what was not synced: sectors and names. Whatever is
+left must recover without complaint to a gapless run of operations that holds everything acknowledged as durable and
+nothing that was refused. Recovery is then cut as well, and what it leaves is held to the same.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from holdfastd.errors import Corruption, ResourceExhausted
+from holdfastd.format.checksum import crc32c
+from holdfastd.format.record import RecordKind
+from holdfastd.storage.files import make_dirs
+from holdfastd.storage.wal import Entry
+from tests.support.logs import LogKit
+from tests.support.memdisk import Disk
+from tests.support.memfs import MemFileSystem
+
+SEEDS = int(os.environ.get("HOLDFAST_CRASH_SEEDS", "12"))
+DRAWS = int(os.environ.get("HOLDFAST_CRASH_DRAWS", "6"))
+DIRECTORIES = ("/wal", "/other")
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One payload offered to the log at operation ``begun``; ``refused``: when its writer was told no."""
+
+    payload: bytes
+    begun: int
+    refused: int | None = None
+
+    def may_survive(self, cut: int) -> bool:
+        return self.begun < cut and (self.refused is None or cut < self.refused)
+
+
+@dataclass
+class Oracle:
+    """What was offered, what was acknowledged as durable, and from where on the log was still wanted."""
+
+    attempts: dict[int, list[Attempt]] = field(default_factory=dict)
+    durable: list[tuple[int, int]] = field(default_factory=list)
+    trimmed: list[tuple[int, int]] = field(default_factory=list)
+
+    def durable_at(self, cut: int) -> int:
+        return max((sequence for ops, sequence in self.durable if ops <= cut), default=0)
+
+    def wanted_from(self, cut: int) -> int:
+        return max((sequence for ops, sequence in self.trimmed if ops <= cut), default=1)
+
+    def promises_at(self, cut: int) -> tuple[int, int, int]:
+        """What a state has to hold, as numbers: the same disk may be right earlier and wrong later."""
+        attempts = (attempt for each in self.attempts.values() for attempt in each)
+        refused = sum(1 for attempt in attempts if attempt.refused is not None and attempt.refused <= cut)
+        return self.durable_at(cut), self.wanted_from(cut), refused
+
+    def check(self, cut: int, last: int, records: Sequence[tuple[int, bytes]]) -> None:
+        """``records`` and ``last`` are what was recovered after a cut at operation ``cut``."""
+        sequences = [sequence for sequence, _ in records]
+        durable, wanted = self.durable_at(cut), self.wanted_from(cut)
+        assert last >= durable, f"acknowledged through {durable}, recovered through {last}"
+        assert sequences == list(range(last + 1 - len(sequences), last + 1)), (
+            f"a hole in {sequences}, the end is {last}"
+        )
+        assert not sequences or sequences[0] <= wanted, f"{wanted} is wanted, the log begins at {sequences[0]}"
+        assert sequences or wanted > last, f"{wanted} to {last} are wanted, the log is empty"
+        for sequence, payload in records:
+            survivors = [a.payload for a in self.attempts[sequence] if a.may_survive(cut)]
+            assert payload in survivors, f"operation {sequence} is not one that may have survived"
+
+
+class Life:
+    """A random life of a log on a recording file system."""
+
+    def __init__(self, seed: int, fs: MemFileSystem) -> None:
+        self.rng = random.Random(seed)
+        self.fs = fs
+        self.oracle = Oracle()
+        self.kit = LogKit(fs, segment_size=4096, max_payload=900, seed=seed, locks=False)
+        self.kit.directories = list(DIRECTORIES)
+        self.nonce = 0
+
+    def run(self, steps: int) -> None:
+        for directory in DIRECTORIES:
+            make_dirs(self.fs, directory)
+        self.kit.create()
+        actions: list[tuple[Callable[[], None], int]] = [
+            (self.append, 70),
+            (self.sync, 10),
+            (self.no_space, 6),
+            (self.marker, 8),
+            (self.prepare, 5),
+            (self.rotate, 4),
+            (self.move, 3),
+            (self.trim, 4),
+        ]
+        chosen = self.rng.choices([a for a, _ in actions], [w for _, w in actions], k=steps)
+        for action in chosen:
+            action()
+        self.sync()
+
+    def entries(self) -> list[Entry]:
+        group = []
+        for _ in range(self.rng.choice((1, 1, 1, 2, 3))):
+            size = self.rng.choice((0, 7, 40, 300, 300, 1000, 2500))
+            self.nonce += 1
+            word = b"%d.%d|" % (self.kit.sequence + 1, self.nonce)
+            payload = (word * (size // len(word) + 1))[:size]
+            entry = self.kit.entry(0)
+            group.append(
+                Entry(RecordKind.OPERATION, entry.sequence, [payload], size, crc32c(payload), entry.timestamp_us, 0)
+            )
+            self.oracle.attempts.setdefault(entry.sequence, []).append(Attempt(payload, self.fs.ops))
+        return group
+
+    def append(self) -> None:
+        group = self.entries()
+        try:
+            self.kit.wal.append(group)
+        except ResourceExhausted:
+            for entry in group:
+                self.oracle.attempts[entry.sequence][-1].refused = self.fs.ops
+            self.kit.sequence = group[0].sequence - 1
+            return
+        if self.rng.random() < 0.3:
+            self.sync()
+
+    def sync(self) -> None:
+        sequence = self.kit.wal.sync()
+        self.acknowledge(sequence)
+
+    def acknowledge(self, sequence: int) -> None:
+        self.oracle.durable.append((self.fs.ops, sequence))
+
+    def no_space(self) -> None:
+        self.fs.fail_on(self.rng.choice(("write", "write", "create", "resize")), "*wal*", errno.ENOSPC)
+        self.append()
+        self.fs.heal()
+
+    def marker(self) -> None:
+        self.kit.wal.marker()
+        self.acknowledge(self.kit.wal.synced_sequence)
+
+    def prepare(self) -> None:
+        self.kit.wal.prepare_next()
+
+    def rotate(self) -> None:
+        self.kit.wal.rotate()
+        self.acknowledge(self.kit.wal.synced_sequence)
+
+    def move(self) -> None:
+        self.kit.wal.rotate(directory=self.rng.choice(DIRECTORIES))
+        self.acknowledge(self.kit.wal.synced_sequence)
+
+    def trim(self) -> None:
+        before = self.rng.randint(1, self.kit.wal.synced_sequence + 1)
+        self.oracle.trimmed.append((self.fs.ops, before))
+        self.kit.wal.trim(before)
+
+
+@dataclass
+class Sweep:
+    """Crash states looked at, and how many of them differed."""
+
+    states: int = 0
+    seen: set[tuple[int, ...]] = field(default_factory=set)
+
+    @property
+    def distinct(self) -> int:
+        return len(self.seen)
+
+    def run(self, life: Life, draws: int) -> None:
+        rng = random.Random(0)
+        for cut in range(life.fs.ops + 1):
+            for draw in range(draws):
+                disk = life.fs.crash_disk_at(cut, rng, "prefix" if draw % 3 == 0 else "subset")
+                self.check(life.oracle, disk, cut, rng)
+
+    def check(self, oracle: Oracle, disk: Disk, cut: int, rng: random.Random) -> None:
+        self.states += 1
+        key = (disk.digest(), *oracle.promises_at(cut))
+        if key in self.seen:
+            return
+        self.seen.add(key)
+        fs = MemFileSystem(disk)
+        recovery_ops = recover_and_check(oracle, fs, cut)
+        if rng.random() < 0.25:
+            self.cut_recovery(oracle, fs, cut, recovery_ops, rng)
+
+    def cut_recovery(self, oracle: Oracle, fs: MemFileSystem, cut: int, recovery_ops: int, rng: random.Random) -> None:
+        """The power goes again, while the recovery that has just been checked was at work."""
+        for again in range(recovery_ops + 1):
+            disk = fs.crash_disk_at(again, rng)
+            self.states += 1
+            key = (disk.digest(), *oracle.promises_at(cut))
+            if key not in self.seen:
+                self.seen.add(key)
+                recover_and_check(oracle, MemFileSystem(disk), cut)
+
+
+def recover_and_check(oracle: Oracle, fs: MemFileSystem, cut: int) -> int:
+    """Recover, check, go on writing, read again. Returns the number of operations that recovery took."""
+    kit = LogKit(fs, segment_size=4096, max_payload=900, locks=False)
+    kit.directories = [directory for directory in DIRECTORIES if fs.exists(directory)]
+    if not kit.directories:
+        assert not oracle.durable_at(cut)
+        return 0
+    recovered = kit.recover(required=oracle.durable_at(cut))
+    recovery_ops = fs.ops
+    if recovered.tail is None:
+        assert not oracle.durable_at(cut), "no log is left"
+        return recovery_ops
+    records = kit.read()
+    oracle.check(cut, recovered.last_sequence, records)
+    if DIRECTORIES[0] in kit.directories:
+        kit.reopen(recovered)
+        kit.append(30)
+        assert kit.sequences() == [*(sequence for sequence, _ in records), recovered.last_sequence + 1]
+    return recovery_ops
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_power_cut_at_any_operation(seed: int, record_property: Callable[[str, object], None]) -> None:
+    life = Life(seed, MemFileSystem())
+    life.run(steps=40)
+    sweep = Sweep()
+    sweep.run(life, DRAWS)
+    record_property("crash_states", sweep.states)
+    record_property("distinct_states", sweep.distinct)
+    assert life.oracle.durable_at(life.fs.ops) > 5, "the life wrote too little to prove anything"
+    assert sweep.distinct > life.fs.ops, "the power cuts left too few different disks"
+
+
+class LyingSync(MemFileSystem):
+    """A disk that says it has synced and has not."""
+
+    def sync_node(self, node: int, path: str) -> None:
+        """Nothing."""
+
+
+class LyingDirectorySync(MemFileSystem):
+    """A disk that says it has synced names and has not."""
+
+    def sync_dir(self, path: str) -> None:
+        """Nothing."""
+
+
+class UncutFailures(MemFileSystem):
+    """A file system on which a failed write cannot be taken back."""
+
+    def resize_node(self, node: int, path: str, size: int, *, grow: bool) -> None:
+        if grow:
+            super().resize_node(node, path, size, grow=grow)
+
+
+@pytest.mark.parametrize("fs", [LyingSync, LyingDirectorySync, UncutFailures])
+def test_the_sweep_notices_a_missing(fs: type[MemFileSystem]) -> None:
+    """A sweep that cannot fail proves nothing."""
+    with pytest.raises((AssertionError, Corruption)):
+        live_and_sweep(fs)
+
+
+def live_and_sweep(fs: type[MemFileSystem]) -> None:
+    for seed in range(6):
+        life = Life(seed, fs())
+        life.run(steps=40)
+        Sweep().run(life, 3)
