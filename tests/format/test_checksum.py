@@ -1,3 +1,5 @@
+"""CRC-32C, over whatever form bytes travel in."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Collections and settings on their way through the log."""
+
 from __future__ import annotations
 
 import dataclasses

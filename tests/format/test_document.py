@@ -1,3 +1,5 @@
+"""JSON documents that carry their own checksum."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,3 +1,5 @@
+"""Row hashes, id hashes and the digest, against a reference written from FORMAT.md."""
+
 from __future__ import annotations
 
 import struct

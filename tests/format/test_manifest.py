@@ -1,3 +1,5 @@
+"""The manifest: what comes back, what is refused."""
+
 from __future__ import annotations
 
 import dataclasses

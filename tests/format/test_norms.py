@@ -1,3 +1,5 @@
+"""Norms of every finite row."""
+
 from __future__ import annotations
 
 import numpy as np

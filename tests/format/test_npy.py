@@ -1,3 +1,5 @@
+"""NumPy's file format, both ways, and all that is refused."""
+
 from __future__ import annotations
 
 import io

@@ -1,3 +1,5 @@
+"""Operations as payloads of the log, upserts above all."""
+
 from __future__ import annotations
 
 import uuid

@@ -1,3 +1,5 @@
+"""Blocks of payloads: verbatim or refused by name."""
+
 from __future__ import annotations
 
 import contextlib

@@ -1,3 +1,5 @@
+"""Record headers: exact, and never mistaken for anything else."""
+
 from __future__ import annotations
 
 import itertools

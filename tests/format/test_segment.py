@@ -1,3 +1,5 @@
+"""Row types of a segment, and segment.json."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,3 +1,5 @@
+"""The header of a WAL segment."""
+
 from __future__ import annotations
 
 import dataclasses

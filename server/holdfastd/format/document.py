@@ -2,8 +2,7 @@
 
     document := '{"sha256": "' 64 hexadecimal digits '",' LF '"' kind '": ' body '}' LF
 
-``body`` is a JSON object; the checksum is over its bytes as they stand. One way to check it from a shell:
-``tail -n +2 FILE | sed '1s/^"manifest": //; $s/}$//' | head -c -1 | sha256sum``.
+``body`` is a JSON object; the checksum is over its bytes as they stand. FORMAT.md shows how to check it from a shell.
 """
 
 from __future__ import annotations
