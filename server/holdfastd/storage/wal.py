@@ -18,7 +18,7 @@ from ..format.walfile import FILE_HEADER_SIZE, WalFileFlag, WalFileHeader
 from .clock import Clock, Randomness
 from .files import FileSystem
 from .log import Log
-from .wal_active import ActiveFile, StagedFile, publish_file, stage_file
+from .wal_active import ActiveFile, StagedFile, publish_file, remove_files, stage_file
 from .wal_entry import MAX_PAYLOAD_BYTES, Entry, Link, encode_group, group_size
 from .wal_errors import is_lack_of_space, refusal, sync_failure
 from .wal_files import Position, WalFileInfo
@@ -98,9 +98,11 @@ class Wal:
     ) -> Wal:
         """Begin a log, or begin it anew after a time without one (``gap_before``). Durable on return.
 
-        ``directory`` is made where it is missing. ``older``: WAL segments that are kept for as long as retention says.
+        ``directory`` is made where it is missing. ``older``: WAL segments that are kept for as long as retention says;
+        one without operations that holds the new one's place is removed.
         Raises ResourceExhausted or FailedPrecondition when the disk refuses, EngineFailed when it cannot be synced.
         """
+        twins = [file for file in older if (file.header.timeline, file.first_sequence) == (timeline, first_sequence)]
         header = WalFileHeader(
             store_id=store_id,
             timeline=timeline,
@@ -108,7 +110,7 @@ class Wal:
             salt=rng.u64(),
             first_sequence=first_sequence,
             previous_sequence=previous_sequence,
-            created_us=max(last_timestamp_us, clock.now_us()),
+            created_us=max(last_timestamp_us, clock.now_us(), *(twin.header.created_us + 1 for twin in twins)),
             flags=int(WalFileFlag.GAP_BEFORE) if gap_before else 0,
         )
         try:
@@ -117,6 +119,7 @@ class Wal:
             raise refusal(f"no WAL segment can be made in {directory}", error) from error
         try:
             active = publish_file(fs, staged, directory, header)
+            remove_files(fs, [twin.path for twin in twins if twin.path != active.path])
         except OSError as error:
             raise sync_failure("a new WAL segment", error) from error
         return cls(
@@ -125,7 +128,7 @@ class Wal:
             rng,
             new_lock,
             active=active,
-            older=older,
+            older=[file for file in older if file not in twins],
             link=Link(chain, previous_sequence, last_timestamp_us),
             offset=FILE_HEADER_SIZE,
             segment_size_bytes=segment_size_bytes,
@@ -279,8 +282,7 @@ class Wal:
                     return tuple(removed)
                 oldest = self._older[0]
             try:
-                self._fs.unlink(oldest.path)
-                self._fs.sync_dir(oldest.directory)
+                remove_files(self._fs, [oldest.path])
             except OSError as error:
                 raise FailedPrecondition(
                     f"{oldest.path} cannot be removed: {error}",
@@ -322,6 +324,7 @@ class Wal:
     def resize(self, segment_size_bytes: int) -> None:
         """Make WAL segments of this size from the next rotation on."""
         self._segment_size = segment_size_bytes
+        self._spare.resize(segment_size_bytes)
 
     def marker(self) -> bool:
         """Sync, then write and sync a marker that proves it: damage to the log can no longer pass for a torn tail.
@@ -421,8 +424,7 @@ class Wal:
                 active = publish_file(self._fs, staged, directory, header)
                 old.file.close()
                 if replaces:
-                    self._fs.unlink(old.path)
-                    self._fs.sync_dir(old.directory)
+                    remove_files(self._fs, [old.path])
             except OSError as error:
                 self._fail("a new WAL segment", error)
             with self._lock:
@@ -456,7 +458,7 @@ class Wal:
 
     def _next_header(self, timeline: int, replaces: bool) -> WalFileHeader:
         old, link = self._active.header, self._link
-        created_us = max(link.timestamp_us, self._clock.now_us())
+        created_us = max(link.timestamp_us, self._clock.now_us(), old.created_us + 1)
         return WalFileHeader(
             store_id=old.store_id,
             timeline=timeline,

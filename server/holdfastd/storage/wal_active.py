@@ -1,13 +1,14 @@
 """The WAL segment being written: how it comes into being, and the handle that the log writes through.
 
 Staging allocates under a name ending in ``.next`` and writes the header; when it fails, nothing has happened.
-Publishing syncs the file, renames it into the log, syncs the directory; when it fails, the disk holds nobody knows what.
+Publishing syncs the file, renames it into the log, syncs the directory; when it fails, what the disk holds is unknown.
 """
 
 from __future__ import annotations
 
 import contextlib
 import posixpath
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import FailedPrecondition
@@ -99,6 +100,13 @@ def discard(fs: FileSystem, staged: StagedFile) -> None:
     staged.file.close()
     with contextlib.suppress(OSError):
         fs.unlink(staged.path)
+
+
+def remove_files(fs: FileSystem, paths: Iterable[str]) -> None:
+    """Remove WAL segments one by one, each durably before the next. Raises OSError."""
+    for path in paths:
+        fs.unlink(path)
+        fs.sync_dir(parent_of(path))
 
 
 def _allocate(fs: FileSystem, path: str, size: int) -> StagedFile:

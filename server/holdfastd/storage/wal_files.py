@@ -11,7 +11,7 @@ import contextlib
 import posixpath
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import Corruption, FailedPrecondition, UnsupportedFormat
 from ..format.record import HEADER_SIZE, RecordHeader, RecordKind, decode_header
@@ -190,19 +190,26 @@ def _first_timestamp(raw: bytes, size: int, header: WalFileHeader) -> int:
 
 
 def _without_twins(fs: FileSystem, files: list[FoundFile]) -> list[FoundFile]:
-    """Of two files for one place in the log, keep the one with operations.
+    """The files with one for each place in the log.
 
-    A file without operations that moves to another directory is written there anew before the old one is removed; a
-    crash in between leaves both, and neither has an operation, or only the new one.
+    A file without operations that moves to another directory, or is begun anew, is written again before the old one is
+    removed; after a crash in between, the one with operations counts, or else the newer one.
     """
     kept: list[FoundFile] = []
     for file in files:
         twin = kept[-1] if kept else None
         if twin is None or (twin.timeline, twin.first_sequence) != (file.timeline, file.first_sequence):
             kept.append(file)
-        elif twin.header is not None and not has_operations(fs, twin.path, twin.header):
-            kept[-1] = file
-        elif file.header is None or has_operations(fs, file.path, file.header):
-            problem = f"{twin.path} holds the same place of the log (a copy?)"
-            kept.append(FoundFile(file.path, file.timeline, file.first_sequence, file.size, None, problem, 0))
+            continue
+        older, newer = sorted((twin, file), key=lambda each: _rank(fs, each))
+        kept[-1] = newer
+        if _rank(fs, older)[0]:
+            kept.append(replace(older, header=None, problem=f"{newer.path} holds the same place of the log (a copy?)"))
     return kept
+
+
+def _rank(fs: FileSystem, file: FoundFile) -> tuple[bool, int]:
+    """Which of two files for one place counts: the greater one. A damaged header may hide operations."""
+    if file.header is None:
+        return True, 0
+    return has_operations(fs, file.path, file.header), file.header.created_us

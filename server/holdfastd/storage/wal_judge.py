@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..format.walfile import WalFileHeader
 from .files import FileSystem
@@ -101,6 +101,8 @@ class _Walk:
             count = self.stopped
         kept = tuple(self.files[:count])
         end = self._end_of(count - 1) if kept else None
+        if end is not None and not end.link.timestamp_us:
+            end = replace(end, link=end.link._replace(timestamp_us=self._last_time(count - 1)))
         torn = _torn_bytes(self.fs, kept[-1].path, end) if end is not None else 0
         return Verdict(directories, kept, end, tuple(self.files[count:]), self.problem, torn)
 
@@ -127,6 +129,13 @@ class _Walk:
             header = file.sound_header()
             self.ends[index] = exhaust(scan_file(self.fs, file.path, header, link_into(header, None)))
         return self.ends[index]
+
+    def _last_time(self, before: int) -> int:
+        """The time of the last operation in the files before index ``before``, 0 where none is left."""
+        for index in range(before - 1, -1, -1):
+            if self.files[index].header is not None and (time_us := self._end_of(index).link.timestamp_us):
+                return time_us
+        return 0
 
 
 def _missing_start(file: FoundFile, before: Before | None, from_sequence: int) -> Problem | None:

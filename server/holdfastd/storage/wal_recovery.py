@@ -30,7 +30,7 @@ class RecoveredLog:
     """The log as recovery left it: whole, synced, and ready to be appended to at ``tail``.
 
     ``files`` in log order, the last one the active one; empty, with ``tail`` None, when there is no log. ``link``: what
-    the next record follows; its time is the least that the next one must exceed. ``closed``: the last record says that
+    the next record follows. ``closed``: the last record says that
     the log was disabled. ``copies``: the ``.broken`` files made or found of what was cut.
     """
 
@@ -174,8 +174,7 @@ def _recovered(fs: FileSystem, verdict: Verdict, copies: tuple[str, ...]) -> Rec
         return RecoveredLog((), None, Link(), False, False, False, 0, copies, verdict.problem)
     last = verdict.kept[-1]
     header = last.sound_header()
-    # Without an operation to read it from, the file's creation bounds the time of the last one.
-    link = end.link if end.link.timestamp_us else end.link._replace(timestamp_us=header.created_us)
+    link = end.link
     kept = [*verdict.kept[:-1], replace(last, size=fs.size(last.path))]
     files = infos_of(kept, last_sequence=link.sequence, last_timestamp_us=link.timestamp_us)
     return RecoveredLog(

@@ -37,6 +37,11 @@ class Spare:
                 self._staged, self._busy = staged, False
         return True
 
+    def resize(self, size: int) -> None:
+        """Allocate ``size`` bytes from the next time on; what is staged may turn out too small, and is freed then."""
+        with self._lock:
+            self._size = size
+
     def take(self) -> StagedFile | None:
         """The staged file, which is the caller's from now on."""
         with self._lock:
