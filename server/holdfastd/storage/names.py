@@ -2,7 +2,7 @@
 
 ROOT/LOCK MANIFEST.json MANIFEST.prev.json RESERVE REGISTRY.json requests-<S>.json
 ROOT/wal/<timeline>-<first sequence>.wal
-ROOT/collections/<uuid>/ids/<run>-hash.npy <run>-rows.npy
+ROOT/collections/<uuid>/ids/<run>-run.json <run>-hash.npy <run>-rows.npy <run>-fence.npy
 ROOT/collections/<uuid>/<segment uuid>/segment.json vectors.npy norms.npy rows.npy ids.npy payloads.npy
                                        kills-<S>-<crc>.npy tombstones.npy tombstone-ids.npy
 ROOT/snapshots/ staging/ operations/
@@ -14,6 +14,7 @@ import posixpath
 import re
 import uuid
 from datetime import datetime
+from typing import NamedTuple
 
 from ..errors import InvalidArgument
 
@@ -37,6 +38,20 @@ _DURATION = re.compile(r"\d+(us|ms|s|sec|m|min|h|d|w)", re.IGNORECASE)
 _TIME_WORDS = frozenset(
     ("latest", "earliest", "newest", "oldest", "first", "last", "now", "today", "yesterday", "tomorrow")
 )
+
+
+class RunFiles(NamedTuple):
+    """Paths of the files of one run of the id index."""
+
+    info: str
+    hashes: str
+    places: str
+    fence: str
+
+    @property
+    def arrays(self) -> tuple[str, str, str]:
+        """Those that are mapped."""
+        return self.hashes, self.places, self.fence
 
 
 class Layout:
@@ -81,10 +96,10 @@ class Layout:
     def ids_dir(self, collection_id: uuid.UUID) -> str:
         return posixpath.join(self.collection_dir(collection_id), "ids")
 
-    def run_files(self, collection_id: uuid.UUID, run: str) -> tuple[str, str]:
-        """The two files of a run of the id index: hashes, and (segment, row) pairs."""
+    def run_files(self, collection_id: uuid.UUID, run: str) -> RunFiles:
+        """The files of a run of the id index."""
         base = posixpath.join(self.ids_dir(collection_id), run)
-        return f"{base}-hash.npy", f"{base}-rows.npy"
+        return RunFiles(f"{base}-run.json", f"{base}-hash.npy", f"{base}-rows.npy", f"{base}-fence.npy")
 
     def _join(self, name: str) -> str:
         return posixpath.join(self.root, name)

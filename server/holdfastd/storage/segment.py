@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from ..errors import Corruption, UnsupportedFormat
 from ..format.manifest import SegmentEntry
-from ..format.npy import npy_view
 from ..format.segment import ROW_DTYPE, ROW_HAS_PAYLOAD, TOMBSTONE_DTYPE, SegmentInfo, decode_segment_info
 from ..model import BoolArray, Float32Array, Int64Array, Uint64Array
 from . import names
 from .bulk import Pace, unpaced
+from .checks import check_size, mapped_array
 from .files import ByteArray, FileSystem, Mapping
 from .kills import Kills, load_kills
 from .names import Layout
@@ -151,15 +151,10 @@ class Segment:
         return sum(mapping.resident_bytes() for mapping in self._maps.values())
 
     def _array(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...] | None) -> NDArray[Any]:
-        try:
-            array = npy_view(self._maps[name].array)
-        except KeyError:
-            raise Corruption(f"segment.json does not list {name}", path=self.path(names.SEGMENT_JSON)) from None
-        except ValueError as error:
-            raise Corruption(str(error), path=self.path(name), offset=0) from None
-        if array.dtype != dtype or (array.ndim != 1 if shape is None else array.shape != shape):
-            raise Corruption(f"holds {array.dtype} {array.shape}, not {dtype} {shape}", path=self.path(name), offset=0)
-        return array
+        mapping = self._maps.get(name)
+        if mapping is None:
+            raise Corruption(f"does not list {name}", path=self.path(names.SEGMENT_JSON))
+        return mapped_array(mapping, self.path(name), dtype, shape)
 
 
 def open_segment(fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entry: SegmentEntry) -> Segment:
@@ -175,7 +170,7 @@ def open_segment(fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entry
             path=posixpath.join(directory, names.SEGMENT_JSON),
         )
     for name, expected in info.files.items():
-        _check_size(fs, posixpath.join(directory, name), expected.size)
+        check_size(fs, posixpath.join(directory, name), expected.size)
     kills = Kills(info.rows) if entry.kills is None else load_kills(fs, directory, entry.kills, info.rows)
     return Segment(fs, directory, info, kills, entry.kills)
 
@@ -220,12 +215,3 @@ def _read_info(fs: FileSystem, path: str) -> SegmentInfo:
         raise
     except ValueError as error:
         raise Corruption(str(error), path=path) from None
-
-
-def _check_size(fs: FileSystem, path: str, expected: int) -> None:
-    try:
-        size = fs.size(path)
-    except FileNotFoundError:
-        raise Corruption("segment.json names this file, but it is missing", path=path) from None
-    if size != expected:
-        raise Corruption(f"has {size} bytes, segment.json says {expected}", path=path, offset=min(size, expected))

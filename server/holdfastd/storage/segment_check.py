@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import Corruption
-from ..format.checksum import crc32c
 from ..format.hashing import hash_rows
 from ..format.norms import row_norms
-from ..format.segment import FileInfo
 from ..model import Int64Array
 from . import names
-from .bulk import Pace
+from .bulk import Pace, unpaced
+from .checks import file_checksum
 from .files import FileSystem
 from .kills import check_kills
 
 if TYPE_CHECKING:
     from .segment import Segment
 
-READ_BYTES = 1 << 20
 ROWS_AT_ONCE = 4096
 
 
@@ -30,7 +28,7 @@ def verify_segment(fs: FileSystem, segment: Segment, deep: bool, pace: Pace) -> 
     """See ``Segment.verify``."""
     for name, expected in segment.info.files.items():
         path = segment.path(name)
-        if _checksum(fs, path, pace) != expected:
+        if file_checksum(fs, path, pace) != expected:
             raise Corruption(
                 "the content does not match its checksum in segment.json",
                 path=path,
@@ -49,25 +47,10 @@ def verify_segment(fs: FileSystem, segment: Segment, deep: bool, pace: Pace) -> 
             )
 
 
-def _checksum(fs: FileSystem, path: str, pace: Pace) -> FileInfo:
-    """Size and checksum as read from the disk, with reads that fail instead of killing the process."""
-    offset, crc = 0, 0
-    while True:
-        pace(READ_BYTES)
-        try:
-            piece = fs.read(path, offset, READ_BYTES)
-        except OSError as error:
-            raise Corruption(f"cannot be read: {error.strerror}", path=path, offset=offset) from error
-        crc = crc32c(piece, crc=crc)
-        offset += len(piece)
-        if len(piece) < READ_BYTES:
-            return FileInfo(offset, crc)
-
-
 def _locate(segment: Segment, name: str) -> int | None:
     """The offset of the first damaged row in ``name``, as far as its rows' hashes tell."""
     try:
-        bad = next(_bad_rows(segment, lambda count: None), None)
+        bad = next(_bad_rows(segment, unpaced), None)
     except Corruption as error:
         return error.offset if posixpath.basename(error.path) == name else None
     return None if bad is None else _offset_of(segment, name, bad)

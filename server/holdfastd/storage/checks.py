@@ -1,0 +1,56 @@
+"""Opening and checking files that never change once they are written: what is wrong with one is corruption."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Corruption
+from ..format.checksum import crc32c
+from ..format.npy import npy_view
+from ..format.segment import FileInfo
+from .bulk import Pace
+from .files import FileSystem, Mapping
+
+READ_BYTES = 1 << 20
+
+
+def check_size(fs: FileSystem, path: str, expected: int) -> None:
+    """Raises ``Corruption`` unless the file exists with exactly this size: mapping a shorter one would be deadly."""
+    try:
+        size = fs.size(path)
+    except FileNotFoundError:
+        raise Corruption("the file is missing", path=path) from None
+    if size != expected:
+        raise Corruption(f"has {size} bytes instead of {expected}", path=path, offset=min(size, expected))
+
+
+def mapped_array(mapping: Mapping, path: str, dtype: np.dtype[Any], shape: tuple[int, ...] | None) -> NDArray[Any]:
+    """The array in a mapped npy file, not copied; a ``shape`` of None is any number of elements in one dimension.
+
+    Raises ``Corruption`` when it is another array.
+    """
+    try:
+        array = npy_view(mapping.array)
+    except ValueError as error:
+        raise Corruption(str(error), path=path, offset=0) from None
+    if array.dtype != dtype or (array.ndim != 1 if shape is None else array.shape != shape):
+        raise Corruption(f"holds {array.dtype} {array.shape}, not {dtype} {shape}", path=path, offset=0)
+    return array
+
+
+def file_checksum(fs: FileSystem, path: str, pace: Pace) -> FileInfo:
+    """Size and checksum of a file, by reads that fail on a bad block instead of killing the process. Blocks, paced."""
+    offset, crc = 0, 0
+    while True:
+        pace(READ_BYTES)
+        try:
+            piece = fs.read(path, offset, READ_BYTES)
+        except OSError as error:
+            raise Corruption(f"cannot be read: {error.strerror}", path=path, offset=offset) from error
+        crc = crc32c(piece, crc=crc)
+        offset += len(piece)
+        if len(piece) < READ_BYTES:
+            return FileInfo(offset, crc)
