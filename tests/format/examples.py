@@ -129,7 +129,7 @@ OPERATIONS: list[LogOperation] = [
 """One of every body, in log order from sequence 1 on."""
 
 DIVIDED_AT = 40
-"""How the last upsert of the example log is divided into records, as only a very large one is in reality: bytes each."""
+"""Into records of how many bytes the last upsert of the example log is divided; in reality only a very large one is."""
 
 
 def record_fields() -> Iterator[tuple[dict[str, int], bytes]]:

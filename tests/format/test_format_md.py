@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +170,10 @@ def test_links_inside_the_page_lead_somewhere() -> None:
     assert set(re.findall(r"\]\(#([^)]*)\)", TEXT)) <= anchors
     for path in re.findall(r"\]\(([^#)][^)]*)\)", TEXT):
         assert (Path(holdfastd.format.__path__[0]) / path).exists(), path
+
+
+def test_the_checksum_of_a_document_can_be_had_by_hand() -> None:
+    command = re.search(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    assert command is not None
+    shell = subprocess.run(["sh", "-c", command[1]], cwd=examples.GOLDEN, capture_output=True, check=True, text=True)
+    assert shell.stdout.split()[0] == json.loads((examples.GOLDEN / "MANIFEST.json").read_text())["sha256"]
