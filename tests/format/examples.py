@@ -51,6 +51,7 @@ from holdfastd.model import (
     SyncMode,
     WalSettings,
 )
+from holdfastd.storage.id_run import FENCE_DTYPE, RunInfo, encode_run_info
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "v1"
 
@@ -252,6 +253,18 @@ def manifest() -> Manifest:
     )
 
 
+def run_arrays() -> dict[str, np.ndarray]:
+    """The arrays of the example run; its fence is by the first bit."""
+    hashes = ROWS.id_hashes[run_order()].astype(RUN_HASH_DTYPE)
+    fence = np.searchsorted(hashes >> np.uint64(63), np.arange(3, dtype=np.uint64)).astype(FENCE_DTYPE)
+    return {"hash": hashes, "rows": index_rows(), "fence": fence}
+
+
+def run_info() -> RunInfo:
+    images = [npy(array) for array in run_arrays().values()]
+    return RunInfo(2, 1, *[FileInfo(len(image), crc32c(image)) for image in images])
+
+
 def files() -> dict[str, bytes]:
     """The golden files: name and content."""
     return {
@@ -261,8 +274,8 @@ def files() -> dict[str, bytes]:
         **{name: npy(*array) for name, array in ARRAYS.items()},
         "segment.json": encode_segment_info(segment_info()),
         kills_file(): npy(KILLS),
-        "run-00000001-hash.npy": npy(ROWS.id_hashes[run_order()].astype(RUN_HASH_DTYPE)),
-        "run-00000001-rows.npy": npy(index_rows()),
+        **{f"run-00000001-{name}.npy": npy(array) for name, array in run_arrays().items()},
+        "run-00000001-run.json": encode_run_info(run_info()),
         "MANIFEST.json": encode_manifest(manifest()),
     }
 

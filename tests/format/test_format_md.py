@@ -18,6 +18,7 @@ from holdfastd.format.operation import decode, rows_of
 from holdfastd.format.record import HEADER_SIZE, RecordHeader, decode_header
 from holdfastd.format.segment import KILL_DTYPE, ROW_DTYPE, RUN_ROW_DTYPE, TOMBSTONE_DTYPE, decode_segment_info
 from holdfastd.format.walfile import FILE_HEADER_SIZE, decode_file_header
+from holdfastd.storage.id_run import decode_run_info
 from tests.format import examples
 from tests.format.test_operation import assert_same
 
@@ -43,7 +44,7 @@ def fields(heading: str) -> list[tuple[str, int, int]]:
     """(field, offset, size) of each row of the first table of fields below ``heading``."""
     below = TEXT.partition(f"{heading}\n")[2]
     assert below, f"FORMAT.md has no heading {heading!r}"
-    table = re.search(r"(?:^\|.*\n)+", below, re.MULTILINE)
+    table = re.search(r"^\| offset \|.*\n(?:^\|.*\n)+", below, re.MULTILINE)
     assert table is not None
     return [(name, int(offset), int(size)) for offset, size, name in FIELD_ROW.findall(table[0])]
 
@@ -64,12 +65,14 @@ EXPECTED = {
     "kills.npy": FILES[examples.kills_file()],
     "run-hash.npy": FILES["run-00000001-hash.npy"][-16:],
     "run-rows.npy": FILES["run-00000001-rows.npy"][-16:],
+    "run-fence.npy": FILES["run-00000001-fence.npy"][-12:],
 }
+DOCUMENTS = ("segment.json", "run.json", "MANIFEST.json")
 
 
 def test_every_example_is_checked_here() -> None:
     assert HEX.keys() == EXPECTED.keys() | {"wal-record", "wal-marker", "row-hash"}
-    assert BLOCKS.keys() - {("hex", name) for name in HEX} == {("json", "segment.json"), ("json", "MANIFEST.json")}
+    assert BLOCKS.keys() - {("hex", name) for name in HEX} == {("json", name) for name in DOCUMENTS}
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
@@ -102,6 +105,7 @@ def test_the_row_hash_is_over_the_bytes_shown() -> None:
 def test_the_documents_shown_are_intact() -> None:
     assert decode_segment_info(BLOCKS["json", "segment.json"].encode()) == examples.segment_info()
     assert decode_manifest(BLOCKS["json", "MANIFEST.json"].encode()) == examples.manifest()
+    assert decode_run_info(BLOCKS["json", "run.json"].encode()) == examples.run_info()
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,11 @@ from holdfastd.format.checksum import crc32c
 from holdfastd.format.collection import decode_collection, decode_settings
 from holdfastd.format.manifest import decode_manifest
 from holdfastd.format.npy import npy_view
-from holdfastd.format.operation import decode, digest_sums, hash_rows, rows_of
+from holdfastd.format.operation import decode, digest_sums, hash_ids, hash_rows, rows_of
 from holdfastd.format.record import HEADER_SIZE, Incomplete, RecordHeader, RecordKind, decode_header, find_headers
 from holdfastd.format.segment import ROW_HAS_PAYLOAD, decode_segment_info
 from holdfastd.format.walfile import FILE_HEADER_SIZE, decode_file_header
+from holdfastd.storage.id_run import decode_run_info
 from tests.format import examples
 from tests.format.examples import GOLDEN
 from tests.format.test_operation import assert_same
@@ -129,6 +130,15 @@ def test_the_segment_is_read() -> None:
     assert texts == [(b"a", b'{"n":1}'), (b"b", None)]
     hashes = hash_rows([text[0] for text in texts], npy_view(golden("vectors.npy")), [text[1] for text in texts])
     assert hashes.tolist() == [[int(fact["hash_high"]), int(fact["hash_low"])] for fact in facts]
+
+
+def test_the_run_of_the_id_index_is_read() -> None:
+    info = decode_run_info(golden("run-00000001-run.json"))
+    assert info == examples.run_info()
+    hashes, places, fence = (npy_view(golden(f"run-00000001-{name}.npy")) for name in ("hash", "rows", "fence"))
+    ids = [(b"a", b"b")[place["row"]] for place in places]
+    assert hashes.tolist() == hash_ids(ids).tolist() == sorted(hashes.tolist())
+    assert fence.tolist() == [0, sum(number < 1 << 63 for number in hashes.tolist()), info.rows]
 
 
 def test_the_manifest_is_read_and_its_digest_is_that_of_the_live_rows() -> None:
