@@ -28,6 +28,11 @@ class Collection:
         self._connection = connection
         self.name = name
 
+    @property
+    def connection(self) -> Connection:
+        """The connection that calls go over."""
+        return self._connection
+
     def __repr__(self) -> str:
         return f"Collection({self.name!r} at {self._connection.address})"
 
@@ -45,7 +50,10 @@ class Collection:
         vectors: an (n, d) float32 buffer or n lists; payloads: dicts or JSON bytes, None for none. Of an id given twice
         the last row wins. ``sync`` asks for the disk whatever the store's mode. The result says whether it is durable.
         """
-        request = upsert_request(self.name, ids, vectors, payloads, sync=sync, request_id=request_id)
+        return self.send(upsert_request(self.name, ids, vectors, payloads, sync=sync, request_id=request_id))
+
+    def send(self, request: vector_pb2.UpsertRequest) -> WriteResult:
+        """`upsert` of a batch that is encoded already."""
         response = self._connection.call(self._connection.vectors.Upsert, request)
         return WriteResult(response.sequence, response.count, response.durable)
 

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, overload
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 from holdfast.connection import Connection, new_request_id
 from holdfast.documents import Document, Documents, timestamp
 from holdfast.enums import to_word
-from holdfast.history import Moment, history_point
+from holdfast.history import Moment, duration_message, history_point
 from holdfast.operations import OnProgress, Operation, settle
 from holdfast.paths import looks_like_path, working_directory
 
 if TYPE_CHECKING:
     from holdfast.v1 import common_pb2
+
+OnBytes: TypeAlias = Callable[[int, int], None]
+"""Called with the bytes transferred so far and their total."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Which snapshots to keep: one stays if any rule keeps it. Numbers count hours, days, … that have a snapshot."""
+
+    last: int = 0
+    hourly: int = 0
+    daily: int = 0
+    weekly: int = 0
+    monthly: int = 0
+    yearly: int = 0
+    within: str | timedelta | None = None
 
 
 class Snapshots:
@@ -208,6 +228,102 @@ class Snapshots:
             freed_bytes=response.freed_bytes,
             status="validated" if validate_only else "deleted",
         )
+
+    def prune(
+        self,
+        keep: Keep,
+        *,
+        path: str | None = None,
+        collection: str | None = None,
+        validate_only: bool = False,
+        request_id: str | None = None,
+    ) -> Document:
+        """Delete the snapshots that no rule keeps; a base stays as long as a kept one needs it. Says why each stays."""
+        from holdfast.v1 import snapshot_pb2
+
+        policy = snapshot_pb2.RetentionPolicy(
+            keep_last=keep.last,
+            keep_hourly=keep.hourly,
+            keep_daily=keep.daily,
+            keep_weekly=keep.weekly,
+            keep_monthly=keep.monthly,
+            keep_yearly=keep.yearly,
+            keep_within=duration_message(keep.within, "within"),
+        )
+        request = snapshot_pb2.PruneSnapshotsRequest(
+            policy=policy,
+            path=path or "",
+            working_directory=working_directory(self._connection, path),
+            collection=collection or "",
+            validate_only=validate_only,
+            request_id=request_id or new_request_id(),
+        )
+        response = self._connection.call(self._connection.snapshots.PruneSnapshots, request)
+        return Document(
+            snapshots=[
+                Document(
+                    id=decision.snapshot.id,
+                    created_at=timestamp(decision.snapshot.create_time),
+                    size_bytes=decision.snapshot.size_bytes,
+                    keep=decision.keep,
+                    reasons=list(decision.reasons),
+                )
+                for decision in response.decisions
+            ],
+            kept=response.kept_count,
+            deleted=response.deleted_count,
+            freed_bytes=response.freed_bytes,
+            status="validated" if validate_only else "completed",
+        )
+
+    def diff(
+        self, first: str, second: str | None = None, *, collection: str | None = None, sample_size: int = 10
+    ) -> Document:
+        """Compare two snapshots, older first, or one with the live store; content counts, not versions or times."""
+        from holdfast.v1 import snapshot_pb2
+
+        request = snapshot_pb2.DiffSnapshotsRequest(
+            first=first,
+            second=second or "",
+            working_directory=self._directory(first, second if second and looks_like_path(second) else None),
+            collection=collection or "",
+            sample_size=sample_size,
+        )
+        response = self._connection.call(self._connection.snapshots.DiffSnapshots, request)
+        changes = snapshot_pb2.CollectionDiff.Change
+        return Document(
+            identical=response.identical,
+            collections=[
+                Document(
+                    collection=entry.collection,
+                    change=to_word(changes, entry.change, "CHANGE_"),
+                    added=entry.added_count,
+                    changed=entry.changed_count,
+                    removed=entry.removed_count,
+                    added_ids=list(entry.added_ids),
+                    changed_ids=list(entry.changed_ids),
+                    removed_ids=list(entry.removed_ids),
+                )
+                for entry in response.collections
+            ],
+            first_sequence=response.first_sequence,
+            second_sequence=response.second_sequence,
+        )
+
+    def download(self, snapshot: str, to: str | Path, *, on_bytes: OnBytes | None = None) -> Document:
+        """Copy a snapshot's file to this machine: verified, synced, and under its name only when it is complete.
+
+        to: a directory, or a file's name. A transfer that broke is resumed where it broke.
+        """
+        from holdfast.download import download
+
+        return download(self._connection, snapshot, self._directory(snapshot), Path(to), on_bytes)
+
+    def upload(self, file: str | Path, *, path: str | None = None, on_bytes: OnBytes | None = None) -> Document:
+        """Copy a snapshot's file from this machine to the daemon, which verifies it; resumed where it broke."""
+        from holdfast.upload import upload
+
+        return upload(self._connection, Path(file), path, working_directory(self._connection, path), on_bytes)
 
     def _directory(self, snapshot: str, *others: str | None) -> str:
         return working_directory(self._connection, snapshot if looks_like_path(snapshot) else None, *others)

@@ -6,6 +6,7 @@ It keeps the API's promises that a client can see (order, tickets, counts, error
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import struct
@@ -37,6 +38,7 @@ from holdfast.v1 import (
     wal_pb2_grpc,
 )
 
+CHUNK_BYTES = 1 << 16
 START_SECONDS = 1705746645  # 2024-01-20T10:30:45Z
 
 
@@ -95,6 +97,10 @@ class FakeDaemon:
         self.sequence = 0
         self.requests: dict[str, list[Any]] = defaultdict(list)
         self.metadata: dict[str, dict[str, str | bytes]] = {}
+        self.files: dict[str, bytes] = {}
+        self.uploads: dict[str, bytearray] = {}
+        self.chunk_sums: list[int] = []
+        self.claimed_sha256 = ""
         self.step_seconds = 0.0
         self.cancelled = threading.Event()
         self._failures: dict[str, deque[Refusal]] = defaultdict(deque)
@@ -104,15 +110,12 @@ class FakeDaemon:
             interceptors=[_Recorder(self)],
             options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)],
         )
-        for add, servicer in (
-            (collection_pb2_grpc.add_CollectionServiceServicer_to_server, CollectionServicer(self)),
-            (vector_pb2_grpc.add_VectorServiceServicer_to_server, VectorServicer(self)),
-            (snapshot_pb2_grpc.add_SnapshotServiceServicer_to_server, SnapshotServicer(self)),
-            (wal_pb2_grpc.add_WalServiceServicer_to_server, WalServicer(self)),
-            (storage_pb2_grpc.add_StorageServiceServicer_to_server, StorageServicer(self)),
-            (operation_pb2_grpc.add_OperationServiceServicer_to_server, OperationServicer(self)),
-        ):
-            add(servicer, self._server)  # type: ignore[operator]  # each pair fits, their union does not
+        collection_pb2_grpc.add_CollectionServiceServicer_to_server(CollectionServicer(self), self._server)
+        vector_pb2_grpc.add_VectorServiceServicer_to_server(VectorServicer(self), self._server)
+        snapshot_pb2_grpc.add_SnapshotServiceServicer_to_server(SnapshotServicer(self), self._server)
+        wal_pb2_grpc.add_WalServiceServicer_to_server(WalServicer(self), self._server)
+        storage_pb2_grpc.add_StorageServiceServicer_to_server(StorageServicer(self), self._server)
+        operation_pb2_grpc.add_OperationServiceServicer_to_server(OperationServicer(self), self._server)
         self._server.add_insecure_port(f"unix:{socket}")
 
     def __enter__(self) -> FakeDaemon:
@@ -309,7 +312,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             storage=collection_pb2.CollectionStorageStats(
                 type=message.storage, quantization=message.quantization, compression_ratio=1.0, cold_bytes=100
             ),
-            performance=collection_pb2.CollectionPerformanceStats(avg_insert_time_ms=1.5, avg_search_time_ms=0.5, qps=2),
+            performance=collection_pb2.CollectionPerformanceStats(avg_insert_time_ms=1.5, avg_search_time_ms=0.5),
         )  # fmt: skip
 
     def GetCollectionStats(self, request: Any, context: Any) -> Any:
@@ -402,8 +405,9 @@ class VectorServicer(vector_pb2_grpc.VectorServiceServicer):
                 point.vector = request.vectors[row * width : (row + 1) * width]
             if payloads[row] is not None:
                 merge = request.payload_mode == vector_pb2.UpdateRequest.PAYLOAD_MODE_MERGE
-                merged = {**(point.payload or {}), **payloads[row]} if merge else payloads[row]
-                point.payload = {k: v for k, v in merged.items() if not (merge and v is None)}
+                new = dict(payloads[row])
+                merged = {**(point.payload or {}), **new} if merge else new
+                point.payload = {key: value for key, value in merged.items() if not (merge and value is None)}
             point.version += 1
             versions.append(point.version)
         return vector_pb2.UpdateResponse(sequence=sequence, count=len(versions), durable=True, versions=versions)
@@ -599,6 +603,65 @@ class SnapshotServicer(snapshot_pb2_grpc.SnapshotServiceServicer):
         if not request.validate_only:
             del self._daemon.snapshots[snapshot.id]
         return snapshot_pb2.DeleteSnapshotResponse(snapshot=snapshot, freed_bytes=snapshot.size_bytes)
+
+    def PruneSnapshots(self, request: Any, context: Any) -> Any:
+        """Knows one rule: keep_last."""
+        decisions = []
+        newest_first = sorted(self._daemon.snapshots.values(), key=lambda s: s.id, reverse=True)
+        for place, snapshot in enumerate(newest_first):
+            keep = place < request.policy.keep_last
+            reasons = ["last"] if keep else []
+            decisions.append(
+                snapshot_pb2.PruneSnapshotsResponse.Decision(snapshot=snapshot, keep=keep, reasons=reasons)
+            )
+            if not keep and not request.validate_only:
+                del self._daemon.snapshots[snapshot.id]
+        gone = [decision.snapshot.size_bytes for decision in decisions if not decision.keep]
+        return snapshot_pb2.PruneSnapshotsResponse(
+            decisions=decisions, kept_count=len(decisions) - len(gone), deleted_count=len(gone), freed_bytes=sum(gone)
+        )
+
+    def DiffSnapshots(self, request: Any, context: Any) -> Any:
+        self._find(request.first)
+        entry = snapshot_pb2.CollectionDiff(
+            collection="products", change=snapshot_pb2.CollectionDiff.CHANGE_CHANGED, added_count=1, added_ids=["z"]
+        )
+        return snapshot_pb2.DiffSnapshotsResponse(collections=[entry], first_sequence=1, second_sequence=2)
+
+    def DownloadSnapshot(self, request: Any, context: Any) -> Iterator[Any]:
+        snapshot = self._find(request.snapshot)
+        content = self._daemon.files[snapshot.id]
+        for offset in range(request.read_offset, len(content), CHUNK_BYTES):
+            data = content[offset : offset + CHUNK_BYTES]
+            yield snapshot_pb2.DownloadSnapshotResponse(offset=offset, data=data, total_bytes=len(content))
+            broken = self._daemon.due_failure("DownloadSnapshotMidway")
+            if broken is not None:
+                raise broken
+        digest = hashlib.sha256(content).hexdigest()
+        yield snapshot_pb2.DownloadSnapshotResponse(
+            offset=len(content), total_bytes=len(content), file_sha256=self._daemon.claimed_sha256 or digest
+        )
+
+    def UploadSnapshot(self, request_iterator: Any, context: Any) -> Iterator[Any]:
+        header = next(request_iterator).header
+        content = self._daemon.uploads.setdefault(header.filename, bytearray())
+        yield snapshot_pb2.UploadSnapshotResponse(committed_bytes=len(content))
+        while len(content) < header.total_bytes:
+            chunk = next(request_iterator).chunk
+            if chunk.offset != len(content):
+                raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, f"byte {chunk.offset}", "BAD_OFFSET")
+            content += chunk.data
+            self._daemon.chunk_sums.append(chunk.crc32c)
+            broken = self._daemon.due_failure("UploadSnapshotMidway")
+            if broken is not None:
+                raise broken
+        if hashlib.sha256(content).hexdigest() != header.file_sha256:
+            raise Refusal(grpc.StatusCode.DATA_LOSS, "wrong sum", "CHECKSUM_MISMATCH")
+        directory = header.path or "/data/snapshots"
+        snapshot = common_pb2.Snapshot(
+            id=header.filename.partition(".")[0], path=f"{directory}/{header.filename}", size_bytes=len(content)
+        )
+        yield snapshot_pb2.UploadSnapshotResponse(committed_bytes=len(content), snapshot=snapshot)
 
 
 class WalServicer(wal_pb2_grpc.WalServiceServicer):

@@ -1,1 +1,12 @@
 """The command line: one click tree for the shell, for cron and for the prompt. Commands return data, output renders."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """The console script ``holdfast``: runs one command, or the prompt, and leaves the process with its exit code."""
+    from holdfast.cli.main import main as run
+
+    run()

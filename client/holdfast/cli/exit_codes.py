@@ -12,6 +12,7 @@ FAILURE = 1
 USAGE = 2
 PARTIAL = 3
 INTERRUPTED = 130
+BROKEN_PIPE = 141
 
 OF_STATUS: Mapping[str, int] = {
     "INVALID_ARGUMENT": USAGE,
@@ -50,4 +51,5 @@ MEANINGS: Mapping[int, str] = {
     14: "cancelled",
     15: "not supported by this daemon",
     INTERRUPTED: "interrupted (Ctrl-C)",
+    BROKEN_PIPE: "nobody reads the output any more",
 }

@@ -1,0 +1,204 @@
+"""``storage snapshot …``: create, restore, list, show, verify, delete."""
+
+from __future__ import annotations
+
+import click
+
+from holdfast.cli import exit_codes
+from holdfast.cli.base import Command, pass_state
+from holdfast.cli.complete import complete_collections, complete_snapshots
+from holdfast.cli.follow import finish
+from holdfast.cli.options import dry_run, no_wait
+from holdfast.cli.state import State
+from holdfast.cli.types import MOMENT
+from holdfast.documents import Document
+from holdfast.times import Target
+
+_CREATE_KEYS = (
+    "snapshot_id", "type", "collections", "vectors", "size_bytes", "compressed", "path", "duration_ms", "status",
+)  # fmt: skip
+_RESTORE_KEYS = ("snapshot_id", "collections_restored", "vectors_restored", "duration_ms", "status")
+_LIST_KEYS = ("id", "type", "collections", "vectors", "size_bytes", "compressed", "created_at", "path")
+_VERIFY_KEYS = (
+    "valid", "snapshot_id", "chain", "vectors", "path", "files", "size_bytes", "problems", "duration_ms", "status",
+)  # fmt: skip
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "holdfast storage snapshot create products --path /backups/snapshots",
+        "holdfast storage snapshot create --compress",
+        "holdfast storage snapshot create embeddings --incremental --compress",
+    ],
+)
+@click.argument("collection", required=False, shell_complete=complete_collections)
+@click.option(
+    "--path", metavar="DIR", help="Directory to write to, on the daemon's machine.  [default: DATA/snapshots]"
+)
+@click.option("--compress", is_flag=True, help="Compress with gzip.")
+@click.option("--incremental", is_flag=True, help="Only what changed since the last snapshot.")
+@click.option(
+    "--base", metavar="SNAPSHOT", shell_complete=complete_snapshots,
+    help="The snapshot that an incremental one builds on.  [default: the newest that covers it]",
+)  # fmt: skip
+@dry_run
+@no_wait
+@pass_state
+def create(
+    state: State,
+    collection: str | None,
+    path: str | None,
+    compress: bool,
+    incremental: bool,
+    base: str | None,
+    dry_run: bool,
+    no_wait: bool,
+) -> Document | None:
+    """Create a snapshot of a collection or of everything.
+
+    It holds one exact moment; reads and writes go on meanwhile. Done means that the file is complete, on the disk and
+    under its final name.
+    """
+    if base is not None and not incremental:
+        raise click.UsageError("--base needs --incremental")
+    started = state.client.snapshots.create(
+        collection,
+        path=path,
+        compress=compress,
+        incremental=incremental,
+        base_id=base,
+        validate_only=dry_run,
+        wait=False,
+    )
+    return _shown(state, finish(state, started, wait=not no_wait), _CREATE_KEYS)
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "holdfast storage snapshot restore /backups/snapshots/snap-2024-01-20-103045.gz",
+        "holdfast storage snapshot restore snap-2024-01-20-103045 --collection products-restored",
+        "holdfast storage snapshot restore latest --overwrite --verify",
+        "holdfast storage snapshot restore latest --collection at-1032 --to 'yesterday 10:32'",
+    ],
+)
+@click.argument("snapshot", shell_complete=complete_snapshots)
+@click.option("--collection", metavar="NAME", help="Name to restore to.  [default: the original one]")
+@click.option("--from-collection", metavar="NAME", help="Which collection of a snapshot that holds several.")
+@click.option("--overwrite", is_flag=True, help="Replace a collection that exists.")
+@click.option("--verify", is_flag=True, help="Check the whole chain before anything is touched.")
+@click.option(
+    "--to", type=MOMENT, metavar="WHEN",
+    help="Roll forward from the log through this time, sequence or mark (inclusive).",
+)  # fmt: skip
+@click.option("--before", type=MOMENT, metavar="WHEN", help="As --to, but up to just before it.")
+@click.option("--base-path", metavar="DIR", help="Where else to look for the snapshots that it builds on.")
+@dry_run
+@no_wait
+@pass_state
+def restore(
+    state: State,
+    snapshot: str,
+    collection: str | None,
+    from_collection: str | None,
+    overwrite: bool,
+    verify: bool,
+    to: Target | None,
+    before: Target | None,
+    base_path: str | None,
+    dry_run: bool,
+    no_wait: bool,
+) -> Document | None:
+    """Restore a snapshot.
+
+    SNAPSHOT is an id, "latest", or a file on the daemon's machine. Everything is staged and proven beside the live
+    data, then published at once; a restore that fails leaves the store as it was.
+    """
+    if to is not None and before is not None:
+        raise click.UsageError("--to contradicts --before")
+    started = state.client.snapshots.restore(
+        snapshot,
+        collection=collection,
+        from_collection=from_collection,
+        overwrite=overwrite,
+        verify=verify,
+        to=to,
+        before=before,
+        base_path=base_path,
+        validate_only=dry_run,
+        wait=False,
+    )
+    return _shown(state, finish(state, started, wait=not no_wait), _RESTORE_KEYS)
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "holdfast storage snapshot list",
+        "holdfast storage snapshot list --path /backups/snapshots",
+        "holdfast storage snapshot list --collection products --format table",
+    ],
+)
+@click.option(
+    "--path", metavar="DIR", help="Only the snapshots in this directory of the daemon's machine.  [default: all known]"
+)
+@click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only those that contain it.")
+@pass_state
+def list_snapshots(state: State, path: str | None, collection: str | None) -> Document:
+    """List snapshots, newest first."""
+    found, warnings = state.client.snapshots.list_with_warnings(path=path, collection=collection)
+    rows = [state.shown(row, _LIST_KEYS) for row in found]
+    return Document(snapshots=rows, total=len(rows), warnings=list(warnings))
+
+
+@click.command(cls=Command, examples=["holdfast storage snapshot show latest"])
+@click.argument("snapshot", shell_complete=complete_snapshots)
+@pass_state
+def show(state: State, snapshot: str) -> Document:
+    """Show everything known of a snapshot."""
+    return state.client.snapshots.get(snapshot)
+
+
+@click.command(
+    cls=Command,
+    examples=["holdfast storage snapshot verify latest", "holdfast storage snapshot verify /backups/daily/x.gz -v"],
+)
+@click.argument("snapshot", shell_complete=complete_snapshots)
+@click.option("--skip-chain", is_flag=True, help="Only this file, not those that it builds on.")
+@click.option("--base-path", metavar="DIR", help="Where else to look for the snapshots that it builds on.")
+@no_wait
+@pass_state
+def verify(state: State, snapshot: str, skip_chain: bool, base_path: str | None, no_wait: bool) -> Document | None:
+    """Check a snapshot and its chain.
+
+    Reads every byte against every checksum. Exits with 13 and lists the problems if anything is damaged.
+    """
+    started = state.client.snapshots.verify(snapshot, skip_chain=skip_chain, base_path=base_path, wait=False)
+    return verdict(state, finish(state, started, wait=not no_wait), _VERIFY_KEYS)
+
+
+@click.command(cls=Command, examples=["holdfast storage snapshot delete snap-2024-01-19-080000"])
+@click.argument("snapshot", shell_complete=complete_snapshots)
+@dry_run
+@pass_state
+def delete(state: State, snapshot: str, dry_run: bool) -> Document:
+    """Delete a snapshot.
+
+    Refused while incremental snapshots build on it.
+    """
+    return state.client.snapshots.delete(snapshot, validate_only=dry_run)
+
+
+def verdict(state: State, document: Document | None, keys: tuple[str, ...]) -> Document | None:
+    """The result of a verification; damage sets the exit code, and says so on stderr."""
+    if document is not None and document.get("valid") is False:
+        state.exit_code = exit_codes.OF_STATUS["DATA_LOSS"]
+        state.say(f"error: {len(document.problems)} damaged places in {document.path}")
+    return _shown(state, document, keys)
+
+
+def _shown(state: State, document: Document | None, keys: tuple[str, ...]) -> Document | None:
+    if document is None or "operation_id" in document:
+        return document
+    return state.shown(document, keys)

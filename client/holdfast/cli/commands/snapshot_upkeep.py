@@ -1,0 +1,97 @@
+"""``storage snapshot prune`` and ``storage snapshot diff``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+
+from holdfast.cli.base import Command, pass_state
+from holdfast.cli.complete import complete_collections, complete_snapshots
+from holdfast.cli.confirm import confirm
+from holdfast.cli.options import dry_run
+from holdfast.cli.state import State
+from holdfast.cli.types import DURATION
+from holdfast.documents import Document, pick
+from holdfast.snapshots import Keep
+
+_COUNT = click.IntRange(min=1)
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "holdfast storage snapshot prune --keep-daily 7 --keep-weekly 4 --dry-run --format table",
+        "holdfast storage snapshot prune --keep-last 10 --path /backups/daily --confirm",
+    ],
+)
+@click.option("--keep-last", type=_COUNT, metavar="N", help="The newest N.")
+@click.option("--keep-hourly", type=_COUNT, metavar="N", help="The newest of each of the last N hours that have one.")
+@click.option("--keep-daily", type=_COUNT, metavar="N", help="The same by days.")
+@click.option("--keep-weekly", type=_COUNT, metavar="N", help="The same by weeks.")
+@click.option("--keep-monthly", type=_COUNT, metavar="N", help="The same by months.")
+@click.option("--keep-yearly", type=_COUNT, metavar="N", help="The same by years.")
+@click.option("--keep-within", type=DURATION, metavar="DURATION", help="Everything younger than this.")
+@click.option("--path", metavar="DIR", help="Only in this directory of the daemon's machine.  [default: all known]")
+@click.option(
+    "--collection", metavar="NAME", shell_complete=complete_collections, help="Only those of this collection."
+)
+@click.option("--confirm", "confirmed", is_flag=True, help="Do not ask.")
+@dry_run
+@pass_state
+def prune(
+    state: State,
+    keep_last: int | None,
+    keep_hourly: int | None,
+    keep_daily: int | None,
+    keep_weekly: int | None,
+    keep_monthly: int | None,
+    keep_yearly: int | None,
+    keep_within: timedelta | None,
+    path: str | None,
+    collection: str | None,
+    confirmed: bool,
+    dry_run: bool,
+) -> Document:
+    """Delete the snapshots that a policy does not keep.
+
+    One is kept if any rule keeps it, and as long as a kept one builds on it. On a terminal it asks first; elsewhere
+    --confirm is required.
+    """
+    keep = Keep(
+        keep_last or 0, keep_hourly or 0, keep_daily or 0, keep_weekly or 0, keep_monthly or 0, keep_yearly or 0,
+        keep_within,
+    )  # fmt: skip
+    if keep == Keep():
+        raise click.UsageError("nothing would be kept: give at least one --keep-… rule")
+    snapshots = state.client.snapshots
+    plan = snapshots.prune(keep, path=path, collection=collection, validate_only=True)
+    if dry_run or not plan.deleted:
+        return plan
+    if not confirmed:
+        confirm(state, f"Delete {plan.deleted} snapshots and keep {plan.kept}?", "--confirm")
+    return snapshots.prune(keep, path=path, collection=collection)
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "holdfast storage snapshot diff latest",
+        "holdfast storage snapshot diff snap-2024-01-19-080000 snap-2024-01-20-103045 --collection products",
+    ],
+)
+@click.argument("first", shell_complete=complete_snapshots)
+@click.argument("second", required=False, shell_complete=complete_snapshots)
+@click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")
+@click.option("--sample", type=_COUNT, default=10, show_default=True, help="Ids to name per kind of change.")
+@pass_state
+def diff(state: State, first: str, second: str | None, collection: str | None, sample: int) -> Document:
+    """Compare two snapshots, or one with the live store.
+
+    FIRST is the older side; without SECOND it is compared with the live store. Content counts, not versions or times.
+    """
+    document = state.client.snapshots.diff(first, second, collection=collection, sample_size=sample)
+    if state.output_format == "json" or state.verbose:
+        return document
+    keys = ("collection", "change", "added", "changed", "removed")
+    return Document(document, collections=[pick(row, keys) for row in document.collections])

@@ -1,0 +1,96 @@
+"""``storage …``: status, alarms, mmap, compact."""
+
+from __future__ import annotations
+
+import click
+
+from holdfast.cli.base import Command, pass_state
+from holdfast.cli.complete import complete_collections
+from holdfast.cli.follow import finish
+from holdfast.cli.options import dry_run, no_wait
+from holdfast.cli.state import State
+from holdfast.cli.types import PERCENT
+from holdfast.documents import Document
+
+_COMPACT_KEYS = (
+    "collections_compacted", "before_size_bytes", "after_size_bytes", "freed_bytes", "reduction_percent",
+    "duration_ms", "status",
+)  # fmt: skip
+
+
+@click.command(cls=Command, examples=["holdfast storage status", "holdfast storage status --format table"])
+@pass_state
+def status(state: State) -> Document:
+    """Show the store at a glance.
+
+    Exits with 0 as soon as the daemon serves.
+    """
+    return state.client.storage.status()
+
+
+@click.command(cls=Command, examples=["holdfast storage alarms --format table"])
+@pass_state
+def alarms(state: State) -> Document:
+    """Show what an operator should know of."""
+    found = state.client.storage.alarms()
+    return Document(alarms=found, total=len(found))
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "holdfast storage mmap --enable --advise sequential",
+        "holdfast storage mmap --enable --populate",
+        "holdfast storage mmap --disable",
+    ],
+)
+@click.option("--enable", is_flag=True, help="Read segments through memory mappings.")
+@click.option("--disable", is_flag=True, help="Read segments into RAM instead.")
+@click.option(
+    "--advise", type=click.Choice(["normal", "random", "sequential"]),
+    help="How the kernel reads ahead: random for searching, sequential for scans.  [default: random]",
+)  # fmt: skip
+@click.option("--populate/--no-populate", default=None, help="Read segments in when they are mapped.")
+@dry_run
+@pass_state
+def mmap(
+    state: State, enable: bool, disable: bool, advise: str | None, populate: bool | None, dry_run: bool
+) -> Document:
+    """Configure memory-mapped storage.
+
+    What is left out keeps its value; without options it only shows. resident_bytes are those in the page cache now.
+    """
+    if enable and disable:
+        raise click.UsageError("--enable contradicts --disable")
+    wanted = True if enable else False if disable else None
+    return state.client.storage.mmap(enable=wanted, advise=advise, populate=populate, validate_only=dry_run)
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "holdfast storage compact products",
+        "holdfast storage compact --aggressive",
+        "holdfast storage compact embeddings --threshold 30",
+    ],
+)
+@click.argument("collection", required=False, shell_complete=complete_collections)
+@click.option("--aggressive", is_flag=True, help="Rewrite also what has little garbage: slower, frees more.")
+@click.option(
+    "--threshold", type=PERCENT, metavar="PERCENT", help="Rewrite segments with so many dead rows.  [default: 20%]"
+)
+@dry_run
+@no_wait
+@pass_state
+def compact(
+    state: State, collection: str | None, aggressive: bool, threshold: float | None, dry_run: bool, no_wait: bool
+) -> Document | None:
+    """Compact storage to reclaim space.
+
+    Blocks neither reads nor writes.
+    """
+    started = state.client.storage.compact(
+        collection, aggressive=aggressive, threshold=threshold, validate_only=dry_run, wait=False
+    )
+    result = finish(state, started, wait=not no_wait)
+    return result if result is None or "operation_id" in result else state.shown(result, _COMPACT_KEYS)

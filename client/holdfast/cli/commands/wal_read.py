@@ -1,0 +1,75 @@
+"""``storage wal dump`` and ``storage wal tail``: reading the log, one record per line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from holdfast.cli.base import Command, pass_state
+from holdfast.cli.complete import complete_collections
+from holdfast.cli.state import State
+from holdfast.cli.types import MOMENT
+from holdfast.documents import Document
+from holdfast.times import Target
+
+_KINDS = [
+    "upsert", "delete", "truncate", "create_collection", "drop_collection", "put_alias", "delete_alias", "restore",
+    "mark", "replayed", "checkpoint", "settings", "marker", "closed",
+]  # fmt: skip
+_KEYS = ("sequence", "time", "kind", "collection", "count", "size_bytes", "actor", "first_ids", "detail")
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "holdfast storage wal dump --from -1h",
+        "holdfast storage wal dump --collection products --kind delete --format table",
+    ],
+)
+@click.option(
+    "--path", metavar="DIR", help="Directory of the log, on the daemon's machine.  [default: the store's own]"
+)
+@click.option("--from", "start", type=MOMENT, metavar="WHEN", help="First time, sequence or mark.  [default: oldest]")
+@click.option("--to", type=MOMENT, metavar="WHEN", help="Last time, sequence or mark (inclusive).  [default: newest]")
+@click.option("--before", type=MOMENT, metavar="WHEN", help="As --to, but up to just before it.")
+@click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")
+@click.option("--kind", "kinds", type=click.Choice(_KINDS), multiple=True, help="Only these; may be repeated.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many records.")
+@pass_state
+def dump(
+    state: State,
+    path: str | None,
+    start: Target | None,
+    to: Target | None,
+    before: Target | None,
+    collection: str | None,
+    kinds: tuple[str, ...],
+    limit: int | None,
+) -> Iterator[Document]:
+    """Show the log's records.
+
+    Oldest first, one per line. At damage it fails with path and offset, after the records before it.
+    """
+    if to is not None and before is not None:
+        raise click.UsageError("--to contradicts --before")
+    records = state.client.wal.dump(
+        path=path, start=start, to=to, before=before, collection=collection, kinds=kinds, limit=limit
+    )
+    return (state.shown(record, _KEYS) for record in records)
+
+
+@click.command(
+    cls=Command, examples=["holdfast storage wal tail", "holdfast storage wal tail --from -5m --collection products"]
+)
+@click.option("--from", "start", type=MOMENT, metavar="WHEN", help="First time, sequence or mark.  [default: now]")
+@click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")
+@click.option("--kind", "kinds", type=click.Choice(_KINDS), multiple=True, help="Only these; may be repeated.")
+@pass_state
+def tail(state: State, start: Target | None, collection: str | None, kinds: tuple[str, ...]) -> Iterator[Document]:
+    """Follow the log.
+
+    Records appear when they are on the disk, one per line, until Ctrl-C.
+    """
+    records = state.client.wal.tail(start=start, collection=collection, kinds=kinds)
+    return (state.shown(record, _KEYS) for record in records)

@@ -1,0 +1,103 @@
+"""``ndjson`` (one object a line) and ``json`` (one array of objects, decoded piece by piece)."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from holdfast.cli.readers.rows import BadFile, BadRow, Rows, row_of_object
+
+_CHUNK = 1 << 20
+_MAX_ELEMENT = 64 << 20
+_SPACE = " \t\r\n"
+
+
+def read_ndjson(file: BinaryIO) -> Rows:
+    """One object a line; empty lines are skipped."""
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield BadRow(number, f"not JSON: {error}")
+        else:
+            yield row_of_object(number, value)
+
+
+def read_json(file: BinaryIO) -> Rows:
+    """An array of objects; memory holds one chunk and one element."""
+    for line, value in _Elements(io.TextIOWrapper(file, encoding="utf-8")):
+        yield row_of_object(line, value)
+
+
+class _Elements:
+    """The elements of one JSON array with the lines on which they begin."""
+
+    def __init__(self, text: io.TextIOBase) -> None:
+        self._text = text
+        self._buffer = ""
+        self._position = 0
+        self._line = 1
+        self._ended = False
+        self._decode = json.JSONDecoder().raw_decode
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        if self._next_sign() != "[":
+            raise BadFile("not a JSON array; one object a line is --format ndjson", self._line)
+        self._advance(self._position + 1)
+        if self._next_sign() == "]":
+            return
+        while True:
+            self._next_sign()
+            line, value = self._line, self._element()
+            yield line, value
+            sign = self._next_sign()
+            if sign not in ("]", ","):
+                raise BadFile(f"{sign!r} where ',' or ']' was expected", self._line)
+            self._advance(self._position + 1)
+            if sign == "]":
+                return
+
+    def _next_sign(self) -> str:
+        """The next character that is no space, without taking it; "" at the end."""
+        while True:
+            rest = self._buffer[self._position :].lstrip(_SPACE)
+            if rest:
+                self._advance(len(self._buffer) - len(rest))
+                return rest[0]
+            self._advance(len(self._buffer))
+            if not self._more():
+                return ""
+
+    def _element(self) -> Any:
+        while True:
+            try:
+                value, end = self._decode(self._buffer, self._position)
+            except json.JSONDecodeError as error:
+                if len(self._buffer) - self._position > _MAX_ELEMENT or not self._more():
+                    line = self._line + self._buffer.count("\n", self._position, error.pos)
+                    raise BadFile(f"not JSON: {error.msg}", line) from None
+            except RecursionError:
+                raise BadFile("nested too deeply", self._line) from None
+            else:
+                self._advance(end)
+                return value
+
+    def _advance(self, position: int) -> None:
+        self._line += self._buffer.count("\n", self._position, position)
+        self._position = position
+
+    def _more(self) -> bool:
+        if self._ended:
+            return False
+        try:
+            chunk = self._text.read(_CHUNK)
+        except UnicodeDecodeError as error:
+            raise BadFile(f"not UTF-8: {error.reason}", self._line) from None
+        self._ended = not chunk
+        self._buffer = self._buffer[self._position :] + chunk
+        self._position = 0
+        return not self._ended

@@ -1,0 +1,111 @@
+"""``npy``: an (n, d) array of float32 or float16, with ids and payloads in files of their own, one a line. No NumPy."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import repeat
+from typing import BinaryIO
+
+from holdfast.cli.readers.rows import NOT_FINITE, BadFile, BadRow, Row, Rows, id_problem, is_finite
+
+_MAGIC = b"\x93NUMPY"
+_MAX_HEADER = 1 << 16
+_ROWS_PER_READ = 256
+_WIDTHS = {"<f4": 4, "<f2": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a .npy file says of its data."""
+
+    descr: str
+    rows: int
+    columns: int
+
+
+def read_npy(file: BinaryIO, ids: BinaryIO | None = None, payloads: BinaryIO | None = None) -> Rows:
+    """Rows in order; "line" is the row's number from 1. BadFile if the three do not have equally many."""
+    header = read_header(file)
+    id_lines, payload_lines = _lines(ids), _lines(payloads)
+    width = header.columns * _WIDTHS[header.descr]
+    unpack = struct.Struct(f"<{header.columns}e").unpack if header.descr == "<f2" else None
+    pack = struct.Struct(f"<{header.columns}f").pack
+    for line, data in enumerate(_slices(file, header.rows, width), start=1):
+        vector = data if unpack is None else pack(*unpack(data))
+        yield _row(line, vector, _next(id_lines, line, "--ids"), _next(payload_lines, line, "--payloads"))
+    for lines, option in ((id_lines, "--ids"), (payload_lines, "--payloads")):
+        if not isinstance(lines, repeat) and next(lines, None) is not None:
+            raise BadFile(f"the file of {option} has more lines than the array's {header.rows} rows", header.rows)
+
+
+def read_header(file: BinaryIO) -> Header:
+    """Read and check the header; BadFile says what is wrong, and how to convert another element type."""
+    start = file.read(10)
+    if len(start) < 10 or start[:6] != _MAGIC or start[6] not in (1, 2, 3):
+        raise BadFile("not a .npy file")
+    size_bytes = start[8:10] if start[6] == 1 else start[8:10] + file.read(2)
+    size = int.from_bytes(size_bytes, "little")
+    text = file.read(size) if size <= _MAX_HEADER else b""
+    try:
+        fields = ast.literal_eval(text.decode("latin-1").strip())
+        descr, fortran, shape = str(fields["descr"]), fields["fortran_order"], fields["shape"]
+    except (ValueError, SyntaxError, KeyError, TypeError):
+        raise BadFile("the header of the .npy file is damaged") from None
+    return _checked(descr, fortran, shape)
+
+
+def _checked(descr: str, fortran: object, shape: object) -> Header:
+    if descr not in _WIDTHS:
+        hint = "convert it with numpy: np.save(file, array.astype('<f4'))"
+        kind = re.sub(r"^<f8$", "float64", descr)
+        raise BadFile(f"the array holds {kind}, not float32 or float16: {hint}")
+    if fortran or not isinstance(shape, tuple) or len(shape) != 2 or not shape[1]:
+        raise BadFile(f"the array has shape {shape}{' in Fortran order' if fortran else ''}, not (n, d) in C order")
+    return Header(descr, int(shape[0]), int(shape[1]))
+
+
+def _slices(file: BinaryIO, rows: int, width: int) -> Iterator[bytes]:
+    done = 0
+    while done < rows:
+        wanted = min(_ROWS_PER_READ, rows - done)
+        data = file.read(wanted * width)
+        for start in range(0, len(data) - width + 1, width):
+            yield data[start : start + width]
+        if len(data) != wanted * width:
+            raise BadFile(f"the file ends inside row {done + len(data) // width + 1} of {rows}")
+        done += wanted
+
+
+def _lines(file: BinaryIO | None) -> Iterator[bytes | None]:
+    return repeat(None) if file is None else (line.rstrip(b"\r\n") for line in file)
+
+
+def _next(lines: Iterator[bytes | None], line: int, option: str) -> bytes | None:
+    try:
+        return next(lines)
+    except StopIteration:
+        raise BadFile(f"the file of {option} ends after {line - 1} lines", line) from None
+
+
+def _row(line: int, vector: bytes, id_line: bytes | None, payload_line: bytes | None) -> Row | BadRow:
+    try:
+        row_id = None if id_line is None else id_line.decode()
+    except UnicodeDecodeError:
+        return BadRow(line, "the id is not UTF-8")
+    problem = id_problem(row_id)
+    if problem is not None:
+        return BadRow(line, problem)
+    if not is_finite(vector):
+        return BadRow(line, NOT_FINITE)
+    if payload_line is None or payload_line.strip() in (b"", b"null"):
+        return Row(line, row_id, vector, None)
+    try:
+        is_object = isinstance(json.loads(payload_line), dict)
+    except ValueError as error:
+        return BadRow(line, f"the payload is not JSON: {error}")
+    return Row(line, row_id, vector, payload_line) if is_object else BadRow(line, "the payload is not a JSON object")

@@ -1,0 +1,105 @@
+"""What every reader yields: a row, or a bad row with the line it stands on; and how a JSON object becomes one."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+from holdfast.payloads import encode_payload
+
+MAX_ID_BYTES = 512
+NOT_FINITE = "the vector has a value that is not finite"
+_KEYS = frozenset({"id", "vector", "payload"})
+
+
+class Row(NamedTuple):
+    """One point: its line in the file (from 1), its id (None: to be generated), float32 bytes, JSON or None."""
+
+    line: int
+    id: str | None
+    vector: bytes
+    payload: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be sent, and why."""
+
+    line: int
+    message: str
+
+
+Rows: TypeAlias = "Iterator[Row | BadRow]"
+
+
+class BadFile(Exception):
+    """The file cannot be read any further; ``line`` is where, 0 for the file as a whole."""
+
+    def __init__(self, message: str, line: int = 0) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def row_of_object(line: int, value: Any) -> Row | BadRow:
+    """A decoded ``{"id", "vector", "payload"}``."""
+    if not isinstance(value, dict):
+        return BadRow(line, "not an object with id, vector and payload")
+    unknown = value.keys() - _KEYS
+    if unknown:
+        return BadRow(line, f"unknown key {min(unknown)!r}: a row has id, vector and payload")
+    if "vector" not in value:
+        return BadRow(line, "no vector")
+    return make_row(line, value.get("id"), value["vector"], value.get("payload"))
+
+
+def make_row(line: int, row_id: Any, vector: Any, payload: Any) -> Row | BadRow:
+    """Check and encode decoded values; whole numbers are accepted as ids and written as text."""
+    if isinstance(row_id, int) and not isinstance(row_id, bool):
+        row_id = str(row_id)
+    problem = id_problem(row_id)
+    if problem is not None:
+        return BadRow(line, problem)
+    if payload is not None and not isinstance(payload, dict):
+        return BadRow(line, f"the payload is {type(payload).__name__}, not a JSON object")
+    try:
+        data = pack(vector)
+    except ValueError as error:
+        return BadRow(line, str(error))
+    return Row(line, row_id, data, None if payload is None else encode_payload(payload))
+
+
+def id_problem(row_id: Any) -> str | None:
+    """Why an id cannot be used; None if it can, or is absent."""
+    if row_id is None:
+        return None
+    if not isinstance(row_id, str):
+        return f"the id is {type(row_id).__name__}, not a string"
+    if not 1 <= len(row_id.encode("utf-8", "surrogatepass")) <= MAX_ID_BYTES:
+        return f"the id has {len(row_id.encode('utf-8', 'surrogatepass'))} bytes, not 1 to {MAX_ID_BYTES}"
+    return None
+
+
+def pack(vector: Any) -> bytes:
+    """Numbers as float32 bytes; ValueError for anything else and for what is not finite."""
+    if not isinstance(vector, list) or not vector:
+        raise ValueError("the vector is not a list of numbers")
+    try:
+        data = struct.pack(f"<{len(vector)}f", *vector)
+    except struct.error:
+        raise ValueError("the vector has a value that is not a number") from None
+    except OverflowError:
+        raise ValueError("the vector has a value beyond float32's range") from None
+    if not is_finite(data):
+        raise ValueError(NOT_FINITE)
+    return data
+
+
+def is_finite(data: bytes) -> bool:
+    """Whether every little-endian float32 in ``data`` is finite. The top byte of one that is not is 0x7f or 0xff."""
+    top = data[3::4]
+    if b"\x7f" not in top and b"\xff" not in top:
+        return True
+    return all(math.isfinite(value) for value in struct.unpack(f"<{len(data) // 4}f", data))

@@ -1,0 +1,131 @@
+"""Types of options: sizes, durations, percentages, moments, vectors, ids and payloads as written in a shell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import click
+
+from holdfast.cli.state import State
+from holdfast.times import Target, format_time, parse_target
+from holdfast.units import parse_duration, parse_percent, parse_size
+
+_Value = TypeVar("_Value")
+
+
+class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs, not in every click
+    """A type made of a parser that raises ValueError."""
+
+    def __init__(self, name: str, parse: Callable[[str], object]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _wal_size(text: str) -> int:
+    return parse_size(text, binary=True)
+
+
+def _duration(text: str) -> timedelta:
+    return parse_duration(text)
+
+
+SIZE = Parsed("size", parse_size)
+WAL_SIZE = Parsed("size", _wal_size)
+DURATION = Parsed("duration", _duration)
+PERCENT = Parsed("percent", parse_percent)
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg]  # as above
+    """A time, a sequence or a mark; a time that was not written in UTC is said on stderr as it was understood."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Target:
+        if isinstance(value, Target):
+            return value
+        state = ctx.ensure_object(State) if ctx is not None else State()
+        try:
+            target = parse_target(value, now=state.now())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if target.time is not None and format_time(target.time) != value:
+            name = param.opts[0] if param is not None else "time"
+            state.say(f"{name}: {value!r} is {format_time(target.time)}")
+        return target
+
+
+MOMENT = Moment()
+
+
+def parse_vector(text: str) -> list[float]:
+    """``[0.1,0.2]`` or ``0.1,0.2``, or ``@FILE`` with the same in it; ValueError says what is accepted."""
+    written = _content(text).strip()
+    try:
+        values = json.loads(written if written.startswith("[") else f"[{written}]")
+    except json.JSONDecodeError:
+        values = None
+    if not isinstance(values, list) or not values or not all(_is_number(value) for value in values):
+        raise ValueError(f'{text[:60]!r} is not a vector: write "[0.1, 0.2, 0.3]", or @FILE')
+    return values
+
+
+def parse_payload(text: str) -> bytes:
+    """A JSON object, or ``@FILE`` with one; passed on as it was written. ValueError says what is wrong."""
+    written = _content(text)
+    try:
+        value = json.loads(written)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the payload is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(
+            f'the payload is a JSON {_JSON_NAMES.get(type(value), "value")}, not an object like {{"a": 1}}'
+        )
+    return written.encode()
+
+
+def parse_ids(text: str) -> list[str]:
+    """``A`` or ``A,B``; a JSON array (``["a,b"]``) for ids with commas."""
+    if text.startswith("["):
+        try:
+            ids = json.loads(text)
+        except json.JSONDecodeError:
+            ids = None
+        if not isinstance(ids, list) or not all(isinstance(value, str) for value in ids):
+            raise ValueError(f"{text!r} is not a JSON array of ids")
+        return ids
+    return [part for part in text.split(",") if part]
+
+
+VECTOR = Parsed("vector", parse_vector)
+PAYLOAD = Parsed("json", parse_payload)
+IDS = Parsed("ids", parse_ids)
+
+_JSON_NAMES: dict[type, str] = {
+    list: "array", str: "string", int: "number", float: "number", bool: "boolean", type(None): "null",
+}  # fmt: skip
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _content(text: str) -> str:
+    if not text.startswith("@"):
+        return text
+    from pathlib import Path
+
+    try:
+        return Path(text[1:]).read_text()
+    except OSError as error:
+        raise ValueError(f"cannot read {text[1:]}: {error.strerror}") from None

@@ -1,0 +1,43 @@
+"""``parquet`` through pyarrow, if installed: ``id``, ``vector`` (fixed-size lists of float), ``payload`` (JSON)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from holdfast.cli.readers.parquet_rows import MISSING
+from holdfast.errors import FailedPrecondition
+from holdfast.payloads import decode_payloads
+
+if TYPE_CHECKING:
+    from holdfast.v1 import vector_pb2
+
+
+def write_parquet(batches: Iterable[vector_pb2.ExportResponse], dimensions: int, file: BinaryIO) -> int:
+    """Write every row; returns how many. FailedPrecondition without pyarrow."""
+    try:
+        import pyarrow  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        from pyarrow import parquet
+    except ImportError:
+        raise FailedPrecondition(MISSING, reason="NO_PYARROW") from None
+    vectors = pyarrow.list_(pyarrow.float32(), dimensions)
+    schema = pyarrow.schema([("id", pyarrow.string()), ("vector", vectors), ("payload", pyarrow.string())])
+    written = 0
+    with parquet.ParquetWriter(file, schema) as writer:
+        for batch in batches:
+            writer.write_table(pyarrow.Table.from_arrays(_columns(pyarrow, batch, vectors), schema=schema))
+            written += len(batch.ids)
+    return written
+
+
+def _columns(pyarrow: Any, batch: vector_pb2.ExportResponse, vectors: Any) -> list[Any]:
+    floats = pyarrow.Array.from_buffers(
+        pyarrow.float32(), len(batch.vectors.data) // 4, [None, pyarrow.py_buffer(batch.vectors.data)]
+    )
+    payloads = [None if p is None else json.dumps(p) for p in decode_payloads(batch.payloads, len(batch.ids))]
+    return [
+        pyarrow.array(list(batch.ids), pyarrow.string()),
+        pyarrow.FixedSizeListArray.from_arrays(floats, type=vectors),
+        pyarrow.array(payloads, pyarrow.string()),
+    ]

@@ -1,0 +1,129 @@
+"""Copying a snapshot's file from the daemon: resumed where it broke, published only when its SHA-256 holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from holdfast.connection import Connection
+from holdfast.documents import Document
+from holdfast.errors import Corruption, HoldfastError, InvalidArgument, Unavailable
+from holdfast.files import publish, sync_file
+
+if TYPE_CHECKING:
+    from holdfast.v1 import common_pb2, snapshot_pb2
+
+_CHUNK = 1 << 20
+_ATTEMPTS = 5
+
+
+def download(
+    connection: Connection, snapshot: str, directory: str, to: Path, on_bytes: Callable[[int, int], None] | None
+) -> Document:
+    """Fetch into ``to`` (a directory or a file's name). The bytes wait in ``NAME.part`` until they are all there."""
+    described = _describe(connection, snapshot, directory)
+    target = to / Path(described.path).name if to.is_dir() else to
+    part = target.with_name(target.name + ".part")
+    transfer = _Transfer(connection, described, directory, on_bytes)
+    try:
+        with part.open("ab") as file:
+            transfer.run(file, part)
+            sync_file(file)
+        _check(part, transfer.sha256, described.path)
+        publish(part, target)
+    except OSError as error:
+        raise InvalidArgument(f"cannot write {part}: {error.strerror}", reason="CANNOT_WRITE") from None
+    return Document(
+        snapshot_id=described.id,
+        path=str(target.absolute()),
+        size_bytes=target.stat().st_size,
+        sha256=transfer.sha256,
+        status="completed",
+    )
+
+
+def _describe(connection: Connection, snapshot: str, directory: str) -> common_pb2.Snapshot:
+    """Pin ``latest`` to an id before the first byte, so that a resumed transfer is of the same snapshot."""
+    from holdfast.v1 import snapshot_pb2
+
+    request = snapshot_pb2.GetSnapshotRequest(snapshot=snapshot, working_directory=directory)
+    return connection.call(connection.snapshots.GetSnapshot, request).snapshot
+
+
+class _Transfer:
+    """One file on its way; ``sha256`` is the daemon's word on the whole of it, once the last message is there."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        described: common_pb2.Snapshot,
+        directory: str,
+        on_bytes: Callable[[int, int], None] | None,
+    ) -> None:
+        self._connection = connection
+        self._described = described
+        self._directory = directory
+        self._on_bytes = on_bytes
+        self.sha256 = ""
+
+    def run(self, file: BinaryIO, part: Path) -> None:
+        """Append what is missing; a connection that breaks is taken up again as long as bytes arrive."""
+        failures = 0
+        while not self.sha256:
+            before = part.stat().st_size
+            try:
+                self._attempt(file, before)
+            except Unavailable as error:
+                file.flush()
+                failures = 0 if part.stat().st_size > before else failures + 1
+                if failures >= _ATTEMPTS:
+                    raise _resumable(error, part) from None
+
+    def _attempt(self, file: BinaryIO, offset: int) -> None:
+        from holdfast.v1 import snapshot_pb2
+
+        request = snapshot_pb2.DownloadSnapshotRequest(
+            snapshot=self._described.path,
+            working_directory=self._directory,
+            read_offset=offset,
+            if_match=self._described.sha256,
+        )
+        for message in self._connection.stream(self._connection.snapshots.DownloadSnapshot, request):
+            self._take(message, file, offset)
+            offset += len(message.data)
+        file.flush()
+
+    def _take(self, message: snapshot_pb2.DownloadSnapshotResponse, file: BinaryIO, offset: int) -> None:
+        if message.data and message.offset != offset:
+            raise Corruption(f"the daemon sent byte {message.offset} where {offset} was due", reason="BAD_TRANSFER")
+        file.write(message.data)
+        self.sha256 = message.file_sha256 or self.sha256
+        if self._on_bytes is not None:
+            self._on_bytes(offset + len(message.data), message.total_bytes)
+
+
+def _check(part: Path, expected: str, source: str) -> None:
+    digest = hashlib.sha256()
+    with part.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    if digest.hexdigest() == expected:
+        return
+    part.unlink()
+    raise Corruption(
+        f"what arrived of {source} does not have the SHA-256 that the daemon named",
+        reason="CHECKSUM_MISMATCH",
+        hint="download it again; what arrived was removed",
+        metadata={"expected": expected, "found": digest.hexdigest()},
+    )
+
+
+def _resumable(error: Unavailable, part: Path) -> HoldfastError:
+    return Unavailable(
+        f"the transfer broke: {error.message}",
+        reason=error.reason,
+        hint=f"run the same command again: it goes on from {part}",
+        metadata=error.metadata,
+    )

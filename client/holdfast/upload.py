@@ -1,0 +1,128 @@
+"""Copying a snapshot's file to the daemon: the daemon says how much it has, and the client sends on from there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, BinaryIO
+
+from holdfast.checksums import crc32c
+from holdfast.connection import Connection, new_request_id
+from holdfast.documents import Document
+from holdfast.errors import InvalidArgument, Unavailable
+
+if TYPE_CHECKING:
+    from holdfast.v1 import common_pb2, snapshot_pb2
+
+_CHUNK = 1 << 20
+_ATTEMPTS = 5
+
+
+def upload(
+    connection: Connection,
+    file: Path,
+    path: str | None,
+    directory: str,
+    on_bytes: Callable[[int, int], None] | None,
+) -> Document:
+    """Send ``file`` to ``path`` (a directory on the daemon's machine; None: its default). Verified there on return."""
+    from holdfast.snapshots import snapshot_document
+    from holdfast.v1 import snapshot_pb2
+
+    try:
+        size, digest = file.stat().st_size, _sha256(file)
+    except OSError as error:
+        raise InvalidArgument(f"cannot read {file}: {error.strerror}", reason="CANNOT_READ") from None
+    header = snapshot_pb2.UploadSnapshotRequest.Header(
+        filename=file.name,
+        total_bytes=size,
+        file_sha256=digest,
+        path=path or "",
+        working_directory=directory,
+        request_id=new_request_id(),
+    )
+    sender = _Sender(connection, file, header, on_bytes)
+    made = snapshot_document(sender.run())
+    return Document(snapshot_id=made.id, path=made.path, size_bytes=made.size_bytes, sha256=digest, status="completed")
+
+
+class _Sender:
+    """One file on its way; taken up again after a break as long as the daemon's count grows."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        file: Path,
+        header: snapshot_pb2.UploadSnapshotRequest.Header,
+        on_bytes: Callable[[int, int], None] | None,
+    ) -> None:
+        self._connection = connection
+        self._file = file
+        self._header = header
+        self._on_bytes = on_bytes
+        self._committed = 0
+
+    def run(self) -> common_pb2.Snapshot:
+        failures = 0
+        while True:
+            before = self._committed
+            try:
+                return self._attempt()
+            except Unavailable:
+                failures = 0 if self._committed > before else failures + 1
+                if failures >= _ATTEMPTS:
+                    raise
+
+    def _attempt(self) -> common_pb2.Snapshot:
+        import grpc
+
+        starts: SimpleQueue[int | None] = SimpleQueue()
+        with self._file.open("rb") as file:
+            call = self._connection.snapshots.UploadSnapshot(
+                self._requests(file, starts), metadata=self._connection.metadata
+            )
+            try:
+                for number, response in enumerate(call):
+                    self._note(response.committed_bytes)
+                    if number == 0:
+                        starts.put(response.committed_bytes)
+                    if response.HasField("snapshot"):
+                        return response.snapshot
+            except grpc.RpcError as failure:
+                raise self._connection.error(failure) from None
+            finally:
+                starts.put(None)
+                call.cancel()
+        raise Unavailable("the daemon ended the upload before it had the whole file", reason="BAD_TRANSFER")
+
+    def _requests(
+        self, file: BinaryIO, starts: SimpleQueue[int | None]
+    ) -> Iterator[snapshot_pb2.UploadSnapshotRequest]:
+        """The header; then, once the daemon has said from where, the chunks. Runs on gRPC's sending thread."""
+        from holdfast.v1 import snapshot_pb2
+
+        yield snapshot_pb2.UploadSnapshotRequest(header=self._header)
+        offset = starts.get()
+        if offset is None:
+            return
+        checksum = crc32c()
+        file.seek(offset)
+        while data := file.read(_CHUNK):
+            chunk = snapshot_pb2.UploadSnapshotRequest.Chunk(offset=offset, data=data, crc32c=checksum(data))
+            yield snapshot_pb2.UploadSnapshotRequest(chunk=chunk)
+            offset += len(data)
+
+    def _note(self, committed: int) -> None:
+        self._committed = committed
+        if self._on_bytes is not None:
+            self._on_bytes(committed, self._header.total_bytes)
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as source:
+        while chunk := source.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
