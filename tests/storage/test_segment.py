@@ -101,6 +101,7 @@ def test_everything_comes_back(where: str, tmp_path: Path) -> None:
     assert segment.ids_at(rows) == [content.ids[row] for row in rows]
     assert segment.payloads_at(rows) == [content.payloads[row] for row in rows]
     assert segment.ids_at(np.arange(1000)) == content.ids
+    assert np.array_equal(segment.facts_at(rows), segment.rows[rows])
     assert segment.ids_at(np.zeros(0, np.int64)) == []
     assert segment.mapped_bytes() == segment.size_bytes == segment.resident_bytes() or where == "os"
     assert segment.tombstones() is None
@@ -230,6 +231,9 @@ def test_a_mask_that_a_reader_holds_never_changes() -> None:
     segment.kill(np.array([1]), np.array([201], np.uint64))
     assert mask.tolist() == [False, True, True, True]
     assert segment.live_mask(200) is not mask
+    newest = segment.live_mask(201)
+    assert newest is not None
+    assert newest.tolist() == [False, False, True, True]
     with pytest.raises(ValueError, match="read-only"):
         mask[0] = True
 

@@ -12,131 +12,19 @@ Every call that changes something counts as one operation, failed ones included.
 from __future__ import annotations
 
 import errno
-import fnmatch
 import os
 import random
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Callable
 
 from holdfastd.errors import DataDirectoryLocked
-from holdfastd.storage.files import Buffer, ByteArray
 from tests.support.memdisk import ROOT, Content, DirectoryModel, Disk, DiskFile, Layer, NameChange
+from tests.support.memfiles import Fault, MemFile, MemLock, MemMapping
 
-DIRECT_ALIGNMENT = 4096
 UNLIMITED_BYTES = 1 << 50
 
 Step = Callable[[Disk], None]
 """One recorded operation, as it changes the disk."""
-
-
-@dataclass(slots=True)
-class Fault:
-    """An error to raise at operation ``at`` or, without it, at calls of ``kind`` on paths like ``path``."""
-
-    errno: int
-    at: int | None = None
-    kind: str | None = None
-    path: str = "*"
-    times: int = 1
-    forever: bool = False
-
-    def strikes(self, index: int | None, kind: str, path: str) -> bool:
-        if self.at is not None:
-            return index is not None and (index == self.at or (self.forever and index > self.at))
-        if self.kind != kind or not fnmatch.fnmatchcase(path, self.path) or not (self.forever or self.times > 0):
-            return False
-        self.times -= 1
-        return True
-
-
-class MemFile:
-    """An open file; it works on after the file is renamed or unlinked."""
-
-    def __init__(self, fs: MemFileSystem, path: str, node: int, direct: bool) -> None:
-        self._fs = fs
-        self._path = path
-        self._node = node
-        self._direct = direct
-        self._open = True
-
-    @property
-    def path(self) -> str:
-        return self._path
-
-    def pwrite(self, buffers: Sequence[Buffer], offset: int) -> int:
-        data = b"".join(buffers)
-        if self._direct and (offset % DIRECT_ALIGNMENT or len(data) % DIRECT_ALIGNMENT):
-            raise OSError(errno.EINVAL, "unaligned direct write", self._path)
-        self._fs.write_node(self._checked(), self._path, offset, data)
-        return len(data)
-
-    def sync(self) -> None:
-        self._fs.sync_node(self._checked(), self._path)
-
-    def truncate(self, size: int) -> None:
-        self._fs.resize_node(self._checked(), self._path, size, grow=False)
-
-    def allocate(self, size: int) -> None:
-        if size > 0:
-            self._fs.resize_node(self._checked(), self._path, size, grow=True)
-
-    def size(self) -> int:
-        return self._fs.size_of_node(self._checked())
-
-    def close(self) -> None:
-        if self._open:
-            self._open = False
-            self._fs.release_node(self._node)
-
-    def _checked(self) -> int:
-        if not self._open:
-            raise OSError(errno.EBADF, "the file is closed", self._path)
-        return self._node
-
-
-class MemMapping:
-    """A copy of a file's bytes at the moment of mapping: mapped files never change."""
-
-    def __init__(self, content: bytes) -> None:
-        self._array: ByteArray = np.frombuffer(content, np.uint8)
-        self.advice: list[str] = []
-
-    @property
-    def array(self) -> ByteArray:
-        return self._array
-
-    @property
-    def size(self) -> int:
-        return int(self._array.size)
-
-    def advise(self, mode: str) -> None:
-        self.advice.append(mode)
-
-    def populate(self) -> None:
-        """Everything is in memory."""
-
-    def resident_bytes(self) -> int:
-        return self.size
-
-    def lock(self, offset: int, length: int) -> None:
-        """Everything is in memory."""
-
-    def unlock(self, offset: int, length: int) -> None:
-        """Everything is in memory."""
-
-
-class MemLock:
-    """A held lock."""
-
-    def __init__(self, fs: MemFileSystem, path: str) -> None:
-        self._fs = fs
-        self._path = path
-
-    def release(self) -> None:
-        self._fs.locked.discard(self._path)
 
 
 class MemFileSystem:
@@ -171,6 +59,10 @@ class MemFileSystem:
         """The file system as a power cut now would leave it."""
         with self._lock:
             return MemFileSystem(self._disk.crash(rng, directory_model), capacity=self.capacity, record=self._record)
+
+    def kill_process(self) -> None:
+        """What SIGKILL does to the files of a daemon: nothing, but that its locks are released."""
+        self.locked.clear()
 
     def crash_at(self, index: int, rng: random.Random, directory_model: DirectoryModel = "subset") -> MemFileSystem:
         """The same, as if the power had gone after the first ``index`` operations of this file system."""

@@ -15,6 +15,9 @@ from .bulk import Pace
 from .files import FileSystem, Mapping
 
 READ_BYTES = 1 << 20
+PAGE_BYTES = 4096
+HEADER_BYTES = 2 * PAGE_BYTES
+"""No npy header is longer."""
 
 
 def check_size(fs: FileSystem, path: str, expected: int) -> None:
@@ -32,6 +35,8 @@ def mapped_array(mapping: Mapping, path: str, dtype: np.dtype[Any], shape: tuple
 
     Raises ``Corruption`` when it is another array.
     """
+    # Fault the header in by a call that releases the GIL: parsing it touches the pages from Python.
+    mapping.array.take(np.arange(0, min(mapping.size, HEADER_BYTES), PAGE_BYTES))
     try:
         array = npy_view(mapping.array)
     except ValueError as error:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
-"""What can be written: one dimension of bytes, C contiguous."""
+"""What can be written: C contiguous bytes; a memoryview may be of any item type."""
 
 ByteArray: TypeAlias = NDArray[np.uint8]
 
@@ -177,7 +177,7 @@ def write_temporary(fs: FileSystem, path: str, data: Buffer) -> str:
 
 
 def make_dirs(fs: FileSystem, path: str) -> None:
-    """Create a directory and its missing parents, each durable on return."""
+    """Create a directory and its missing parents. Those are durable on return; what existed is as durable as it was."""
     missing = []
     while not fs.exists(path):
         missing.append(path)

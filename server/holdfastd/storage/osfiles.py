@@ -55,7 +55,7 @@ class OsFile:
             os.close(descriptor)
 
     def _write_all(self, buffers: Sequence[Buffer], offset: int) -> int:
-        expected = sum(map(len, buffers))
+        expected = sum(map(_bytes_in, buffers))
         written = self._write_some(buffers, offset)
         while written < expected:
             more = self._write_some(_without_prefix(buffers, written), offset + written)
@@ -214,13 +214,17 @@ def _read_exactly(descriptor: int, offset: int, length: int) -> bytes:
     return b"".join(pieces)
 
 
+def _bytes_in(buffer: Buffer) -> int:
+    return buffer.nbytes if isinstance(buffer, memoryview) else len(buffer)
+
+
 def _without_prefix(buffers: Sequence[Buffer], count: int) -> list[Buffer]:
     """What is left of ``buffers`` after their first ``count`` bytes."""
     rest: list[Buffer] = []
     for buffer in buffers:
-        if count >= len(buffer):
-            count -= len(buffer)
+        if count >= _bytes_in(buffer):
+            count -= _bytes_in(buffer)
             continue
-        rest.append(memoryview(buffer)[count:])
+        rest.append(memoryview(buffer).cast("B")[count:])
         count = 0
     return rest

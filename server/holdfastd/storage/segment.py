@@ -19,7 +19,7 @@ from ..format.segment import ROW_DTYPE, ROW_HAS_PAYLOAD, TOMBSTONE_DTYPE, Segmen
 from ..model import BoolArray, Float32Array, Int64Array, Uint64Array
 from . import names
 from .bulk import Pace, unpaced
-from .checks import check_size, mapped_array
+from .checks import PAGE_BYTES, check_size, mapped_array
 from .files import ByteArray, FileSystem, Mapping
 from .kills import Kills, load_kills
 from .names import Layout
@@ -27,8 +27,6 @@ from .segment_check import verify_segment
 from .segment_writer import SegmentColumns, Tombstones, write_segment
 
 __all__ = ["Segment", "SegmentColumns", "Tombstones", "open_segment", "write_segment"]
-
-PAGE_BYTES = 4096
 
 
 class Segment:
@@ -96,14 +94,21 @@ class Segment:
 
     # What is in it.
 
+    def facts_at(self, rows: Int64Array) -> NDArray[Any]:
+        """(len(rows),) ``ROW_DTYPE``: a copy of these rows' facts.
+
+        May read the disk, and lets other threads run meanwhile; indexing a single field of ``rows`` does not.
+        """
+        return self.rows.take(rows)
+
     def ids_at(self, rows: Int64Array) -> list[bytes]:
         """The ids of ``rows``, in that order. May read the disk. Raises ``Corruption`` where rows.npy is damaged."""
-        facts = self.rows.take(rows)
+        facts = self.facts_at(rows)
         return self._ids.at(facts["id_offset"], facts["id_length"])
 
     def payloads_at(self, rows: Int64Array) -> list[bytes | None]:
         """The payloads of ``rows``, in that order; None where there is none. As ``ids_at``."""
-        facts = self.rows.take(rows)
+        facts = self.facts_at(rows)
         texts = self._payloads.at(facts["payload_offset"], facts["payload_length"])
         present = (facts["flags"] & ROW_HAS_PAYLOAD).tolist()
         return [text if has else None for text, has in zip(texts, present, strict=True)]
