@@ -31,7 +31,7 @@ class LogKit:
 
     def __init__(
         self,
-        fs: FileSystem | None = None,
+        fs: MemFileSystem | None = None,
         *,
         segment_size: int = 4096,
         max_payload: int = 1 << 20,
@@ -39,7 +39,7 @@ class LogKit:
         seed: int = 7,
         locks: bool = True,
     ) -> None:
-        self.fs: FileSystem = MemFileSystem() if fs is None else fs
+        self.fs = MemFileSystem() if fs is None else fs
         self.clock = ManualClock()
         self.rng = SeededRandomness(seed)
         self.segment_size = segment_size

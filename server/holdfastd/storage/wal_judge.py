@@ -13,8 +13,8 @@ from ..format.walfile import WalFileHeader
 from .files import FileSystem
 from .wal_files import FoundFile, find_wal_files, start_index
 from .wal_reader import Mode
-from .wal_scan import PIECE_BYTES, ScanEnd, exhaust, first_nonzero, scan_file
-from .wal_tail import Before, Problem, chain_problem, link_into, sealed_problem, tail_problem
+from .wal_scan import ScanEnd, exhaust, scan_file
+from .wal_tail import Before, Problem, chain_problem, link_into, sealed_problem, tail_problem, torn_bytes
 
 PAGE = 4096
 
@@ -103,19 +103,19 @@ class _Walk:
         end = self._end_of(count - 1) if kept else None
         if end is not None and not end.link.timestamp_us:
             end = replace(end, link=end.link._replace(timestamp_us=self._last_time(count - 1)))
-        torn = _torn_bytes(self.fs, kept[-1].path, end) if end is not None else 0
+        torn = torn_bytes(self.fs, kept[-1].path, end) if end is not None else 0
         return Verdict(directories, kept, end, tuple(self.files[count:]), self.problem, torn)
 
     def _scan(self, file: FoundFile, header: WalFileHeader, before: Before | None, *, last: bool) -> ScanEnd:
         link = link_into(header, before)
-        end = exhaust(scan_file(self.fs, file.path, header, link))
+        end = exhaust(scan_file(self.fs, file.path, header, link, check_only=True))
         if not last:
             return end
         # The page cache may show bytes that a failed sync never brought to the disk: ask the disk about whatever no
         # record says to be durable.
         unproven = end.proven // PAGE * PAGE
         self.fs.drop_cache(file.path, unproven, max(0, file.size - unproven))
-        return exhaust(scan_file(self.fs, file.path, header, link))
+        return exhaust(scan_file(self.fs, file.path, header, link, check_only=True))
 
     def _judge(self, file: FoundFile, header: WalFileHeader, end: ScanEnd, *, last: bool) -> Problem | None:
         if not last:
@@ -127,7 +127,7 @@ class _Walk:
         if index not in self.ends:
             file = self.files[index]
             header = file.sound_header()
-            self.ends[index] = exhaust(scan_file(self.fs, file.path, header, link_into(header, None)))
+            self.ends[index] = exhaust(scan_file(self.fs, file.path, header, link_into(header, None), check_only=True))
         return self.ends[index]
 
     def _last_time(self, before: int) -> int:
@@ -148,17 +148,3 @@ def _missing_start(file: FoundFile, before: Before | None, from_sequence: int) -
         f"the log begins after sequence {header.previous_sequence}, but recovery needs it from {from_sequence} on: "
         "WAL segments before it are missing",
     )
-
-
-def _torn_bytes(fs: FileSystem, path: str, end: ScanEnd) -> int:
-    """Bytes from the end of history to the last one that is not zero; 0 for a clean end."""
-    if first_nonzero(fs, path, end.offset) is None:
-        return 0
-    size = fs.size(path)
-    while size > end.offset:
-        start = max(end.offset, size - PIECE_BYTES)
-        used = len(fs.read(path, start, size - start).rstrip(b"\0"))
-        if used:
-            return start + used - end.offset
-        size = start
-    return 0

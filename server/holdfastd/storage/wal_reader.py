@@ -22,6 +22,8 @@ __all__ = ["LogReader", "LoggedRecord", "Mode", "Position", "read_log", "sequenc
 
 Mode = Literal["strict", "point-in-time"]
 
+_OPERATION = int(RecordKind.OPERATION)
+
 
 def read_log(
     fs: FileSystem,
@@ -59,14 +61,14 @@ def sequence_at_time(
 
     Reads one WAL segment, at most two. Raises as ``LogReader`` does.
     """
-    files = _up_to(find_wal_files(fs, directories, store_id=store_id), upto_synced)
+    files = up_to(find_wal_files(fs, directories, store_id=store_id), upto_synced)
     for file in reversed(files):
         if not 0 < file.first_timestamp_us <= timestamp_us:
             continue
         found = None
         reader = LogReader(fs, directories, store_id=store_id, first_path=file.path, allow_gaps=True)
         for record in reader.read(upto_synced):
-            if record.header.timestamp_us > timestamp_us:
+            if record.timestamp_us > timestamp_us:
                 break
             found = record.sequence
         return file.sound_header().previous_sequence if found is None else found
@@ -121,7 +123,7 @@ class LogReader:
     def _read(self, upto: Position | None) -> Iterator[LoggedRecord]:
         if self.problem is not None:
             return
-        files = _up_to(find_wal_files(self._fs, self._directories, store_id=self._store_id), upto)
+        files = up_to(find_wal_files(self._fs, self._directories, store_id=self._store_id), upto)
         for file in files[self._start(files) :]:
             problem = yield from self._read_file(file, file is files[-1], upto)
             if problem is not None and self._mode == "strict":
@@ -153,7 +155,7 @@ class LogReader:
             return sealed_problem(self._fs, file.path, end)
         if limit is None:
             return tail_problem(self._fs, file.path, header, end)
-        return None if end.clean else Problem(file.path, end.bad_offset, f"{end.reason}, below the place synced last")
+        return None if end.clean else Problem(file.path, end.bad_offset, f"{end.finding}, below the place synced last")
 
     def _wanted(self, scan: Scan) -> Scan:
         """The scan without what the caller did not ask for."""
@@ -162,7 +164,7 @@ class LogReader:
                 record = next(scan)
             except StopIteration as stop:
                 return cast(ScanEnd, stop.value)
-            if record.header.kind == RecordKind.OPERATION:
+            if record.kind == _OPERATION:
                 if record.sequence >= self._from:
                     self._from = record.sequence + 1
                     yield record
@@ -203,7 +205,7 @@ class LogReader:
         )
 
 
-def _up_to(files: list[FoundFile], upto: Position | None) -> list[FoundFile]:
+def up_to(files: list[FoundFile], upto: Position | None) -> list[FoundFile]:
     """The files that hold the log up to ``upto``."""
     if upto is None:
         return files

@@ -82,11 +82,11 @@ def chain_problem(file: FoundFile, before: Before | None) -> Problem | None:
 def sealed_problem(fs: FileSystem, path: str, end: ScanEnd) -> Problem | None:
     """Why a WAL segment that is not the last does not end well, or None."""
     if not end.clean:
-        return Problem(path, end.bad_offset, f"{end.reason}, in a WAL segment that is not the last")
+        return Problem(path, end.bad_offset, f"{end.finding}, in a WAL segment that is not the last")
     stray = first_nonzero(fs, path, end.offset)
     if stray is None:
         return None
-    message = f"{end.reason}, but bytes follow at offset {stray} of a WAL segment that is not the last"
+    message = f"{end.finding}, but bytes follow at offset {stray} of a WAL segment that is not the last"
     return Problem(path, end.bad_offset, message)
 
 
@@ -98,23 +98,37 @@ def tail_problem(
     ``required_sequence``: what the manifest reflects of the log, 0 for nothing.
     """
     if end.misplaced:
-        return Problem(path, end.bad_offset, f"{end.reason}, and no power cut leaves that behind")
+        return Problem(path, end.bad_offset, f"{end.finding}, and no power cut leaves that behind")
     witness = _later_witness(fs, path, header.salt, end.bad_offset)
     if witness is not None:
         offset, record = witness
         return Problem(
             path,
             end.bad_offset,
-            f"{end.reason}, but the record at offset {offset} (sequence {record.sequence}) was written when everything "
-            f"below {record.durable_offset} was durable",
+            f"{end.finding}, but the record at offset {offset} (sequence {record.sequence}) was written when "
+            f"everything below {record.durable_offset} was durable",
         )
     if end.link.sequence < required_sequence:
         return Problem(
             path,
             end.bad_offset,
-            f"{end.reason} after sequence {end.link.sequence}, but the manifest reflects sequence {required_sequence}",
+            f"the log ends after sequence {end.link.sequence}, but the manifest reflects sequence {required_sequence}",
         )
     return None
+
+
+def torn_bytes(fs: FileSystem, path: str, end: ScanEnd) -> int:
+    """Bytes from the end of history to the last one that is not zero; 0 for a clean end."""
+    if first_nonzero(fs, path, end.offset) is None:
+        return 0
+    size = fs.size(path)
+    while size > end.offset:
+        start = max(end.offset, size - PIECE_BYTES)
+        used = len(fs.read(path, start, size - start).rstrip(b"\0"))
+        if used:
+            return start + used - end.offset
+        size = start
+    return 0
 
 
 def _later_witness(fs: FileSystem, path: str, salt: int, bad_offset: int) -> tuple[int, RecordHeader] | None:
