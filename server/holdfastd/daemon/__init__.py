@@ -1,0 +1,230 @@
+"""The composition root: the real files, clock and randomness, the engine, the server, and the life of the process."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import logging
+import os
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Mapping
+from typing import NoReturn
+
+from .. import __version__, errors
+from ..config import ServerConfig, split_address
+from ..engine.engine import Engine
+from ..engine.settings import EngineConfig
+from ..rpc.server import Limits, RpcServer
+from ..storage.clock import SystemClock, SystemRandomness
+from ..storage.osfiles import OsFileSystem
+from .logs import set_up_logging
+from .notify import Notifier
+
+EXIT_USAGE = 64
+EXIT_DATA = 65
+EXIT_UNAVAILABLE = 69
+EXIT_SOFTWARE = 70
+EXIT_DISK = 74
+EXIT_LOCKED = 75
+EXIT_CONFIG = 78
+
+SWITCH_INTERVAL_SECONDS = 50e-6
+"""A busy Python thread otherwise keeps the thread that has just synced the log waiting for 5 ms."""
+GC_THRESHOLDS = (50_000, 20, 50)
+"""Batches make many short-lived objects and no cycles; the default of 700 collects in the middle of each."""
+BEAT_SECONDS = 1.0
+SOCKET_UMASK = 0o117
+"""Sockets are made with 0777 & ~umask: 0660, the daemon's user and group."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_log = logging.getLogger("holdfastd")
+
+
+def run(config: ServerConfig, environment: Mapping[str, str]) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code. Blocks; call it on the main thread, once."""
+    set_up_logging(config, environment)
+    set_up_interpreter()
+    # Every thread inherits the mask, so that a signal stays pending until the main thread asks for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    notifier = Notifier(environment, os.getpid())
+    try:
+        _serve(config, notifier)
+    except errors.HoldfastError as error:
+        _log.critical(error.message, extra={"reason": error.reason, "hint": error.hint})
+        return exit_code_of(error)
+    except OSError as error:
+        _log.critical("the operating system refused: %s", error)
+        return EXIT_DISK
+    return 0
+
+
+def exit_code_of(error: errors.HoldfastError) -> int:
+    """The exit code for an error that kept the daemon from starting, or stopped it."""
+    if isinstance(error, errors.DataDirectoryLocked):
+        return EXIT_LOCKED
+    if isinstance(error, errors.Corruption | errors.UnsupportedFormat):
+        return EXIT_DATA
+    if isinstance(error, errors.InvalidArgument) or error.reason == "TLS_REQUIRED":
+        return EXIT_CONFIG
+    if isinstance(error, errors.Unavailable):
+        return EXIT_UNAVAILABLE
+    if isinstance(error, errors.EngineFailed | errors.ResourceExhausted):
+        return EXIT_DISK
+    return EXIT_DATA if isinstance(error, errors.FailedPrecondition) else EXIT_SOFTWARE
+
+
+def _serve(config: ServerConfig, notifier: Notifier) -> None:
+    notifier.status("recovering")
+    engine = open_engine(config)
+    try:
+        server = make_server(config, engine)
+        engine.start()
+        try:
+            addresses = _listen(config, server)
+            server.start()
+            gc.collect()
+            gc.freeze()
+            _announce(config, engine, addresses)
+            notifier.ready()
+            notifier.status(f"serving {' and '.join(addresses)}")
+            _live(engine, server, notifier)
+        finally:
+            notifier.stopping()
+            notifier.status("finishing running calls")
+            server.stop(config.shutdown_grace)
+    finally:
+        notifier.status("syncing")
+        engine.stop()
+        with contextlib.suppress(FileNotFoundError):
+            _remove_socket(config.socket)
+    _log.info("stopped", extra={"sequence": engine.sequence, "durable_sequence": engine.durable_sequence})
+
+
+def open_engine(config: ServerConfig) -> Engine:
+    """Lock the data directory and recover it. Blocks; raises what ``Engine.open`` raises."""
+    return Engine.open(
+        EngineConfig(
+            data_dir=config.data_dir,
+            memtable_bytes=config.memtable_size,
+            recovery=config.recovery,
+            auto_compact=config.auto_compact,
+            allowed_paths=config.allowed_paths,
+        ),
+        fs=OsFileSystem(),
+        clock=SystemClock(),
+        randomness=SystemRandomness(),
+        on_fatal=on_fatal,
+    )
+
+
+def make_server(config: ServerConfig, engine: Engine) -> RpcServer:
+    """The server without its listeners."""
+    limits = Limits(
+        max_message_bytes=config.max_message_size,
+        max_unary_calls=config.max_unary_calls,
+        max_streams=config.max_streams,
+        max_connections=config.max_connections,
+        idle_seconds=int(config.idle_timeout),
+    )
+    only = None if config.listen else "unix"
+    return RpcServer(engine, clock=SystemClock(), limits=limits, allowed_paths=config.allowed_paths, only=only)
+
+
+def on_fatal(error: BaseException) -> NoReturn:
+    """The state in memory may differ from the log: nothing may be served from it any more (RULES 16)."""
+    _log.critical("the process ends, because its state may differ from the log", exc_info=error)
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    os._exit(EXIT_SOFTWARE)
+
+
+def _listen(config: ServerConfig, server: RpcServer) -> list[str]:
+    _check_socket_free(config.socket)
+    before = os.umask(SOCKET_UMASK)
+    try:
+        server.listen_unix(config.socket)
+    finally:
+        os.umask(before)
+    addresses = [f"unix://{config.socket}"]
+    if config.listen:
+        host, port = split_address(config.listen)
+        port = server.listen_tcp(host, port)
+        addresses.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    return addresses
+
+
+def _check_socket_free(path: str) -> None:
+    """gRPC would take a socket away from whoever serves it now, and would replace any file."""
+    try:
+        kind = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise errors.InvalidArgument(
+            f"{path} exists and is no socket", field="socket", hint="remove it, or give another --socket"
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return
+    raise errors.Unavailable(
+        f"another process serves {path}",
+        reason="CANNOT_LISTEN",
+        hint="stop it, or give this daemon another --socket",
+    )
+
+
+def _remove_socket(path: str) -> None:
+    if stat.S_ISSOCK(os.lstat(path).st_mode):
+        OsFileSystem().unlink(path)
+
+
+def _live(engine: Engine, server: RpcServer, notifier: Notifier) -> None:
+    """Wait for a signal; meanwhile feed the watchdog and keep health up to date."""
+    beat = min(BEAT_SECONDS, (notifier.watchdog_seconds or 4 * BEAT_SECONDS) / 4)
+    failed = False
+    while True:
+        received = signal.sigtimedwait(STOP_SIGNALS, beat)
+        if received is not None:
+            _log.info("stopping", extra={"signal": signal.Signals(received.si_signo).name})
+            return
+        server.health.refresh()
+        failure = engine.failure
+        if failure is not None and not failed:
+            failed = True
+            _log.critical(failure.message, extra={"reason": failure.reason, "hint": failure.hint})
+            notifier.status("read-only: restart the daemon")
+        notifier.alive()
+
+
+def _announce(config: ServerConfig, engine: Engine, addresses: list[str]) -> None:
+    report = engine.recovery
+    for warning in report.warnings:
+        _log.warning(warning)
+    _log.info(
+        "serving",
+        extra={
+            "version": __version__,
+            "store": str(engine.store_id),
+            "timeline": engine.timeline,
+            "data_dir": config.data_dir,
+            "recovered_records": report.records,
+            "cut_bytes": report.cut_bytes,
+            "recovery_ms": round(report.duration_ms, 1),
+            "sequence": engine.sequence,
+            "listening": ",".join(addresses),
+        },
+    )
+
+
+def set_up_interpreter() -> None:
+    """Tune the interpreter for many threads that hand over often, and dump stacks on a fatal signal."""
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    gc.set_threshold(*GC_THRESHOLDS)
+    with contextlib.suppress(OSError, ValueError):
+        faulthandler.enable()

@@ -1,0 +1,148 @@
+"""CollectionService: collections, aliases, statistics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+
+from holdfast.v1 import collection_pb2
+from holdfast.v1.collection_pb2_grpc import CollectionServiceServicer
+
+from ..errors import InvalidArgument
+from .convert import METRICS, QUANTIZATIONS, STORAGE_KINDS, chosen
+from .convert_collections import collection_message, stats_message
+from .requests import Callers, page_by_key, refuse
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
+
+
+class CollectionService(CollectionServiceServicer):
+    """See the module. Handlers run in worker threads and block until the engine has answered."""
+
+    def __init__(self, engine: Engine, callers: Callers) -> None:
+        self._engine = engine
+        self._collections = engine.collections
+        self._callers = callers
+
+    def CreateCollection(
+        self, request: collection_pb2.CreateCollectionRequest, context: grpc.ServicerContext
+    ) -> collection_pb2.CreateCollectionResponse:
+        refuse("validate_only", request.validate_only)
+        quantization = chosen(QUANTIZATIONS, request.quantization, "quantization")
+        refuse("quantization", quantization != "none")
+        storage = chosen(STORAGE_KINDS, request.storage, "storage")
+        if request.hot_tier_size_bytes < 0:
+            raise InvalidArgument("hot_tier_size_bytes cannot be negative", field="hot_tier_size_bytes")
+        stats = self._collections.create(
+            request.name,
+            request.dimensions,
+            metric=chosen(METRICS, request.metric, "metric"),
+            storage=storage,
+            hot_tier_bytes=request.hot_tier_size_bytes,
+            quantization=quantization,
+            schema_json=request.schema,
+            caller=self._callers.of(context, request.request_id),
+        )
+        sequence = stats.spec.created_sequence
+        return collection_pb2.CreateCollectionResponse(
+            collection=collection_message(stats), sequence=sequence, durable=self._is_durable(sequence)
+        )
+
+    def GetCollection(
+        self, request: collection_pb2.GetCollectionRequest, context: grpc.ServicerContext
+    ) -> collection_pb2.GetCollectionResponse:
+        return collection_pb2.GetCollectionResponse(
+            collection=collection_message(self._collections.stats(request.name))
+        )
+
+    def ListCollections(
+        self, request: collection_pb2.ListCollectionsRequest, context: grpc.ServicerContext
+    ) -> collection_pb2.ListCollectionsResponse:
+        entries = self._collections.list()
+        page, token = page_by_key(entries, lambda each: each.spec.name, request.page_size, request.page_token)
+        return collection_pb2.ListCollectionsResponse(
+            collections=map(collection_message, page),
+            next_page_token=token,
+            total_count=len(entries),
+            stats=map(stats_message, page) if request.detailed else (),
+        )
+
+    def DeleteCollection(
+        self, request: collection_pb2.DeleteCollectionRequest, context: grpc.ServicerContext
+    ) -> collection_pb2.DeleteCollectionResponse:
+        refuse("expected_id", request.expected_id)
+        aliases = self._collections.stats(request.name).aliases
+        count = self._collections.drop(
+            request.name,
+            caller=self._callers.of(context, request.request_id),
+            validate_only=request.validate_only,
+        )
+        response = collection_pb2.DeleteCollectionResponse(name=request.name, deleted_count=count, aliases=aliases)
+        if not request.validate_only:
+            response.sequence = self._engine.sequence
+            response.durable = self._is_durable(response.sequence)
+        return response
+
+    def GetCollectionStats(
+        self, request: collection_pb2.GetCollectionStatsRequest, context: grpc.ServicerContext
+    ) -> collection_pb2.GetCollectionStatsResponse:
+        return collection_pb2.GetCollectionStatsResponse(stats=stats_message(self._collections.stats(request.name)))
+
+    def CreateAlias(
+        self, request: collection_pb2.CreateAliasRequest, context: grpc.ServicerContext
+    ) -> collection_pb2.CreateAliasResponse:
+        caller = self._callers.of(context, request.request_id)
+        self._collections.create_alias(request.alias, request.collection, caller=caller)
+        sequence = self._engine.sequence
+        return collection_pb2.CreateAliasResponse(
+            alias=collection_pb2.Alias(alias=request.alias, collection=request.collection),
+            sequence=sequence,
+            durable=self._is_durable(sequence),
+        )
+
+    def SwitchAlias(
+        self, request: collection_pb2.SwitchAliasRequest, context: grpc.ServicerContext
+    ) -> collection_pb2.SwitchAliasResponse:
+        refuse("validate_only", request.validate_only)
+        caller = self._callers.of(context, request.request_id)
+        old = self._collections.switch_alias(request.alias, request.collection, caller=caller)
+        sequence = self._engine.sequence
+        return collection_pb2.SwitchAliasResponse(
+            alias=request.alias,
+            old_collection=old,
+            new_collection=request.collection,
+            sequence=sequence,
+            durable=self._is_durable(sequence),
+        )
+
+    def DeleteAlias(
+        self, request: collection_pb2.DeleteAliasRequest, context: grpc.ServicerContext
+    ) -> collection_pb2.DeleteAliasResponse:
+        refuse("validate_only", request.validate_only)
+        target = dict(self._collections.aliases()).get(request.alias, "")
+        self._collections.delete_alias(request.alias, caller=self._callers.of(context, request.request_id))
+        sequence = self._engine.sequence
+        return collection_pb2.DeleteAliasResponse(
+            alias=collection_pb2.Alias(alias=request.alias, collection=target),
+            sequence=sequence,
+            durable=self._is_durable(sequence),
+        )
+
+    def ListAliases(
+        self, request: collection_pb2.ListAliasesRequest, context: grpc.ServicerContext
+    ) -> collection_pb2.ListAliasesResponse:
+        entries = self._collections.aliases()
+        if request.collection:
+            name = self._collections.stats(request.collection).spec.name
+            entries = [entry for entry in entries if entry[1] == name]
+        page, token = page_by_key(entries, lambda entry: entry[0], request.page_size, request.page_token)
+        return collection_pb2.ListAliasesResponse(
+            aliases=[collection_pb2.Alias(alias=alias, collection=target) for alias, target in page],
+            next_page_token=token,
+            total_count=len(entries),
+        )
+
+    def _is_durable(self, sequence: int) -> bool:
+        return self._engine.durable_sequence >= sequence

@@ -1,0 +1,188 @@
+"""Operations as messages: the result documents that the engine keeps become the typed results of the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+from google.rpc import status_pb2
+
+from holdfast.v1 import common_pb2, operation_pb2
+
+from .. import errors
+from ..engine.operations import Operation, OperationError, OperationState, Progress
+from .convert import duration, timestamp
+from .errors import CODE_OF, make_status
+
+_Message = operation_pb2.Operation
+
+KINDS: Mapping[str, operation_pb2.Operation.Kind.ValueType] = {
+    "snapshot": _Message.KIND_CREATE_SNAPSHOT,
+    "restore": _Message.KIND_RESTORE_SNAPSHOT,
+    "verify": _Message.KIND_VERIFY_SNAPSHOT,
+    "replay": _Message.KIND_REPLAY_WAL,
+    "verify_wal": _Message.KIND_VERIFY_WAL,
+    "compact": _Message.KIND_COMPACT,
+}
+STATE_OF: Mapping[OperationState, operation_pb2.Operation.State.ValueType] = {
+    OperationState.PENDING: _Message.STATE_PENDING,
+    OperationState.RUNNING: _Message.STATE_RUNNING,
+    OperationState.SUCCEEDED: _Message.STATE_SUCCEEDED,
+    OperationState.FAILED: _Message.STATE_FAILED,
+    OperationState.CANCELLED: _Message.STATE_CANCELLED,
+    OperationState.INTERRUPTED: _Message.STATE_INTERRUPTED,
+}
+_CODE_OF_NAME: Mapping[str, grpc.StatusCode] = {cls.__name__: code for cls, code in CODE_OF.items()}
+
+
+def operation_message(operation: Operation) -> operation_pb2.Operation:
+    """An operation with its progress and, once it has ended, its result or error."""
+    message = operation_pb2.Operation(
+        id=operation.id,
+        kind=KINDS.get(operation.kind, _Message.KIND_UNSPECIFIED),
+        state=STATE_OF[operation.state],
+        create_time=timestamp(operation.created_us),
+        end_time=timestamp(operation.ended_us),
+        collections=_collections(operation.request),
+        actor=str(operation.request.get("actor") or ""),
+        request_id=operation.request_id,
+        error=_error(operation),
+    )
+    if operation.progress != Progress():
+        message.progress.CopyFrom(_progress(operation.progress))
+    if operation.state is OperationState.SUCCEEDED and operation.result is not None:
+        _set_result(message, operation.result)
+    return message
+
+
+def planned_message(operation: Operation) -> operation_pb2.Operation:
+    """What ``validate_only`` is answered with: no id, and the plan as the result."""
+    message = operation_message(operation)
+    for field in ("id", "create_time", "end_time", "progress"):
+        message.ClearField(field)
+    return message
+
+
+def failure_of(operation: Operation) -> errors.HoldfastError:
+    """The error of an operation that failed, to be raised by the call that waited for it."""
+    error = operation.error or OperationError("HoldfastError", "INTERNAL", f"the operation has {operation.state}")
+    raised = errors.HoldfastError(error.message, reason=error.reason, hint=error.hint, **error.metadata)
+    wanted = getattr(errors, error.kind, errors.HoldfastError)
+    if isinstance(wanted, type) and issubclass(wanted, errors.HoldfastError):
+        raised.__class__ = wanted
+    return raised
+
+
+def _collections(request: Mapping[str, Any]) -> list[str]:
+    names = request.get("collections") or [request.get("collection")]
+    return [str(name) for name in names if name]
+
+
+def _progress(progress: Progress) -> operation_pb2.Progress:
+    message = operation_pb2.Progress(
+        phase=progress.phase,
+        done_bytes=progress.done_bytes,
+        total_bytes=progress.total_bytes,
+        done_vectors=progress.done_vectors,
+        total_vectors=progress.total_vectors,
+        bytes_per_second=int(progress.bytes_per_second),
+        cancellable=progress.cancellable,
+    )
+    if progress.eta_seconds is not None:
+        message.eta.CopyFrom(duration(int(progress.eta_seconds * 1e6)))
+    return message
+
+
+def _error(operation: Operation) -> status_pb2.Status | None:
+    if operation.state is OperationState.INTERRUPTED:
+        return make_status(
+            grpc.StatusCode.ABORTED,
+            "OPERATION_INTERRUPTED",
+            f"the daemon ended while operation {operation.id} was at work",
+            "look whether its effect is there, then start it again if needed",
+            {},
+        )
+    error = operation.error
+    if error is None:
+        return None
+    code = _CODE_OF_NAME.get(error.kind, grpc.StatusCode.INTERNAL)
+    return make_status(code, error.reason, error.message, error.hint, error.metadata)
+
+
+def _set_result(message: operation_pb2.Operation, result: Mapping[str, Any]) -> None:
+    if message.kind == _Message.KIND_CREATE_SNAPSHOT:
+        message.snapshot.CopyFrom(_snapshot_result(result))
+    elif message.kind == _Message.KIND_RESTORE_SNAPSHOT:
+        message.restore.CopyFrom(_restore_result(result))
+    elif message.kind == _Message.KIND_REPLAY_WAL:
+        message.replay.CopyFrom(_replay_result(result))
+    elif message.kind in (_Message.KIND_VERIFY_SNAPSHOT, _Message.KIND_VERIFY_WAL):
+        message.verify.CopyFrom(_verify_result(result))
+
+
+def _snapshot_result(result: Mapping[str, Any]) -> operation_pb2.SnapshotResult:
+    snapshot = common_pb2.Snapshot(
+        id=result.get("snapshot_id") or "",
+        state=common_pb2.Snapshot.STATE_READY,
+        type=common_pb2.Snapshot.TYPE_INCREMENTAL
+        if result.get("type") == "incremental"
+        else common_pb2.Snapshot.TYPE_FULL,
+        collections=[common_pb2.SnapshotCollection(name=name) for name in result.get("collections", ())],
+        vector_count=result.get("vectors", 0),
+        size_bytes=result.get("size_bytes", 0),
+        compressed=bool(result.get("compressed")),
+        path=result.get("path") or "",
+        duration_ms=result.get("duration_ms", 0),
+    )
+    return operation_pb2.SnapshotResult(
+        snapshot=snapshot, duration_ms=result.get("duration_ms", 0), warnings=result.get("warnings", ())
+    )
+
+
+def _restore_result(result: Mapping[str, Any]) -> operation_pb2.RestoreResult:
+    return operation_pb2.RestoreResult(
+        snapshot_id=result.get("snapshot_id") or "",
+        collections_restored=result.get("collections_restored", ()),
+        vectors_restored=result.get("vectors_restored", 0),
+        duration_ms=result.get("duration_ms", 0),
+        warnings=result.get("warnings", ()),
+    )
+
+
+def _replay_result(result: Mapping[str, Any]) -> operation_pb2.ReplayResult:
+    return operation_pb2.ReplayResult(
+        segments_replayed=result.get("segments_replayed", 0),
+        operations_replayed=result.get("operations_replayed", 0),
+        operations_skipped=result.get("operations_skipped", 0),
+        collections_affected=result.get("collections_affected", ()),
+        duration_ms=result.get("duration_ms", 0),
+        warnings=result.get("warnings", ()),
+    )
+
+
+def _verify_result(result: Mapping[str, Any]) -> operation_pb2.VerifyResult:
+    problems = [
+        operation_pb2.VerifyResult.Problem(
+            path=problem.get("path") or "",
+            offset=problem.get("offset"),
+            message=problem.get("message") or "",
+            hint=problem.get("hint") or "",
+        )
+        for problem in result.get("problems", ())
+    ]
+    return operation_pb2.VerifyResult(
+        valid=bool(result.get("valid", not problems)),
+        problems=problems,
+        snapshot_id=result.get("snapshot_id") or "",
+        path=result.get("path") or "",
+        chain=result.get("chain", ()),
+        file_count=result.get("files", 0),
+        vector_count=result.get("vectors", 0),
+        operation_count=result.get("operations", 0),
+        size_bytes=result.get("size_bytes", 0),
+        first_sequence=result.get("first_sequence", 0),
+        last_sequence=result.get("last_sequence", 0),
+        duration_ms=result.get("duration_ms", 0),
+        warnings=result.get("warnings", ()),
+    )

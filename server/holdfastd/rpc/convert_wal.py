@@ -1,0 +1,216 @@
+"""The log as messages: its status, its records, and the points of the history that requests name."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from holdfast.v1 import common_pb2, wal_pb2
+
+from ..engine.changes import (
+    Change,
+    CreateCollection,
+    DeleteAlias,
+    DeleteIds,
+    DropCollection,
+    PutAlias,
+    Restore,
+    SetMark,
+    Truncate,
+    UpsertRows,
+)
+from ..engine.wal_control import LoggedOperation, LogReport, WalStatus
+from ..errors import InvalidArgument, NotFound
+from ..format.record import RecordKind, padded_size
+from ..model import Mark
+from .convert import SYNC_MODE_OF, duration, time_of, timestamp
+
+_Kind = wal_pb2.WalRecord
+MAX_FIRST_IDS = 5
+KIND_OF: Mapping[type, wal_pb2.WalRecord.Kind.ValueType] = {
+    UpsertRows: _Kind.KIND_UPSERT,
+    DeleteIds: _Kind.KIND_DELETE,
+    Truncate: _Kind.KIND_TRUNCATE,
+    CreateCollection: _Kind.KIND_CREATE_COLLECTION,
+    DropCollection: _Kind.KIND_DROP_COLLECTION,
+    PutAlias: _Kind.KIND_PUT_ALIAS,
+    DeleteAlias: _Kind.KIND_DELETE_ALIAS,
+    Restore: _Kind.KIND_RESTORE,
+    SetMark: _Kind.KIND_MARK,
+}
+_STATES: Mapping[str, wal_pb2.WalStatus.State.ValueType] = {
+    "active": wal_pb2.WalStatus.STATE_ACTIVE,
+    "disabled": wal_pb2.WalStatus.STATE_DISABLED,
+    "full": wal_pb2.WalStatus.STATE_FULL,
+    "failed": wal_pb2.WalStatus.STATE_FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One end of a range of the history: a sequence or a time in microseconds, inclusive; both None = open."""
+
+    sequence: int | None = None
+    time_us: int | None = None
+
+    def before(self) -> Bound:
+        """The last moment that lies before this one."""
+        if self.sequence is not None:
+            return Bound(sequence=max(0, self.sequence - 1))
+        return Bound(time_us=max(0, (self.time_us or 0) - 1))
+
+
+def bound_of(point: common_pb2.HistoryPoint, marks: Mapping[str, Mark], field: str) -> Bound:
+    """The moment that a request names. Raises InvalidArgument, or NotFound for an unknown mark."""
+    which = point.WhichOneof("point")
+    if which == "time":
+        return Bound(time_us=time_of(point.time, f"{field}.time"))
+    if which == "sequence":
+        return Bound(sequence=point.sequence)
+    if which == "mark":
+        mark = marks.get(point.mark)
+        if mark is None:
+            raise NotFound(
+                f"there is no mark {point.mark!r}",
+                reason="MARK_NOT_FOUND",
+                hint="`holdfast storage wal status` lists them",
+                mark=point.mark,
+            )
+        return Bound(sequence=mark.sequence)
+    raise InvalidArgument(
+        f"{field} names no moment", field=field, hint="send a time, a sequence or the name of a mark in it"
+    )
+
+
+def end_of(request: wal_pb2.DumpWalRequest | wal_pb2.ReplayWalRequest, marks: Mapping[str, Mark]) -> Bound:
+    """Where a range ends, as an inclusive bound."""
+    if request.HasField("to"):
+        return bound_of(request.to, marks, "to")
+    if request.HasField("before"):
+        return bound_of(request.before, marks, "before").before()
+    return Bound()
+
+
+def status_message(status: WalStatus) -> wal_pb2.WalStatus:
+    """The log as it is now."""
+    settings = status.settings
+    directories = dict.fromkeys([*(file.directory for file in status.files), status.path])
+    return wal_pb2.WalStatus(
+        enabled=settings.enabled,
+        path=status.path,
+        sync_mode=SYNC_MODE_OF[settings.sync_mode],
+        segment_size_bytes=settings.segment_size_bytes,
+        retention=duration(settings.retention_us),
+        flush_interval=duration(settings.flush_interval_us),
+        state=_STATES[status.state],
+        timeline=status.timeline,
+        first_sequence=status.first_sequence,
+        last_sequence=status.last_sequence,
+        durable_sequence=status.synced_sequence,
+        segment_count=len(status.files),
+        size_bytes=status.size_bytes,
+        pitr_window=wal_pb2.PitrWindow(
+            available=bool(status.files),
+            earliest_sequence=status.first_sequence,
+            latest_sequence=status.last_sequence,
+            earliest_time=timestamp(status.earliest_us),
+            latest_time=timestamp(status.latest_us),
+            reason=status.window_reason,
+        ),
+        pending_checkpoint_sequence=_pending(status),
+        max_size_bytes=settings.max_wal_bytes,
+        directories=directories,
+    )
+
+
+def mark_message(mark: Mark) -> common_pb2.Mark:
+    """A named restore point."""
+    return common_pb2.Mark(name=mark.name, sequence=mark.sequence, time=timestamp(mark.time_us))
+
+
+def record_message(operation: LoggedOperation, names: Mapping[uuid.UUID, str]) -> wal_pb2.WalRecord:
+    """One record, described. ``names``: collections that exist now."""
+    record, logged = operation.record, operation.logged
+    message = wal_pb2.WalRecord(
+        sequence=record.sequence,
+        time=timestamp(record.header.timestamp_us),
+        kind=kind_of(operation),
+        actor=logged.actor,
+        request_id=logged.request_id,
+        size_bytes=padded_size(len(record.payload)),
+        segment_path=record.path,
+        offset=record.offset,
+    )
+    collection_id = collection_of(logged.change)
+    if collection_id is not None:
+        message.collection_id = str(collection_id)
+        message.collection = names.get(collection_id, str(collection_id))
+    _describe(message, logged.change)
+    return message
+
+
+def kind_of(operation: LoggedOperation) -> wal_pb2.WalRecord.Kind.ValueType:
+    """What a record does."""
+    kind = operation.record.header.kind
+    if kind == RecordKind.MARKER:
+        return _Kind.KIND_MARKER
+    if kind == RecordKind.CLOSED:
+        return _Kind.KIND_CLOSED
+    return KIND_OF.get(type(operation.logged.change), _Kind.KIND_UNSPECIFIED)
+
+
+def collection_of(change: Change | None) -> uuid.UUID | None:
+    """The one collection that a change is about; None for the store as a whole."""
+    if isinstance(change, CreateCollection):
+        return change.spec.id
+    if isinstance(change, UpsertRows | DeleteIds | Truncate | DropCollection | PutAlias):
+        return change.collection_id
+    return None
+
+
+def verify_document(report: LogReport, path: str) -> dict[str, object]:
+    """The result document of a verified log."""
+    problem = report.problem
+    problems = (
+        []
+        if problem is None
+        else [{"path": problem.path, "offset": problem.offset, "message": problem.message, "hint": problem.hint}]
+    )
+    return {
+        "valid": problem is None,
+        "problems": problems,
+        "path": path,
+        "files": report.files,
+        "operations": report.records,
+        "size_bytes": report.bytes,
+        "first_sequence": report.first_sequence,
+        "last_sequence": report.last_sequence,
+    }
+
+
+def _pending(status: WalStatus) -> int:
+    waiting = status.last_sequence > status.checkpoint_sequence and bool(status.files)
+    return max(status.checkpoint_sequence + 1, status.first_sequence) if waiting else 0
+
+
+def _describe(message: wal_pb2.WalRecord, change: Change | None) -> None:
+    match change:
+        case UpsertRows(_, rows):
+            message.count = len(rows)
+            message.first_ids.extend(id.decode() for id in rows.ids[:MAX_FIRST_IDS])
+        case DeleteIds(_, ids, _):
+            message.count = len(ids)
+            message.first_ids.extend(id.decode() for id in ids[:MAX_FIRST_IDS])
+        case CreateCollection(spec):
+            message.count = 1
+            message.detail = spec.name
+        case PutAlias(alias, _) | DeleteAlias(alias):
+            message.detail = alias
+        case Restore(collections, snapshot_id):
+            message.count = len(collections)
+            message.detail = snapshot_id
+        case SetMark(name):
+            message.detail = name
+        case _:
+            pass

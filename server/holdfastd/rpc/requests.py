@@ -1,0 +1,160 @@
+"""What all requests share: who asks, what may not be asked yet, and the paths and pages that they name."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import posixpath
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+import msgspec
+
+from ..engine.tickets import Caller
+from ..errors import InvalidArgument, PermissionDenied, Unimplemented
+
+MAX_REQUEST_ID_BYTES = 128
+DEFAULT_PAGE = 100
+MAX_PAGE = 1000
+T = TypeVar("T")
+
+
+def is_local(context: grpc.ServicerContext) -> bool:
+    """Whether the caller came through the Unix socket, and so shares the daemon's file system."""
+    peer: str = context.peer()
+    return peer.startswith("unix:")
+
+
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """Tells who asks. ``only``: the one kind of listener that there is, so that the peer need not be looked at."""
+
+    only: str | None = None
+
+    def of(self, context: grpc.ServicerContext, request_id: str, *, sync: bool = False) -> Caller:
+        """The caller of a change. Raises InvalidArgument for an oversize request id."""
+        if len(request_id) > MAX_REQUEST_ID_BYTES // 4 and len(request_id.encode()) > MAX_REQUEST_ID_BYTES:
+            raise InvalidArgument(
+                f"request_id has {len(request_id.encode())} bytes, the limit is {MAX_REQUEST_ID_BYTES}",
+                field="request_id",
+                hint="a UUID is a good request id",
+            )
+        actor = self.only or ("unix" if is_local(context) else "tcp")
+        return Caller(actor, request_id, sync)
+
+
+def refuse(field: str, asked: object) -> None:
+    """Raise Unimplemented, naming the field, if it asks for anything: a known field is done or refused."""
+    if asked:
+        raise Unimplemented(
+            f"this daemon does not support {field} yet",
+            reason="FIELD_NOT_SUPPORTED",
+            hint=f"leave out {field}",
+            field=field,
+        )
+
+
+def unknown_value(field: str, number: int) -> InvalidArgument:
+    """The error for an enum value that this version does not know."""
+    return InvalidArgument(
+        f"{field} has the value {number}, which this daemon does not know",
+        field=field,
+        reason="UNKNOWN_ENUM_VALUE",
+        hint="the client may be newer than the daemon",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Paths as clients name them. ``allowed``: directories below which the paths of TCP clients must lie."""
+
+    data_dir: str
+    allowed: tuple[str, ...] = ()
+
+    def resolve(
+        self, path: str, working_directory: str, context: grpc.ServicerContext, *, field: str = "path"
+    ) -> str | None:
+        """The absolute, normalised path; None for an empty one. Raises InvalidArgument or PermissionDenied."""
+        local = is_local(context)
+        if working_directory and not local:
+            raise InvalidArgument(
+                "working_directory is sent on the Unix socket alone: over TCP client and daemon may be two machines",
+                field="working_directory",
+                hint="send an absolute path of the daemon's machine",
+            )
+        if not path:
+            return None
+        if "\0" in path or "\0" in working_directory:
+            raise InvalidArgument(f"{field} contains a NUL character", field=field)
+        if not posixpath.isabs(path):
+            path = posixpath.join(_base(path, working_directory, field), path)
+        resolved = posixpath.normpath(path)
+        if not local:
+            self._check_allowed(resolved, field)
+        return resolved
+
+    def _check_allowed(self, path: str, field: str) -> None:
+        roots = (self.data_dir, *self.allowed)
+        if not any(path == root or path.startswith(f"{root.rstrip('/')}/") for root in roots):
+            raise PermissionDenied(
+                f"{path} is outside the directories that the daemon allows over TCP",
+                reason="PATH_NOT_ALLOWED",
+                hint="name one of them, ask on the Unix socket, or add it to allowed_paths of the daemon",
+                field=field,
+                path=path,
+            )
+
+
+def _base(path: str, working_directory: str, field: str) -> str:
+    if not posixpath.isabs(working_directory):
+        raise InvalidArgument(
+            f"{field} is {path!r}, a relative path, and no absolute working_directory says what against",
+            field=field if not working_directory else "working_directory",
+            reason="RELATIVE_PATH",
+            hint="send an absolute path of the daemon's machine",
+        )
+    return working_directory
+
+
+def page_size(asked: int, *, default: int = DEFAULT_PAGE, limit: int = MAX_PAGE, field: str = "page_size") -> int:
+    """Entries per page: the default for 0, at most the limit. Raises InvalidArgument if it is negative."""
+    if asked < 0:
+        raise InvalidArgument(f"{field} is {asked}, it cannot be negative", field=field)
+    return min(asked or default, limit)
+
+
+def encode_token(*parts: object) -> str:
+    """An opaque page token."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(parts)).decode().rstrip("=")
+
+
+def decode_token(token: str, of: type[T]) -> T:
+    """What a page token holds. Raises InvalidArgument for one that this daemon did not make for such a request."""
+    try:
+        raw = base64.b64decode(token.encode() + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        return msgspec.json.decode(raw, type=of)
+    except (binascii.Error, ValueError, msgspec.DecodeError):
+        raise bad_token() from None
+
+
+def bad_token() -> InvalidArgument:
+    """The error for a page token that does not belong to its request."""
+    return InvalidArgument(
+        "page_token is not one that this request can go on from",
+        field="page_token",
+        reason="INVALID_PAGE_TOKEN",
+        hint="send next_page_token of the page before, with an otherwise equal request",
+    )
+
+
+def page_by_key(
+    entries: Sequence[T], key: Callable[[T], str], size: int, token: str, *, descending: bool = False
+) -> tuple[Sequence[T], str]:
+    """One page of entries sorted by a unique key, and the token of the next: whatever comes and goes meanwhile."""
+    if token:
+        last = decode_token(token, tuple[str])[0]
+        entries = [entry for entry in entries if (key(entry) < last if descending else key(entry) > last)]
+    page = entries[: page_size(size)]
+    return page, encode_token(key(page[-1])) if len(page) < len(entries) else ""

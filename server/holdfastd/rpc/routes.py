@@ -1,0 +1,138 @@
+"""From the name of a method to its handler: parsing, admission and errors, the same for every service.
+
+Requests are parsed in the worker that handles them, not on gRPC's one polling thread, so that a large batch holds up
+nobody; and what cannot be parsed is answered with the field that is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from ..errors import InvalidArgument
+from . import wire
+from .admission import Slots, WorkerPool
+from .errors import abort, as_holdfast_error
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Behavior: TypeAlias = Callable[[Any, grpc.ServicerContext], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Unparsed:
+    """A message of a stream that could not be parsed, in its place in the stream."""
+
+    raw: bytes
+    error: InvalidArgument
+
+
+class Routes(grpc.GenericRpcHandler):
+    """All methods of a server. ``service`` runs on gRPC's polling thread and blocks nobody."""
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self._pool = pool
+        self._handlers: dict[str, tuple[Handler, Slots]] = {}
+
+    def add(self, service: ServiceDescriptor, servicer: object, *, unary: Slots, streams: Slots) -> None:
+        """Serve every method of a service with the servicer's method of that name."""
+        for method in service.methods:
+            slots = streams if method.client_streaming or method.server_streaming else unary
+            handler = _handler(method, getattr(servicer, method.name))
+            self._handlers[f"/{service.full_name}/{method.name}"] = handler, slots
+
+    @property
+    def names(self) -> list[str]:
+        """The methods that are served, as `/package.Service/Method`."""
+        return list(self._handlers)
+
+    def add_handler(self, name: str, handler: Handler, slots: Slots) -> None:
+        """Serve one method with a ready handler."""
+        self._handlers[name] = handler, slots
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
+        found = self._handlers.get(handler_call_details.method)
+        if found is None:
+            return None
+        handler, slots = found
+        if not slots.take():
+            return _refusal(slots)
+        self._pool.claim(slots)
+        return handler
+
+
+def _refusal(slots: Slots) -> Handler:
+    """Answers before anything of the request has arrived, so that it holds its worker for no longer than that."""
+
+    def refuse(_requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        abort(context, slots.refusal())
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _handler(method: MethodDescriptor, behavior: Behavior) -> Handler:
+    request_class = GetMessageClass(method.input_type)
+    serialize = GetMessageClass(method.output_type).SerializeToString
+    parse = _parser(method, request_class)
+    if method.client_streaming:
+        streaming = _streaming(method, behavior, lambda raws: _each(raws, parse))
+        return grpc.stream_stream_rpc_method_handler(streaming, None, serialize)
+    if method.server_streaming:
+        return grpc.unary_stream_rpc_method_handler(_streaming(method, behavior, parse), None, serialize)
+    return grpc.unary_unary_rpc_method_handler(_unary(method, behavior, parse), None, serialize)
+
+
+def _parser(method: MethodDescriptor, request_class: type[Message]) -> Callable[[bytes], Message]:
+    parse = request_class.FromString
+    descriptor = method.input_type
+
+    def checked(raw: bytes) -> Message:
+        try:
+            return parse(raw)
+        except DecodeError:
+            raise wire.explain(descriptor, raw) from None
+
+    return checked
+
+
+def _each(raws: Iterator[bytes], parse: Callable[[bytes], Message]) -> Iterator[Message | Unparsed]:
+    for raw in raws:
+        try:
+            yield parse(raw)
+        except InvalidArgument as error:
+            yield Unparsed(raw, error)
+
+
+def _unary(method: MethodDescriptor, behavior: Behavior, parse: Callable[[bytes], Message]) -> Behavior:
+    name = method.full_name
+
+    def handle(raw: bytes, context: grpc.ServicerContext) -> Any:
+        try:
+            return behavior(parse(raw), context)
+        except Exception as error:
+            failure = as_holdfast_error(error, name)
+        abort(context, failure)
+
+    return handle
+
+
+def _streaming(method: MethodDescriptor, behavior: Behavior, parse: Callable[[Any], Any]) -> Behavior:
+    """A stream's generator, closed when the stream ends, so that what it holds is let go at once."""
+    name = method.full_name
+
+    def handle(raw: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        try:
+            yield from behavior(parse(raw), context)
+            return
+        except Exception as error:
+            if not context.is_active():
+                return
+            failure = as_holdfast_error(error, name)
+        abort(context, failure)
+
+    return handle

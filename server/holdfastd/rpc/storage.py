@@ -1,0 +1,114 @@
+"""StorageService: status, memory mapping, compaction, alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import grpc
+
+from holdfast.v1 import operation_pb2, storage_pb2
+from holdfast.v1.storage_pb2_grpc import StorageServiceServicer
+
+from .. import __version__
+from ..errors import Unimplemented
+from ..model import Alarm
+from ..storage.clock import Clock
+from .convert import duration, timestamp
+from .convert_wal import status_message
+from .requests import refuse
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine, StoreStatus
+
+_STATES: Mapping[str, storage_pb2.StorageStatus.State.ValueType] = {
+    "serving": storage_pb2.StorageStatus.STATE_SERVING,
+    "full": storage_pb2.StorageStatus.STATE_FULL,
+    "read_only": storage_pb2.StorageStatus.STATE_READ_ONLY,
+}
+_SEVERITIES: Mapping[str, storage_pb2.Alarm.Severity.ValueType] = {
+    "warning": storage_pb2.Alarm.SEVERITY_WARNING,
+    "critical": storage_pb2.Alarm.SEVERITY_CRITICAL,
+}
+
+
+class StorageService(StorageServiceServicer):
+    """See the module. It answers in every state of the engine."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def GetStatus(
+        self, request: storage_pb2.GetStatusRequest, context: grpc.ServicerContext
+    ) -> storage_pb2.GetStatusResponse:
+        engine, now_us = self._engine, self._clock.now_us()
+        store = engine.status()
+        return storage_pb2.GetStatusResponse(
+            status=storage_pb2.StorageStatus(
+                version=__version__,
+                store_id=str(store.store_id),
+                timeline=store.timeline,
+                state=_STATES[store.state],
+                uptime=duration(max(0, now_us - store.started_us)),
+                data_dir=store.data_dir,
+                sequence=store.sequence,
+                durable_sequence=store.durable_sequence,
+                collection_count=store.collections,
+                vector_count=store.vectors,
+                disk_bytes=store.segment_bytes + store.wal_bytes,
+                disk_free_bytes=store.free_bytes,
+                memory_bytes=store.memory_bytes,
+                wal=status_message(engine.wal.status()),
+                mmap=_mmap_message(store),
+                alarms=_alarm_messages(engine.alarms()),
+                running_operation_count=sum(not each.state.final for each in engine.operations.list()),
+                server_time=timestamp(now_us),
+            )
+        )
+
+    def ConfigureMmap(
+        self, request: storage_pb2.ConfigureMmapRequest, context: grpc.ServicerContext
+    ) -> storage_pb2.ConfigureMmapResponse:
+        status = _mmap_message(self._engine.status())
+        refuse("enable", request.HasField("enable") and request.enable != status.mmap_enabled)
+        refuse("advise_mode", request.advise_mode not in (storage_pb2.MMAP_ADVICE_UNSPECIFIED, status.advise_mode))
+        refuse("populate", request.HasField("populate") and request.populate != status.populate)
+        return storage_pb2.ConfigureMmapResponse(status=status)
+
+    def Compact(self, request: storage_pb2.CompactRequest, context: grpc.ServicerContext) -> operation_pb2.Operation:
+        raise Unimplemented(
+            "this daemon does not compact yet",
+            reason="COMPACTION_NOT_SUPPORTED",
+            hint="to drop dead rows, snapshot the collection and restore it under another name",
+        )
+
+    def ListAlarms(
+        self, request: storage_pb2.ListAlarmsRequest, context: grpc.ServicerContext
+    ) -> storage_pb2.ListAlarmsResponse:
+        return storage_pb2.ListAlarmsResponse(alarms=_alarm_messages(self._engine.alarms()))
+
+
+def _mmap_message(store: StoreStatus) -> storage_pb2.MmapStatus:
+    return storage_pb2.MmapStatus(
+        mmap_enabled=True,
+        advise_mode=storage_pb2.MMAP_ADVICE_NORMAL,
+        populate=False,
+        total_mapped_bytes=store.mapped_bytes,
+        resident_bytes=store.resident_bytes,
+    )
+
+
+def _alarm_messages(alarms: list[Alarm]) -> list[storage_pb2.Alarm]:
+    """The most severe first, then the oldest."""
+    ordered = sorted(alarms, key=lambda alarm: (-_SEVERITIES[alarm.severity], alarm.since_us))
+    return [
+        storage_pb2.Alarm(
+            severity=_SEVERITIES[alarm.severity],
+            code=alarm.code,
+            message=alarm.message,
+            hint=alarm.hint,
+            since_time=timestamp(alarm.since_us),
+        )
+        for alarm in ordered
+    ]

@@ -1,0 +1,110 @@
+"""Writing batches: one request, or a stream of them with several in flight.
+
+On a stream, a reader thread parses, validates, hashes and encodes the next batches and hands them to the committer,
+while the stream's own thread waits for the earlier ones to be acknowledged: hashing and syncing overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import grpc
+
+from holdfast.v1 import vector_pb2
+
+from ..engine.points import Points
+from ..engine.tickets import Outcome, Submission
+from . import wire
+from .convert import wants_sync
+from .convert_points import matrix_of
+from .errors import as_holdfast_error, status_of
+from .handoff import Handoff
+from .requests import Callers
+from .routes import Unparsed
+
+MAX_IN_FLIGHT = 8
+"""Batches of one stream between the wire and the disk: enough to keep both busy with batches of 1,000 points."""
+
+Pending: TypeAlias = "tuple[int, Submission | Exception, int]"
+"""The client's ticket, the change on its way or what was wrong with it, and how many rows were sent."""
+_METHOD = "holdfast.v1.VectorService.UpsertStream"
+
+
+def upsert(
+    points: Points, callers: Callers, request: vector_pb2.UpsertRequest, context: grpc.ServicerContext
+) -> vector_pb2.UpsertResponse:
+    """Write one batch. Blocks until it is acknowledged."""
+    ids = list(request.ids)
+    vectors = matrix_of(request.vectors, request.points, len(ids))
+    caller = callers.of(context, request.request_id, sync=wants_sync(request.durability))
+    outcome = points.upsert(request.collection, ids, vectors, request.payloads, caller=caller)
+    return _response(outcome, len(ids))
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertStreams:
+    """Serves streams of batches. ``readers``: one thread per open stream comes from here."""
+
+    points: Points
+    callers: Callers
+    readers: ThreadPoolExecutor
+
+    def serve(
+        self, requests: Iterator[vector_pb2.UpsertStreamRequest | Unparsed], context: grpc.ServicerContext
+    ) -> Iterator[vector_pb2.UpsertStreamResponse]:
+        """One answer per request, in their order. Blocks; ends when the client has sent everything or is gone."""
+        handoff: Handoff[Pending] = Handoff(MAX_IN_FLIGHT)
+        self.readers.submit(self._read, requests, context, handoff)
+        try:
+            for pending in handoff:
+                yield _answer(*pending)
+        finally:
+            handoff.close()
+
+    def _read(
+        self,
+        requests: Iterator[vector_pb2.UpsertStreamRequest | Unparsed],
+        context: grpc.ServicerContext,
+        handoff: Handoff[Pending],
+    ) -> None:
+        try:
+            for request in requests:
+                if not handoff.put(self._begin(request, context)):
+                    return
+        except Exception as error:
+            handoff.fail(error)
+        else:
+            handoff.finish()
+
+    def _begin(self, request: vector_pb2.UpsertStreamRequest | Unparsed, context: grpc.ServicerContext) -> Pending:
+        if isinstance(request, Unparsed):
+            number = vector_pb2.UpsertStreamRequest.TICKET_FIELD_NUMBER
+            return wire.first_varint(request.raw, number), request.error, 0
+        ticket, batch = request.ticket, request.upsert
+        try:
+            ids = list(batch.ids)
+            vectors = matrix_of(batch.vectors, batch.points, len(ids))
+            caller = self.callers.of(context, batch.request_id, sync=wants_sync(batch.durability))
+            submission = self.points.prepare_upsert(batch.collection, ids, vectors, batch.payloads, caller=caller)
+            self.points.commit_nowait(submission)
+        except Exception as error:
+            return ticket, error, 0
+        return ticket, submission, len(ids)
+
+
+def _answer(ticket: int, pending: Submission | Exception, count: int) -> vector_pb2.UpsertStreamResponse:
+    try:
+        if isinstance(pending, Exception):
+            raise pending
+        outcome: Outcome = pending.ticket.wait()
+    except Exception as error:
+        status = status_of(as_holdfast_error(error, _METHOD))
+        return vector_pb2.UpsertStreamResponse(ticket=ticket, error=status)
+    return vector_pb2.UpsertStreamResponse(ticket=ticket, result=_response(outcome, count))
+
+
+def _response(outcome: Outcome, count: int) -> vector_pb2.UpsertResponse:
+    return vector_pb2.UpsertResponse(sequence=outcome.sequence, count=count, durable=outcome.durable)

@@ -1,0 +1,131 @@
+"""VectorService: points written, read and searched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import grpc
+
+from holdfast.v1 import vector_pb2
+from holdfast.v1.vector_pb2_grpc import VectorServiceServicer
+
+from . import deletes, scrolls
+from .convert import chosen, wants_sync
+from .convert_points import fill, hits_message, in_messages, matrix_of, query_of
+from .requests import Callers, page_size
+from .routes import Unparsed
+from .searches import hits_of, hits_of_point, number_of_queries
+from .upserts import UpsertStreams, upsert
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
+
+EXPORT_ROWS = 1000
+MAX_EXPORT_ROWS = 10_000
+EXPORT_MESSAGE_BYTES = 1 << 20
+_MERGE_OF_MODE: Mapping[int, bool] = {
+    vector_pb2.UpdateRequest.PAYLOAD_MODE_UNSPECIFIED: False,
+    vector_pb2.UpdateRequest.PAYLOAD_MODE_REPLACE: False,
+    vector_pb2.UpdateRequest.PAYLOAD_MODE_MERGE: True,
+}
+
+
+class VectorService(VectorServiceServicer):
+    """See the module. Handlers run in worker threads and block until the engine has answered."""
+
+    def __init__(self, engine: Engine, callers: Callers, readers: ThreadPoolExecutor, max_reply_bytes: int) -> None:
+        self._engine = engine
+        self._points = engine.points
+        self._callers = callers
+        self._streams = UpsertStreams(engine.points, callers, readers)
+        self._max_reply_bytes = max_reply_bytes
+
+    def Upsert(self, request: vector_pb2.UpsertRequest, context: grpc.ServicerContext) -> vector_pb2.UpsertResponse:
+        return upsert(self._points, self._callers, request, context)
+
+    def UpsertStream(
+        self,
+        request_iterator: Iterator[vector_pb2.UpsertStreamRequest | Unparsed],
+        context: grpc.ServicerContext,
+    ) -> Iterator[vector_pb2.UpsertStreamResponse]:
+        return self._streams.serve(request_iterator, context)
+
+    def Update(self, request: vector_pb2.UpdateRequest, context: grpc.ServicerContext) -> vector_pb2.UpdateResponse:
+        ids = list(request.ids)
+        given = bool(request.vectors or request.points)
+        outcome = self._points.update(
+            request.collection,
+            ids,
+            vectors=matrix_of(request.vectors, request.points, len(ids)) if given else None,
+            payload_block=request.payloads,
+            merge=chosen(_MERGE_OF_MODE, request.payload_mode, "payload_mode"),
+            caller=self._callers.of(context, request.request_id, sync=wants_sync(request.durability)),
+        )
+        versions = [] if outcome.versions is None else outcome.versions.tolist()
+        return vector_pb2.UpdateResponse(
+            sequence=outcome.sequence, count=len(ids), durable=outcome.durable, versions=versions
+        )
+
+    def Delete(self, request: vector_pb2.DeleteRequest, context: grpc.ServicerContext) -> vector_pb2.DeleteResponse:
+        return deletes.delete(self._points, self._callers, request, context)
+
+    def Get(self, request: vector_pb2.GetRequest, context: grpc.ServicerContext) -> vector_pb2.GetResponse:
+        response = vector_pb2.GetResponse(sequence=self._engine.sequence)
+        vectors, payloads = not request.omit_vector, not request.omit_payload
+        scrolls.check_ids(request.ids)
+        if vectors:
+            dimensions = self._points.dimensions(request.collection)
+            scrolls.check_reply(len(request.ids) * dimensions * 4, self._max_reply_bytes)
+        records = self._points.get(request.collection, list(request.ids), vectors=vectors)
+        fill(response, records, vectors=vectors, payloads=payloads)
+        return response
+
+    def Scroll(self, request: vector_pb2.ScrollRequest, context: grpc.ServicerContext) -> vector_pb2.ScrollResponse:
+        response = vector_pb2.ScrollResponse(sequence=self._engine.sequence)
+        scrolls.scroll(self._points, request, response, self._max_reply_bytes)
+        return response
+
+    def Count(self, request: vector_pb2.CountRequest, context: grpc.ServicerContext) -> vector_pb2.CountResponse:
+        sequence = self._engine.sequence
+        count = self._points.count(request.collection, request.filter or None)
+        return vector_pb2.CountResponse(count=count, sequence=sequence)
+
+    def Search(self, request: vector_pb2.SearchRequest, context: grpc.ServicerContext) -> vector_pb2.SearchResponse:
+        sequence = self._engine.sequence
+        if request.WhichOneof("query") == "query_id":
+            hits = hits_of_point(self._points, request)
+        else:
+            hits = hits_of(self._points, request, query_of(request))[0]
+        return hits_message(hits, sequence, vectors=request.include_vector, payloads=not request.omit_payload)
+
+    def SearchBatch(
+        self, request: vector_pb2.SearchBatchRequest, context: grpc.ServicerContext
+    ) -> vector_pb2.SearchBatchResponse:
+        sequence = self._engine.sequence
+        count = number_of_queries(request, self._points.dimensions(request.collection))
+        queries = matrix_of(request.queries, request.points, count, field="queries")
+        found = hits_of(self._points, request, queries)
+        vectors, payloads = request.include_vector, not request.omit_payload
+        results = [hits_message(hits, sequence, vectors=vectors, payloads=payloads) for hits in found]
+        return vector_pb2.SearchBatchResponse(results=results)
+
+    def Export(
+        self, request: vector_pb2.ExportRequest, context: grpc.ServicerContext
+    ) -> Iterator[vector_pb2.ExportResponse]:
+        rows = page_size(request.batch_size, default=EXPORT_ROWS, limit=MAX_EXPORT_ROWS, field="batch_size")
+        vectors, payloads = not request.omit_vector, not request.omit_payload
+        sequence = self._engine.sequence
+        total = self._points.count(request.collection)
+        first = vector_pb2.ExportResponse(sequence=sequence, total_count=total)
+        batches = self._points.export(request.collection, request.filter or None)
+        runs = in_messages(batches, rows=rows, size=EXPORT_MESSAGE_BYTES, vectors=vectors, payloads=payloads)
+        response = first
+        for run in runs:
+            fill(response, run, vectors=vectors, payloads=payloads)
+            yield response
+            response = vector_pb2.ExportResponse(sequence=sequence)
+        if response is first:
+            fill(first, [], vectors=vectors, payloads=payloads)
+            yield first

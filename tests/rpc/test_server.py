@@ -1,0 +1,154 @@
+"""The server as a whole: slots, limits, health, reflection, listeners."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from holdfast.v1 import vector_pb2
+from holdfast.v1.vector_pb2_grpc import VectorServiceStub
+from holdfastd.errors import EngineFailed, FailedPrecondition, InvalidArgument, Unavailable
+from holdfastd.rpc.admission import Admission, Slots, WorkerPool
+from holdfastd.rpc.server import Limits, RpcServer, is_loopback
+from holdfastd.storage.clock import SystemClock
+from tests.rpc.calls import batch, failing
+from tests.rpc.conftest import LIMITS
+from tests.support.fake_engine import FakeEngine
+
+
+def test_stalled_streams_leave_short_calls_alone(vectors: VectorServiceStub) -> None:
+    done = threading.Event()
+
+    def endless(_: int = 0) -> object:
+        yield vector_pb2.UpsertStreamRequest(upsert=batch(["a"]))
+        done.wait(10)
+
+    open_streams = [vectors.UpsertStream(endless()) for _ in range(LIMITS.max_streams)]
+    for stream in open_streams:
+        next(iter(stream))
+    failure = failing(lambda: next(iter(vectors.UpsertStream(endless()))))
+    assert failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert failure.info.reason == "TOO_MANY_CALLS"
+    assert vectors.Count(vector_pb2.CountRequest(collection="books")).count == 1
+    done.set()
+    for stream in open_streams:
+        stream.cancel()
+
+
+def test_a_message_beyond_the_limit_is_refused(vectors: VectorServiceStub) -> None:
+    failure = failing(lambda: vectors.Upsert(batch(["a"], payloads=b" " * (LIMITS.max_message_bytes + 1))))
+    assert failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_an_unknown_method_is_unimplemented(channel: grpc.Channel) -> None:
+    failure = failing(lambda: channel.unary_unary("/holdfast.v1.VectorService/Levitate")(b""))
+    assert failure.code is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_health_follows_the_engine(channel: grpc.Channel, engine: FakeEngine) -> None:
+    health = health_pb2_grpc.HealthStub(channel)
+
+    def check(service: str) -> int:
+        return int(health.Check(health_pb2.HealthCheckRequest(service=service)).status)
+
+    serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+    assert check("") == check("holdfast.v1.VectorService") == serving
+    engine.failure = EngineFailed("a sync failed")
+    assert check("") == check("holdfast.v1.VectorService") == not_serving
+    assert check("holdfast.v1.StorageService") == serving
+    assert failing(lambda: check("nonsense")).code is grpc.StatusCode.NOT_FOUND
+
+
+def test_reflection_lists_the_services(channel: grpc.Channel) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    requests = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+    (answer,) = stub.ServerReflectionInfo(requests)
+    names = {service.name for service in answer.list_services_response.service}
+    assert {"holdfast.v1.VectorService", "grpc.health.v1.Health"} <= names
+
+
+def test_a_socket_is_gone_after_the_stop(engine: FakeEngine, tmp_path: Path) -> None:
+    server = RpcServer(engine.engine, clock=SystemClock(), limits=LIMITS)
+    before = os.umask(0o117)
+    try:
+        server.listen_unix(str(tmp_path / "t"))
+    finally:
+        os.umask(before)
+    server.start()
+    assert stat.S_IMODE((tmp_path / "t").stat().st_mode) == 0o660
+    server.stop(0)
+    assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize("path", ["relative/s", "/" + "x" * 107])
+def test_paths_that_cannot_be_sockets(engine: FakeEngine, path: str) -> None:
+    server = RpcServer(engine.engine, clock=SystemClock(), limits=LIMITS)
+    with pytest.raises(InvalidArgument, match="cannot be a socket"):
+        server.listen_unix(path)
+    server.stop(0)
+
+
+def test_tcp_stays_on_this_machine(engine: FakeEngine) -> None:
+    server = RpcServer(engine.engine, clock=SystemClock(), limits=LIMITS)
+    with pytest.raises(FailedPrecondition, match="does not encrypt TCP"):
+        server.listen_tcp("0.0.0.0", 0)
+    port = server.listen_tcp("127.0.0.1", 0)
+    other = RpcServer(engine.engine, clock=SystemClock(), limits=LIMITS)
+    with pytest.raises(Unavailable, match=str(port)):
+        other.listen_tcp("127.0.0.1", port)
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        assert VectorServiceStub(channel).Upsert(batch(["a"])).count == 1
+    assert engine.points.callers[-1].actor == "tcp"
+    server.stop(0)
+    other.stop(0)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
+     ("10.0.0.1", False), ("example.org", False), ("127.0.0.1.example.org", False)],
+)  # fmt: skip
+def test_what_loopback_is(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_a_slot_comes_back_when_its_task_ends_however() -> None:
+    slots = Slots("things", 1)
+    pool = WorkerPool(1)
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    for _ in range(3):
+        assert slots.take()
+        assert not slots.take()
+        pool.claim(slots)
+        with pytest.raises(ZeroDivisionError):
+            pool.submit(fail).result(10)
+        assert slots.in_use == 0
+    pool.shutdown()
+    assert slots.take()
+    pool.claim(slots)
+    with pytest.raises(RuntimeError):
+        pool.submit(fail)
+    assert slots.in_use == 0
+
+
+def test_every_slot_has_a_worker() -> None:
+    admission = Admission(Slots("a", 2), Slots("b", 3), Slots("c", 4))
+    assert admission.workers > 2 + 3 + 4
+
+
+def test_the_defaults_are_those_of_the_design() -> None:
+    limits = Limits()
+    assert limits.max_unary_calls >= 64
+    assert limits.max_streams >= 320
+    assert limits.max_message_bytes == 64 << 20
