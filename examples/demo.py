@@ -151,9 +151,10 @@ def show_a_search(tour: Tour) -> None:
     tour.chapter("2. Search", "What is near `stronghold`, a strongly fortified defensive structure?")
     command = f"holdfast vector search words --query-id {STRONGHOLD} --k 5"
     document = tour._json(command)
+    print("  (score, word and gloss of each result)")
     for hit in document["results"]:
         payload = hit["payload"]
-        print(f"  {hit['score']:.3f}  {', '.join(payload['lemmas']):<22}  {payload['gloss'][:70]}")
+        print(f"  {hit['score']:.3f}  {payload['lemmas'][0]:<20} {payload['gloss']}")
     tour.check("the search finds five neighbours", document["count"], 5)
 
 
@@ -187,7 +188,8 @@ def survive_a_kill_while_writing(tour: Tour) -> None:
     """The daemon dies under a client; what was acknowledged is there, and nothing was done twice."""
     tour.chapter(
         "6. kill -9 under a writing client",
-        f"A client inserts {NOTES} notes, one durable write each. The daemon is killed meanwhile and started again.",
+        f"A client inserts {NOTES} notes, one durable write each. Meanwhile the daemon is killed and started again.\n"
+        "The client repeats what got no answer, under the same request id: what was done is not done twice.",
     )
     vector = json.loads(tour.ask(f"holdfast vector get words --id {STRONGHOLD}"))["vector"]
     (tour.home / "vector.json").write_text(json.dumps(vector))
