@@ -1,0 +1,137 @@
+"""The one function that changes state: a change and its sequence in, the catalog and its collections changed.
+
+A client's write, recovery, a replay and a restore all end here, so that the same history always gives the same state.
+Belongs to whoever commits at the moment; an exception in here means that memory no longer equals the log, and the
+committer ends the process rather than serve it (RULES 16).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..model import CollectionSpec, Mark, Sequence64
+from ..storage.id_index import IdIndex
+from .catalog import Catalog
+from .changes import (
+    Change,
+    CreateCollection,
+    DeleteAlias,
+    DeleteIds,
+    DropCollection,
+    PutAlias,
+    Restore,
+    SetMark,
+    Truncate,
+    UpsertRows,
+)
+from .collection import Collection
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """``count``: points affected. ``versions``: (n,) u32 for an upsert."""
+
+    count: int = 0
+    versions: NDArray[np.uint32] | None = None
+
+
+_NOTHING = Applied()
+
+
+class Applier:
+    """The state and the function that changes it. ``open_restored`` makes a collection of a staged directory."""
+
+    def __init__(self, open_restored: Callable[[CollectionSpec], Collection], new_index: Callable[[], IdIndex]) -> None:
+        self._open_restored = open_restored
+        self._new_index = new_index
+        # Replaced by the applier, read by anybody.
+        self.catalog = Catalog()
+        self.marks: dict[str, Mark] = {}
+        # The applier's own.
+        self.sequence: Sequence64 = 0
+        self.time_us = 0
+        self._touched: dict[uuid.UUID, Collection] = {}
+
+    def apply(self, change: Change, sequence: Sequence64, time_us: int, origin_sequence: Sequence64 = 0) -> Applied:
+        """Apply one change. Changes to collections that are gone do nothing (RULES 18)."""
+        self.sequence = sequence
+        self.time_us = time_us
+        match change:
+            case UpsertRows() | DeleteIds() | Truncate():
+                return self._apply_to_points(change, sequence, time_us, origin_sequence)
+            case CreateCollection(spec):
+                made = replace(spec, created_sequence=sequence, created_us=time_us)
+                collection = Collection(made, index=self._new_index(), sequence=sequence, updated_us=time_us)
+                self.catalog = self.catalog.with_collection(collection)
+            case DropCollection(collection_id):
+                return self._drop(collection_id)
+            case PutAlias(alias, collection_id):
+                if self.catalog.get(collection_id) is not None:
+                    self.catalog = self.catalog.with_alias(alias, collection_id)
+            case DeleteAlias(alias):
+                self.catalog = self.catalog.without_alias(alias)
+            case Restore():
+                return self._restore(change, sequence, time_us)
+            case SetMark(name):
+                self.marks = {**self.marks, name: Mark(name, sequence, time_us)}
+        return _NOTHING
+
+    def publish(self) -> None:
+        """Let readers see everything applied since the last call."""
+        for collection in self._touched.values():
+            collection.publish()
+        self._touched.clear()
+
+    def adopt(self, collections: list[Collection], aliases: dict[str, uuid.UUID], sequence: Sequence64) -> None:
+        """Take over what a manifest holds (before any change is applied)."""
+        catalog = Catalog()
+        for collection in collections:
+            catalog = catalog.with_collection(collection)
+        self.catalog = replace(catalog, aliases=dict(aliases))
+        self.sequence = sequence
+
+    def _apply_to_points(
+        self, change: UpsertRows | DeleteIds | Truncate, sequence: Sequence64, time_us: int, origin_sequence: Sequence64
+    ) -> Applied:
+        collection = self.catalog.get(change.collection_id)
+        if collection is None:
+            return _NOTHING
+        self._touched[change.collection_id] = collection
+        if origin_sequence:
+            collection.move_watermark(origin_sequence)
+        else:
+            collection.own_writes = True
+        match change:
+            case UpsertRows(_, rows):
+                return Applied(len(rows), collection.upsert(rows, sequence, time_us))
+            case DeleteIds(_, ids, id_hashes):
+                return Applied(collection.delete(ids, id_hashes, sequence, time_us))
+            case Truncate():
+                return Applied(collection.truncate(sequence, time_us))
+
+    def _drop(self, collection_id: uuid.UUID) -> Applied:
+        collection = self.catalog.get(collection_id)
+        if collection is None:
+            return _NOTHING
+        self._touched.pop(collection_id, None)
+        self.catalog = self.catalog.without(collection_id)
+        return Applied(collection.count)
+
+    def _restore(self, change: Restore, sequence: Sequence64, time_us: int) -> Applied:
+        catalog, count = self.catalog, 0
+        for restored in change.collections:
+            aliases = () if restored.replaces is None else catalog.aliases_of(restored.replaces)
+            if restored.replaces is not None:
+                catalog = catalog.without(restored.replaces)
+            collection = self._open_restored(replace(restored.spec, created_sequence=sequence, created_us=time_us))
+            catalog = catalog.with_collection(collection)
+            for alias in aliases:
+                catalog = catalog.with_alias(alias, restored.spec.id)
+            count += restored.count
+        self.catalog = catalog
+        return Applied(count)

@@ -1,0 +1,100 @@
+"""The checkpoint thread: decides when memtables become segments, and keeps trying when that fails."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from ..errors import EngineFailed, HoldfastError
+from ..model import StorageKind
+from .alarms import Alarms
+from .apply import Applier
+from .checkpoint import Checkpointer
+from .collection import Collection
+from .committer import Committer
+from .settings import EngineConfig
+
+HOLD_FACTOR = 4
+"""Writers wait when all memtables together hold this many times the size at which one is checkpointed (RULES 26)."""
+RETRY_SECONDS = 5.0
+
+
+class CheckpointThread:
+    """``run`` is the thread; ``notice`` is called after each group and must be quick; the rest is for any thread."""
+
+    def __init__(
+        self, config: EngineConfig, applier: Applier, committer: Committer, checkpointer: Checkpointer, alarms: Alarms
+    ) -> None:
+        self._config = config
+        self._applier = applier
+        self._committer = committer
+        self._checkpointer = checkpointer
+        self._alarms = alarms
+        # Guarded by _wake.
+        self._wake = threading.Condition()
+        self._wanted = False
+        self._stopped = False
+
+    def notice(self) -> None:
+        """Look whether a checkpoint is due (committing thread)."""
+        if self._is_due():
+            self.request()
+
+    def request(self) -> None:
+        """Ask for a checkpoint soon."""
+        with self._wake:
+            self._wanted = True
+            self._wake.notify()
+
+    def memory_is_full(self) -> str | None:
+        """Why writers have to wait, or None."""
+        held = sum(collection.memtable_bytes for collection in self._logged())
+        if held < HOLD_FACTOR * self._config.memtable_bytes:
+            return None
+        return f"{held} bytes of points wait to be written into segments"
+
+    def stop(self) -> None:
+        """Let the thread end after the checkpoint under way."""
+        with self._wake:
+            self._stopped = True
+            self._wake.notify()
+
+    def run(self) -> None:
+        """The checkpoint thread."""
+        failed = False
+        while True:
+            with self._wake:
+                if failed and not self._stopped:
+                    self._wake.wait(RETRY_SECONDS)
+                while not self._wanted and not self._stopped and not failed:
+                    self._wake.wait()
+                if self._stopped:
+                    return
+                self._wanted = False
+            failed = not self._try_checkpoint()
+            self._committer.release_writers()
+
+    def _try_checkpoint(self) -> bool:
+        try:
+            self._checkpointer.run()
+        except EngineFailed as error:
+            self._committer.fail(error)
+            return True
+        except (HoldfastError, OSError) as error:
+            reason = error.message if isinstance(error, HoldfastError) else str(error)
+            self._alarms.raise_(
+                "CHECKPOINT_FAILING",
+                f"points cannot be written into segments: {reason}",
+                hint="free space on the data directory's disk; checkpoints go on by themselves",
+                severity="critical",
+            )
+            return False
+        self._alarms.clear("CHECKPOINT_FAILING")
+        return True
+
+    def _is_due(self) -> bool:
+        return any(collection.memtable.bytes >= self._config.memtable_bytes for collection in self._logged())
+
+    def _logged(self) -> Iterator[Collection]:
+        collections = self._applier.catalog.collections.values()
+        return (each for each in collections if each.spec.storage is not StorageKind.MEMORY)

@@ -1,0 +1,150 @@
+"""Changes to and from the log's message, the payload of a record (proto/holdfast/v1/log.proto)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from holdfast.v1 import log_pb2
+from holdfast.v1.log_pb2 import LogOperation
+
+from ..format import operation as codec
+from ..format.collection import decode_collection, encode_collection
+from ..format.payloads import join_payloads
+from ..model import Digest, Sequence64
+from .changes import (
+    Change,
+    CreateCollection,
+    DeleteAlias,
+    DeleteIds,
+    DropCollection,
+    PutAlias,
+    Restore,
+    RestoredCollection,
+    SetMark,
+    Truncate,
+    UpsertRows,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What a record says: who asked for which change. ``change`` is None for a body that changes no state here."""
+
+    change: Change | None
+    actor: str
+    request_id: str
+    origin_sequence: Sequence64
+
+
+def encode_change(
+    change: Change,
+    *,
+    actor: str = "",
+    request_id: str = "",
+    origin_sequence: int = 0,
+    payload_block: bytes | None = None,
+) -> Sequence[bytes | memoryview]:
+    """The parts of the payload that says ``change``. ``payload_block``: an upsert's payloads as they came, if known."""
+    if isinstance(change, UpsertRows):
+        block = join_payloads(change.rows.payloads) if payload_block is None else payload_block
+        return codec.encode_upsert(
+            change.collection_id,
+            change.rows,
+            block,
+            actor=actor,
+            request_id=request_id,
+            origin_sequence=origin_sequence,
+        )
+    message = LogOperation(actor=actor, request_id=request_id, origin_sequence=origin_sequence)
+    _fill(message, change)
+    return [codec.encode(message)]
+
+
+def _fill(message: LogOperation, change: Change) -> None:
+    match change:
+        case DeleteIds(collection_id, ids, _):
+            message.collection_id = collection_id.bytes
+            message.delete.ids.extend(id.decode() for id in ids)
+        case Truncate(collection_id):
+            message.collection_id = collection_id.bytes
+            message.truncate.SetInParent()
+        case CreateCollection(spec):
+            message.collection_id = spec.id.bytes
+            message.create_collection.collection.CopyFrom(encode_collection(spec))
+        case DropCollection(collection_id):
+            message.collection_id = collection_id.bytes
+            message.drop_collection.SetInParent()
+        case PutAlias(alias, collection_id):
+            message.collection_id = collection_id.bytes
+            message.put_alias.alias = alias
+        case DeleteAlias(alias):
+            message.delete_alias.alias = alias
+        case Restore(collections, snapshot_id):
+            message.restore.snapshot_id = snapshot_id
+            message.restore.collections.extend(map(_encode_restored, collections))
+        case SetMark(name):
+            message.mark.name = name
+        case UpsertRows():
+            raise AssertionError("an upsert is encoded in parts")
+
+
+def decode_change(payload: bytes | memoryview) -> Logged:
+    """What ``payload`` says. Raises ValueError when the bytes are no operation, UnsupportedFormat for a future one."""
+    message = codec.decode(payload)
+    return Logged(_change_of(message), message.actor, message.request_id, message.origin_sequence)
+
+
+def _change_of(message: LogOperation) -> Change | None:
+    match message.WhichOneof("body"):
+        case "upsert":
+            return UpsertRows(_collection(message), codec.rows_of(message.upsert))
+        case "delete":
+            ids = codec.ids_of(message.delete.ids)
+            return DeleteIds(_collection(message), ids, codec.hash_ids(ids))
+        case "truncate":
+            return Truncate(_collection(message))
+        case "create_collection":
+            return CreateCollection(decode_collection(message.create_collection.collection))
+        case "drop_collection":
+            return DropCollection(_collection(message))
+        case "put_alias":
+            return PutAlias(message.put_alias.alias, _collection(message))
+        case "delete_alias":
+            return DeleteAlias(message.delete_alias.alias)
+        case "restore":
+            restored = tuple(map(_decode_restored, message.restore.collections))
+            return Restore(restored, message.restore.snapshot_id)
+        case "mark":
+            return SetMark(message.mark.name)
+        case _:
+            return None
+
+
+def _collection(message: LogOperation) -> uuid.UUID:
+    if len(message.collection_id) != 16:
+        raise ValueError("the operation names no collection")
+    return uuid.UUID(bytes=message.collection_id)
+
+
+def _encode_restored(restored: RestoredCollection) -> log_pb2.RestoredCollection:
+    return log_pb2.RestoredCollection(
+        collection=encode_collection(restored.spec),
+        digest=restored.digest.high.to_bytes(8, "big") + restored.digest.low.to_bytes(8, "big"),
+        count=restored.count,
+        overwrite=restored.replaces is not None,
+        replaced_collection_id=b"" if restored.replaces is None else restored.replaces.bytes,
+    )
+
+
+def _decode_restored(message: log_pb2.RestoredCollection) -> RestoredCollection:
+    if len(message.digest) != 16 or len(message.replaced_collection_id) not in (0, 16):
+        raise ValueError("a restored collection with a digest or an id of the wrong size")
+    replaced = message.replaced_collection_id
+    return RestoredCollection(
+        spec=decode_collection(message.collection),
+        digest=Digest(int.from_bytes(message.digest[:8], "big"), int.from_bytes(message.digest[8:], "big")),
+        count=message.count,
+        replaces=uuid.UUID(bytes=replaced) if replaced else None,
+    )

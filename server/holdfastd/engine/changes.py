@@ -1,0 +1,100 @@
+"""The changes of state that an operation can ask for: one frozen class each, to and from the log's message.
+
+Whether a change comes from a client, from recovery, from replay or from a restore, it has one of these shapes and is
+applied by the one function in ``apply``. A change holds final rows or ids, never an instruction to be evaluated again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..model import CollectionSpec, Digest, Rows, Uint64Array
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertRows:
+    """Write ``rows``; ids that exist are superseded."""
+
+    collection_id: uuid.UUID
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteIds:
+    """Delete ``ids``; unknown ones are no error."""
+
+    collection_id: uuid.UUID
+    ids: list[bytes]
+    id_hashes: Uint64Array
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """Delete every point of a collection."""
+
+    collection_id: uuid.UUID
+
+
+@dataclass(frozen=True, slots=True)
+class CreateCollection:
+    """Make a collection; ``spec.created_sequence`` is filled in when it is applied."""
+
+    spec: CollectionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class DropCollection:
+    """Remove a collection and the aliases that point to it. Snapshots are not touched."""
+
+    collection_id: uuid.UUID
+
+
+@dataclass(frozen=True, slots=True)
+class PutAlias:
+    """Create or switch an alias."""
+
+    alias: str
+    collection_id: uuid.UUID
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteAlias:
+    """Remove an alias."""
+
+    alias: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredCollection:
+    """One collection of a restore: its staged segments become a new collection.
+
+    ``replaces`` is the collection of the same name that makes room, or None. The digest and the count are those that
+    the staging directory proved.
+    """
+
+    spec: CollectionSpec
+    digest: Digest
+    count: int
+    replaces: uuid.UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Publish staged collections, all or none. ``snapshot_id``: where they came from; informational."""
+
+    collections: tuple[RestoredCollection, ...]
+    snapshot_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SetMark:
+    """Name this very sequence as a restore point."""
+
+    name: str
+
+
+Change: TypeAlias = (
+    UpsertRows | DeleteIds | Truncate | CreateCollection | DropCollection | PutAlias | DeleteAlias | Restore | SetMark
+)

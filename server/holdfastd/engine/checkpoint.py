@@ -1,0 +1,335 @@
+"""Checkpoint: memtables become segments, so that a prefix of the log is no longer needed.
+
+    freeze   between two groups: every memtable is set aside at one sequence S, a new one takes over
+    sync     the log is made durable through S, before anything that reflects S is published (RULES 4)
+    write    segments, kills files, id-index runs: written and synced while writes go on
+    commit   the manifest names them: from here on recovery starts after S
+    install  between two groups: readers get segments for memtables; kills made since S are carried over
+    clean    files that nothing names any more are removed and the log is trimmed
+
+A checkpoint that fails anywhere before the commit changes nothing: its files are garbage, the memtables stay frozen and
+the next checkpoint takes them along (RULES 27).
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ..format.manifest import CollectionEntry, Manifest, SegmentEntry
+from ..model import CollectionSpec, Digest, Int64Array, Mark, Sequence64, StorageKind, Uint64Array
+from ..storage.clock import Randomness
+from ..storage.files import FileSystem, replace_file
+from ..storage.id_index import IdIndex
+from ..storage.names import Layout
+from ..storage.segment import Segment, SegmentColumns, open_segment, write_segment
+from .apply import Applier
+from .collection import Collection
+from .committer import Committer
+from .manifest_keeper import ManifestKeeper
+from .memtable import Memtable
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenCollection:
+    """One collection at the checkpoint's sequence."""
+
+    collection: Collection
+    spec: CollectionSpec
+    tables: tuple[Memtable, ...]
+    lengths: tuple[int, ...]
+    segments: tuple[Segment, ...]
+    index: IdIndex
+    count: int
+    digest: Digest
+    updated_us: int
+    own_writes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """The whole store at the checkpoint's sequence."""
+
+    sequence: Sequence64
+    logged_sequence: Sequence64
+    time_us: int
+    collections: tuple[FrozenCollection, ...]
+    aliases: dict[str, uuid.UUID]
+    marks: tuple[Mark, ...]
+    requests: list[tuple[str, int, int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a collection's frozen memtables became. ``kept``: per table, the rows that are in the segment, in order."""
+
+    entry: CollectionEntry
+    segment: Segment | None
+    kept: tuple[Int64Array, ...]
+    index: IdIndex
+
+
+class Checkpointer:
+    """See the module. One checkpoint at a time; callable from any thread; blocks until it is done."""
+
+    def __init__(
+        self,
+        *,
+        fs: FileSystem,
+        layout: Layout,
+        randomness: Randomness,
+        applier: Applier,
+        committer: Committer,
+        keeper: ManifestKeeper,
+        pace: Callable[[int], None],
+        trim: Callable[[Sequence64], None],
+    ) -> None:
+        self._trim_log = trim
+        self._fs = fs
+        self._layout = layout
+        self._randomness = randomness
+        self._applier = applier
+        self._committer = committer
+        self._keeper = keeper
+        self._pace = pace
+        self._one_at_a_time = threading.Lock()
+        # Guarded by _one_at_a_time: files that only the manifest before the current one may still name.
+        self._obsolete: list[str] = []
+        self._replaced: list[str] = []
+
+    def run(self, *, clean: bool = False) -> Sequence64:
+        """Checkpoint the whole store; returns the sequence through which everything is in segments.
+
+        ``clean`` marks the store as stopped in order. Raises OSError or a HoldfastError; then nothing has changed.
+        """
+        with self._one_at_a_time:
+            frozen: Frozen = self._committer.between_groups(self._freeze)
+            if self._committer.log is not None:
+                self._committer.log.sync()
+            written = [self._write(each, frozen.sequence) for each in frozen.collections]
+            requests_file = self._write_requests(frozen)
+            before = self._keeper.current
+            self._keeper.update(lambda manifest: self._updated(manifest, frozen, written, requests_file, clean))
+            self._committer.between_groups(lambda: self._install(frozen, written))
+            self._remove_obsolete(before)
+            return frozen.sequence
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold off checkpoints while the block publishes something of its own."""
+        with self._one_at_a_time:
+            yield
+
+    # Freeze ---------------------------------------------------------------------------------------------------------
+
+    def _freeze(self) -> Frozen:
+        applier = self._applier
+        log = self._committer.log
+        return Frozen(
+            sequence=applier.sequence,
+            logged_sequence=log.last_sequence if log is not None else self._keeper.current.logged_sequence,
+            time_us=applier.time_us,
+            collections=tuple(map(_freeze_collection, applier.catalog.collections.values())),
+            aliases=dict(applier.catalog.aliases),
+            marks=tuple(applier.marks.values()),
+            requests=self._committer.requests.rows(),
+        )
+
+    # Write ----------------------------------------------------------------------------------------------------------
+
+    def _write(self, frozen: FrozenCollection, sequence: Sequence64) -> Written:
+        known = {entry.spec.id: entry for entry in self._keeper.current.collections}
+        entry = known.get(frozen.spec.id) or CollectionEntry(frozen.spec, sequence, 0, Digest())
+        kept = tuple(
+            _rows_to_keep(table, length, entry.high_water, sequence)
+            for table, length in zip(frozen.tables, frozen.lengths, strict=True)
+        )
+        entries = self._write_kills(frozen, entry, sequence)
+        segment, index, next_ordinal = None, frozen.index, entry.next_ordinal
+        if sum(map(len, kept)):
+            segment, segment_entry, hashes = self._write_segment(frozen, kept, next_ordinal, sequence)
+            entries = (*entries, segment_entry)
+            rows = np.arange(segment_entry.rows, dtype=np.uint32)
+            index, obsolete = index.with_run(self._fs, self._layout, frozen.spec.id, hashes, next_ordinal, rows)
+            self._replaced += obsolete
+            next_ordinal += 1
+        written = CollectionEntry(
+            spec=frozen.spec,
+            checkpoint_sequence=sequence,
+            count=frozen.count,
+            digest=frozen.digest,
+            segments=entries,
+            index_runs=index.entries,
+            next_ordinal=next_ordinal,
+            updated_us=frozen.updated_us,
+            high_water=entry.high_water,
+            own_writes=frozen.own_writes,
+        )
+        return Written(written, segment, kept, index)
+
+    def _write_kills(
+        self, frozen: FrozenCollection, entry: CollectionEntry, sequence: Sequence64
+    ) -> tuple[SegmentEntry, ...]:
+        """The entries of the segments that exist, with new kills files where rows died since the last checkpoint."""
+        entries = {segment.id: segment for segment in entry.segments}
+        out = []
+        for segment in frozen.segments:
+            known = entries[segment.info.id]
+            if segment.killed is not None and int(segment.killed.max()) > entry.checkpoint_sequence:
+                name = segment.write_kills(self._fs, self._layout, sequence)
+                if known.kills is not None and known.kills != name:
+                    directory = self._layout.segment_dir(frozen.spec.id, known.id)
+                    self._replaced.append(f"{directory}/{known.kills}")
+                known = replace(known, kills=name)
+            out.append(known)
+        return tuple(out)
+
+    def _write_segment(
+        self, frozen: FrozenCollection, kept: Sequence[Int64Array], ordinal: int, sequence: Sequence64
+    ) -> tuple[Segment, SegmentEntry, Uint64Array]:
+        columns = gather(frozen.tables, frozen.lengths, kept)
+        segment_id = self._randomness.uuid4()
+        info = write_segment(self._fs, self._layout, frozen.spec.id, segment_id, ordinal, columns, pace=self._pace)
+        entry = SegmentEntry(segment_id, ordinal, info.rows, info.size_bytes)
+        segment = open_segment(self._fs, self._layout, frozen.spec.id, entry)
+        killed = np.concatenate([table.killed[rows] for table, rows in zip(frozen.tables, kept, strict=True)])
+        dead = np.flatnonzero((killed != 0) & (killed <= sequence))
+        if len(dead):
+            segment.kill(dead, killed[dead])
+            entry = replace(entry, kills=segment.write_kills(self._fs, self._layout, sequence))
+        return segment, entry, columns.id_hashes
+
+    def _write_requests(self, frozen: Frozen) -> str | None:
+        if not frozen.requests:
+            return None
+        path = self._layout.requests(frozen.sequence)
+        replace_file(self._fs, path, msgspec.json.encode(frozen.requests))
+        return path.rsplit("/", 1)[1]
+
+    def _updated(
+        self, manifest: Manifest, frozen: Frozen, written: Sequence[Written], requests_file: str | None, clean: bool
+    ) -> Manifest:
+        log = self._committer.log
+        directories = manifest.wal_directories
+        if log is not None:
+            directories = tuple(self._layout.relative(directory) for directory in log.directories)
+        return replace(
+            manifest,
+            sequence=frozen.sequence,
+            logged_sequence=frozen.logged_sequence,
+            last_timestamp_us=frozen.time_us,
+            collections=tuple(done.entry for done in written),
+            aliases=frozen.aliases,
+            marks=frozen.marks,
+            requests_file=requests_file,
+            log_start_required=frozen.sequence + 1,
+            wal_directories=directories,
+            clean=clean,
+        )
+
+    # Install --------------------------------------------------------------------------------------------------------
+
+    def _install(self, frozen: Frozen, written: Sequence[Written]) -> None:
+        """Exchange memtables for segments in every collection that still exists (on the committing thread)."""
+        for each, done in zip(frozen.collections, written, strict=True):
+            collection = each.collection
+            if self._applier.catalog.get(each.spec.id) is not collection:
+                continue
+            if done.segment is not None:
+                _carry_over_kills(each.tables, done.kept, done.segment)
+                collection.segments = (*collection.segments, done.segment)
+            collection.frozen = collection.frozen[len(each.tables) :]
+            collection.index = done.index
+            collection.checkpoint_sequence = frozen.sequence
+            collection.publish()
+
+    def _remove_obsolete(self, before: Manifest) -> None:
+        """Delete what was replaced by the checkpoint before this one, and the log that no kept manifest needs.
+
+        What this checkpoint replaced stays until the next one: the manifest before the current one still names it, and
+        has to do when the current one is ever damaged.
+        """
+        current = self._keeper.current
+        if before.requests_file not in (None, current.requests_file):
+            self._replaced.append(f"{self._layout.root}/{before.requests_file}")
+        obsolete, self._obsolete, self._replaced = self._obsolete, self._replaced, []
+        for path in obsolete:
+            if self._fs.exists(path):
+                self._fs.unlink(path)
+        self._trim_log(before.log_start_required)
+
+
+def _freeze_collection(collection: Collection) -> FrozenCollection:
+    if collection.memtable.length and collection.spec.storage is not StorageKind.MEMORY:
+        collection.frozen = (*collection.frozen, collection.memtable)
+        collection.memtable = Memtable(collection.spec.dimensions)
+        collection.publish()
+    volatile = collection.spec.storage is StorageKind.MEMORY
+    return FrozenCollection(
+        collection=collection,
+        spec=collection.spec,
+        tables=collection.frozen,
+        lengths=tuple(table.length for table in collection.frozen),
+        segments=collection.segments,
+        index=collection.index,
+        count=0 if volatile else collection.count,
+        digest=Digest() if volatile else collection.digest,
+        updated_us=collection.updated_us,
+        own_writes=collection.own_writes,
+    )
+
+
+def _rows_to_keep(table: Memtable, length: int, high_water: Sequence64, sequence: Sequence64) -> Int64Array:
+    """Rows that are alive at ``sequence``, or whose death the next incremental snapshot has to report (RULES 21)."""
+    killed = table.killed[:length]
+    keep = (killed == 0) | (killed > sequence)
+    if high_water:
+        keep |= killed > high_water
+    return np.flatnonzero(keep)
+
+
+def gather(tables: Sequence[Memtable], lengths: Sequence[int], kept: Sequence[Int64Array]) -> SegmentColumns:
+    """The kept rows of the tables as a segment's columns; vectors are copied only where rows are left out."""
+    vectors, ids, payloads = [], [], []
+    for table, length, rows in zip(tables, lengths, kept, strict=True):
+        if len(rows) == length:
+            vectors += table.vector_chunks(length)
+            ids += table.ids[:length]
+            payloads += table.payloads[:length]
+            continue
+        step = table.chunk_rows
+        vectors += [table.vectors_at(rows[start : start + step]) for start in range(0, len(rows), step)]
+        ids += [table.ids[row] for row in rows.tolist()]
+        payloads += [table.payloads[row] for row in rows.tolist()]
+
+    def column(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(table, name)[rows] for table, rows in zip(tables, kept, strict=True)])
+
+    return SegmentColumns(
+        ids=ids,
+        vectors=vectors,
+        norms=column("norms"),
+        payloads=payloads,
+        sequences=column("sequences"),
+        times=column("times"),
+        versions=column("versions"),
+        hashes=column("hashes"),
+        id_hashes=column("id_hashes"),
+    )
+
+
+def _carry_over_kills(tables: Sequence[Memtable], kept: Sequence[Int64Array], segment: Segment) -> None:
+    """Give the segment the kills that hit its rows while they were being written."""
+    killed = np.concatenate([table.killed[rows] for table, rows in zip(tables, kept, strict=True)])
+    known = segment.killed if segment.killed is not None else np.zeros(len(killed), np.uint64)
+    fresh = np.flatnonzero((killed != 0) & (known == 0))
+    if len(fresh):
+        segment.kill(fresh, killed[fresh])

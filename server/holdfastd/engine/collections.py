@@ -1,0 +1,195 @@
+"""Collections and aliases by command: create, drop, list, describe."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..errors import InvalidArgument, NotFound
+from ..model import CollectionSpec, CollectionStats, Metric, StorageKind
+from ..storage.clock import Randomness
+from ..storage.names import check_alias_name, check_collection_name
+from . import writer
+from .apply import Applier
+from .changes import CreateCollection, DeleteAlias, DropCollection, PutAlias
+from .collection import Collection
+from .committer import Committer
+from .meters import Meters
+from .tickets import Caller
+
+MAX_DIMENSIONS = 65_536
+MAX_SCHEMA_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Collections:
+    """See the module. Thread-safe; writes block until acknowledged."""
+
+    applier: Applier
+    committer: Committer
+    randomness: Randomness
+    meters: Meters
+    on_catalog_changed: Callable[[], None]
+
+    def create(
+        self,
+        name: str,
+        dimensions: int,
+        *,
+        metric: Metric = Metric.COSINE,
+        storage: StorageKind = StorageKind.DISK,
+        hot_tier_bytes: int = 0,
+        quantization: str = "none",
+        schema_json: str = "",
+        caller: Caller,
+    ) -> CollectionStats:
+        """Create an empty collection. Raises InvalidArgument or AlreadyExists."""
+        check_collection_name(name, field="name")
+        if not 1 <= dimensions <= MAX_DIMENSIONS:
+            raise InvalidArgument(
+                f"{dimensions} dimensions are not possible; a collection has 1 to {MAX_DIMENSIONS}", field="dimensions"
+            )
+        if len(schema_json) > MAX_SCHEMA_BYTES:
+            raise InvalidArgument(f"the schema has more than {MAX_SCHEMA_BYTES} bytes", field="schema")
+        spec = CollectionSpec(
+            id=self.randomness.uuid4(),
+            name=name,
+            dimensions=dimensions,
+            metric=metric,
+            storage=storage,
+            hot_tier_bytes=hot_tier_bytes,
+            quantization=quantization,
+            schema_json=schema_json,
+        )
+        change = CreateCollection(spec)
+        submission = writer.make_submission(
+            change, caller, barrier=True, check=lambda: self.applier.catalog.check_free(name)
+        )
+        writer.commit(self.committer, submission)
+        self.on_catalog_changed()
+        return self.stats(name)
+
+    def drop(self, name: str, *, caller: Caller, validate_only: bool = False) -> int:
+        """Remove a collection; returns how many points it held. Its snapshots stay. Raises NotFound."""
+        earlier = self.committer.earlier(caller)
+        if earlier is not None:
+            return earlier.count
+        collection = self._named(name)
+        if validate_only:
+            return collection.view.count
+        change = DropCollection(collection.spec.id)
+        submission = writer.make_submission(change, caller, barrier=True, check=lambda: self._check_same(collection))
+        count = writer.commit(self.committer, submission).count
+        self.on_catalog_changed()
+        return count
+
+    def list(self) -> list[CollectionStats]:
+        """Every collection, by name."""
+        catalog = self.applier.catalog
+        return [self._describe(catalog.collections[catalog.names[name]]) for name in sorted(catalog.names)]
+
+    def stats(self, name: str) -> CollectionStats:
+        """One collection, by name or alias. Raises NotFound."""
+        return self._describe(self.applier.catalog.resolve(name))
+
+    def create_alias(self, alias: str, collection: str, *, caller: Caller) -> None:
+        """Make ``alias`` stand for a collection. Raises InvalidArgument, NotFound or AlreadyExists."""
+        check_alias_name(alias)
+        if self.committer.earlier(caller) is not None:
+            return
+        target = self._named(collection)
+
+        def check() -> None:
+            self._check_same(target)
+            self.applier.catalog.check_free(alias)
+
+        self._put_alias(alias, target.spec.id, caller, check)
+
+    def switch_alias(self, alias: str, collection: str, *, caller: Caller) -> str:
+        """Point an existing alias elsewhere; returns the name of the collection that it stood for before.
+
+        When the same request is sent again, that is the name of the one that it stands for now.
+        """
+        catalog = self.applier.catalog
+        self._check_alias(alias)
+        old = catalog.collections[catalog.aliases[alias]].spec.name
+        if self.committer.earlier(caller) is not None:
+            return old
+        target = self._named(collection)
+
+        def check() -> None:
+            self._check_same(target)
+            self._check_alias(alias)
+
+        self._put_alias(alias, target.spec.id, caller, check)
+        return old
+
+    def delete_alias(self, alias: str, *, caller: Caller) -> None:
+        """Remove an alias; the collection stays. Raises NotFound."""
+        if self.committer.earlier(caller) is not None:
+            return
+        submission = writer.make_submission(
+            DeleteAlias(alias), caller, barrier=True, check=lambda: self._check_alias(alias)
+        )
+        writer.commit(self.committer, submission)
+        self.on_catalog_changed()
+
+    def aliases(self) -> Sequence[tuple[str, str]]:
+        """Every alias and the name of its collection, by alias."""
+        catalog = self.applier.catalog
+        return [(alias, catalog.collections[catalog.aliases[alias]].spec.name) for alias in sorted(catalog.aliases)]
+
+    def _put_alias(self, alias: str, target: uuid.UUID, caller: Caller, check: Callable[[], None]) -> None:
+        submission = writer.make_submission(PutAlias(alias, target), caller, barrier=True, check=check)
+        writer.commit(self.committer, submission)
+        self.on_catalog_changed()
+
+    def _named(self, name: str) -> Collection:
+        """A collection by its own name: what destroys or redirects must not be fooled by an alias."""
+        catalog = self.applier.catalog
+        if name not in catalog.names and name in catalog.aliases:
+            target = catalog.collections[catalog.aliases[name]].spec.name
+            raise InvalidArgument(
+                f"{name!r} is an alias of {target!r}", field="collection", hint=f"name the collection itself: {target}"
+            )
+        return catalog.resolve(name)
+
+    def _check_same(self, collection: Collection) -> None:
+        """Raise NotFound unless the collection still exists (on the committing thread)."""
+        if self.applier.catalog.get(collection.spec.id) is not collection:
+            self.applier.catalog.resolve(collection.spec.name)
+            raise NotFound(
+                f"the collection {collection.spec.name!r} was replaced meanwhile",
+                reason="COLLECTION_NOT_FOUND",
+                hint="look at it again, and repeat the command if it is still wanted",
+            )
+
+    def _check_alias(self, alias: str) -> None:
+        if alias not in self.applier.catalog.aliases:
+            raise NotFound(
+                f"there is no alias {alias!r}",
+                reason="ALIAS_NOT_FOUND",
+                hint="list them with `holdfast collection alias list`",
+            )
+
+    def _describe(self, collection: Collection) -> CollectionStats:
+        view = collection.view
+        total = sum(segment.rows_count for segment in view.segments) + sum(part.length for part in view.memtables)
+        memory = sum(part.table.bytes for part in view.memtables)
+        meter = self.meters.of(collection.spec.id)
+        return CollectionStats(
+            spec=view.spec,
+            vectors=view.count,
+            size_bytes=sum(segment.size_bytes for segment in view.segments) + memory,
+            digest=view.digest,
+            sequence=view.sequence,
+            segments=len(view.segments),
+            garbage_percent=100.0 * (total - view.count) / total if total else 0.0,
+            updated_us=view.updated_us,
+            memory_bytes=memory,
+            avg_insert_ms=meter.insert.mean_ms,
+            avg_search_ms=meter.search.mean_ms,
+            qps=meter.search.per_second,
+            aliases=self.applier.catalog.aliases_of(collection.spec.id),
+        )

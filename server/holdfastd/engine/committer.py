@@ -1,0 +1,336 @@
+"""Group commit: how a change becomes a record, durable, visible and acknowledged, in that order.
+
+One thread at a time commits. A caller who finds nobody committing does it itself (one thread, no hand-over: the lowest
+latency); while it syncs, other callers queue up, and everything that has gathered becomes the next group, with one
+write and one sync for all: throughput grows with load while latency stays one sync. A caller leads only until its own
+change is done; what is left then goes to the committer thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from ..errors import Aborted, CommitUnknown, EngineFailed, HoldfastError, ResourceExhausted, Unavailable
+from ..format.record import RecordKind
+from ..model import SyncMode
+from ..storage.clock import Clock
+from ..storage.wal import Entry, Wal
+from .apply import Applier
+from .requests import RequestTable
+from .tickets import Caller, Outcome, Submission
+
+MAX_GROUP_BYTES = 8 << 20
+"""A group is synced as one: larger ones gain no throughput and only add latency."""
+MAX_GROUP_CHANGES = 1024
+MAX_QUEUED_BYTES = 128 << 20
+"""Back-pressure: above this, writers wait, and give up with RESOURCE_EXHAUSTED after ``QUEUE_PATIENCE_SECONDS``."""
+QUEUE_PATIENCE_SECONDS = 10.0
+
+
+class Committer:
+    """See the module. ``log`` is None while the log is disabled. ``on_fatal`` must not return."""
+
+    def __init__(
+        self,
+        *,
+        log: Wal | None,
+        sync_mode: SyncMode,
+        applier: Applier,
+        requests: RequestTable,
+        clock: Clock,
+        on_fatal: Callable[[BaseException], NoReturn],
+    ) -> None:
+        self._applier = applier
+        self._clock = clock
+        self._on_fatal = on_fatal
+        # Whoever commits at the moment: these change only between groups.
+        self.log = log
+        self.sync_mode = sync_mode
+        self.requests = requests
+        # Guarded by _lock.
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+        self._queue: deque[Submission] = deque()
+        self._queued_bytes = 0
+        self._committing = False
+        self._handed_over = False
+        self._stopped = False
+        self._held: str | None = None
+        self._hold_writes: Callable[[], str | None] = lambda: None
+        self.failure: EngineFailed | None = None
+        # Set once by the engine, before any write.
+        self.on_applied: Callable[[], None] = lambda: None
+        self.wait_for_sync: Callable[[Submission, Outcome], None] | None = None
+
+    # For writers ----------------------------------------------------------------------------------------------------
+
+    def submit(self, submission: Submission) -> Any:
+        """Commit ``submission`` and return its Outcome (or its action's result). Blocks until acknowledged."""
+        if self._enqueue(submission, lead=True):
+            self._lead(submission)
+        return submission.ticket.wait()
+
+    def submit_nowait(self, submission: Submission) -> None:
+        """Queue ``submission`` for the committer thread; the caller waits on its ticket. Blocks only for room."""
+        self._enqueue(submission, lead=False)
+
+    def between_groups(self, action: Callable[[], Any]) -> Any:
+        """Run ``action`` on the committing thread with nothing in flight; returns its result."""
+        return self.submit(Submission(action=action, barrier=True))
+
+    def hold_writes_while(self, full: Callable[[], str | None]) -> None:
+        """Make writers wait while ``full()`` gives a reason (called under the queue's lock: it must be quick)."""
+        self._hold_writes = full
+
+    @contextmanager
+    def writes_held(self, reason: str) -> Iterator[None]:
+        """Make new writes wait while the block runs; those under way are finished first. Actions go on."""
+        with self._lock:
+            self._held = reason
+        try:
+            self.between_groups(lambda: None)
+            yield
+        finally:
+            with self._lock:
+                self._held = None
+                self._room.notify_all()
+
+    def release_writers(self) -> None:
+        """Look again whether held writers may go on."""
+        with self._lock:
+            self._room.notify_all()
+
+    def fail(self, error: EngineFailed) -> None:
+        """Turn read-only for good: a sync failed elsewhere (RULES 27)."""
+        with self._lock:
+            self.failure = self.failure or error
+            self._room.notify_all()
+
+    def run(self) -> None:
+        """The committer thread: commits what callers leave behind, until ``stop``."""
+        while True:
+            with self._lock:
+                while not self._handed_over:
+                    if self._stopped and not self._committing:
+                        return
+                    self._work.wait()
+                self._committing, self._handed_over = True, False
+            self._lead(None)
+
+    def stop(self) -> None:
+        """Refuse new changes and let the committer thread end once the queue is empty."""
+        with self._lock:
+            self._stopped = True
+            self._work.notify_all()
+            self._room.notify_all()
+
+    def earlier(self, caller: Caller) -> Outcome | None:
+        """The outcome of this very request, if it was carried out before and that is answer enough. Any thread."""
+        found = self.requests.find(caller.request_id, self._clock.now_us()) if caller.request_id else None
+        return found if found is not None and (found.durable or not caller.sync) else None
+
+    # The queue ------------------------------------------------------------------------------------------------------
+
+    def _enqueue(self, submission: Submission, *, lead: bool) -> bool:
+        """Queue it; True when the caller has to lead."""
+        with self._lock:
+            if submission.action is None:
+                self._wait_for_room(submission.size)
+            self._check_open(submission)
+            self._queue.append(submission)
+            self._queued_bytes += submission.size
+            if self._committing or self._handed_over:
+                return False
+            if lead:
+                self._committing = True
+                return True
+            self._handed_over = True
+            self._work.notify()
+            return False
+
+    def _check_open(self, submission: Submission) -> None:
+        if self._stopped:
+            raise Unavailable("the daemon is stopping", reason="STOPPING", hint="connect again when it is back")
+        if self.failure is not None and submission.action is None:
+            raise self.failure
+
+    def _wait_for_room(self, size: int) -> None:
+        deadline = self._clock.monotonic_ns() + int(QUEUE_PATIENCE_SECONDS * 1e9)
+        while not self._stopped and self.failure is None:
+            reason = self._held or self._hold_writes()
+            if reason is None:
+                if self._queued_bytes + size <= MAX_QUEUED_BYTES or not self._queue:
+                    return
+                reason = f"{self._queued_bytes} bytes of writes are waiting for the log"
+            if not self._room.wait((deadline - self._clock.monotonic_ns()) / 1e9):
+                raise ResourceExhausted(
+                    f"the store cannot keep up: {reason}",
+                    reason="WRITE_QUEUE_FULL",
+                    hint="retry after a pause, with fewer writers or smaller batches",
+                    retry_after_ms=1000,
+                )
+
+    def _take_group(self) -> list[Submission]:
+        """The next group, or [] when there is nothing left or the leader may go; called by the leader only."""
+        group: list[Submission] = []
+        size = 0
+        with self._lock:
+            while self._queue and len(group) < MAX_GROUP_CHANGES and size < MAX_GROUP_BYTES:
+                if group and (self._queue[0].barrier or group[0].barrier):
+                    break
+                group.append(self._queue.popleft())
+                size += group[-1].size
+            if group:
+                self._queued_bytes -= size
+                self._room.notify_all()
+            else:
+                self._committing = False
+                self._work.notify_all()
+        return group
+
+    def _lead(self, own: Submission | None) -> None:
+        """Commit groups until the queue is empty or, for a caller, its own change is done."""
+        while group := self._take_group():
+            try:
+                self._commit(group)
+            except BaseException as error:
+                # Whatever it is, it happened between the log and memory: nobody can tell what state this is.
+                self._on_fatal(error)
+            if own is not None and own.ticket.done:
+                self._hand_over()
+                return
+
+    def _hand_over(self) -> None:
+        """Stop leading; what is queued by now is for the committer thread."""
+        with self._lock:
+            self._committing = False
+            self._handed_over = bool(self._queue)
+            self._work.notify_all()
+
+    # One group ------------------------------------------------------------------------------------------------------
+
+    def _commit(self, group: list[Submission]) -> None:
+        """Number, write, sync, apply, publish and acknowledge one group."""
+        if group[0].action is not None:
+            self._run_action(group[0])
+            return
+        admitted = self._admit(group)
+        if not admitted:
+            return
+        sequence = max(self._applier.sequence, admitted[0].after_sequence)
+        wall_us = self._clock.now_us()
+        time_us = max(self._applier.time_us, wall_us - 1)
+        entries = [
+            Entry(RecordKind.OPERATION, sequence + n, s.parts, s.size, s.payload_crc, time_us + n, wall_us)
+            for n, s in enumerate(admitted, 1)
+            if s.parts
+        ]
+        durable = self._write(entries, admitted)
+        if durable is None:
+            return
+        outcomes = self._apply(admitted, sequence, time_us, durable)
+        for submission, outcome in zip(admitted, outcomes, strict=True):
+            self._acknowledge(submission, outcome)
+        self.on_applied()
+
+    def _admit(self, group: list[Submission]) -> list[Submission]:
+        """Those of the group that are to be committed; the others are answered here."""
+        now_us = self._clock.now_us()
+        admitted: list[Submission] = []
+        by_request: dict[str, Submission] = {}
+        for submission in group:
+            try:
+                if submission.request_id:
+                    earlier = self.requests.find(submission.request_id, now_us)
+                    if earlier is not None:
+                        self._acknowledge(submission, earlier)
+                        continue
+                    first = by_request.setdefault(submission.request_id, submission)
+                    if first is not submission:
+                        first.followers.append(submission.ticket)
+                        first.sync |= submission.sync
+                        continue
+                self._check(submission)
+                admitted.append(submission)
+            except HoldfastError as error:
+                by_request.pop(submission.request_id, None)
+                submission.fail(error)
+        return admitted
+
+    def _check(self, submission: Submission) -> None:
+        if submission.check is not None:
+            submission.check()
+        expects = submission.expects
+        if expects is not None:
+            assert submission.change is not None
+            collection = self._applier.catalog.get(submission.change.collection_id)  # type: ignore[union-attr]
+            now = None if collection is None else collection.sequences_of(expects.ids, expects.id_hashes)
+            if now is None or not bool((now == expects.sequences).all()):
+                raise Aborted("the points were written by somebody else meanwhile", reason="STALE_READ")
+
+    def _write(self, entries: list[Entry], admitted: list[Submission]) -> bool | None:
+        """Write and, in fsync mode, sync. Returns whether the group is durable; None when it was refused."""
+        if self.log is None or not entries:
+            return False
+        try:
+            self.log.append(entries)
+        except HoldfastError as error:
+            self._refuse(admitted, error, in_flight=isinstance(error, EngineFailed))
+            return None
+        if self.sync_mode is not SyncMode.FSYNC:
+            return False
+        try:
+            self.log.sync()
+        except HoldfastError as error:
+            self._refuse(admitted, error, in_flight=True)
+            return None
+        return True
+
+    def _refuse(self, submissions: list[Submission], error: HoldfastError, *, in_flight: bool) -> None:
+        """Answer a group that did not make it; ``in_flight``: its records may be on the disk anyway (RULES 10)."""
+        if isinstance(error, EngineFailed):
+            self.fail(error)
+        answer = error
+        if in_flight:
+            answer = CommitUnknown(
+                f"the log failed while this write was in flight ({error.message}); it may appear after a restart",
+                hint="restart the daemon, then read the points or send the write again with the same request_id",
+            )
+        for submission in submissions:
+            submission.fail(answer)
+
+    def _apply(self, admitted: list[Submission], sequence: int, time_us: int, durable: bool) -> list[Outcome]:
+        outcomes = []
+        try:
+            for n, submission in enumerate(admitted, 1):
+                assert submission.change is not None
+                done = self._applier.apply(submission.change, sequence + n, time_us + n, submission.origin_sequence)
+                on_disk = durable and bool(submission.parts)
+                count = submission.rows_sent or done.count
+                outcome = Outcome(sequence + n, count, on_disk, done.versions, time_us + n)
+                if submission.request_id:
+                    self.requests.remember(submission.request_id, outcome)
+                outcomes.append(outcome)
+            self._applier.publish()
+        except BaseException as error:
+            self._on_fatal(error)
+        return outcomes
+
+    def _acknowledge(self, submission: Submission, outcome: Outcome) -> None:
+        if submission.sync and not outcome.durable and self.wait_for_sync is not None:
+            self.wait_for_sync(submission, outcome)
+            return
+        for ticket in (submission.ticket, *submission.followers):
+            ticket.succeed(outcome)
+
+    def _run_action(self, submission: Submission) -> None:
+        assert submission.action is not None
+        try:
+            submission.ticket.succeed(submission.action())
+        except BaseException as error:
+            submission.ticket.fail(error)

@@ -1,0 +1,40 @@
+"""The one writer of the manifest: a lock, a generation, and the order write, sync, replace, then publish (RULES 20)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..errors import EngineFailed
+from ..format.manifest import Manifest
+from ..storage import manifest as files
+from ..storage.files import FileSystem
+from ..storage.names import Layout
+
+
+class ManifestKeeper:
+    """Holds the manifest as it is on the disk. Thread-safe."""
+
+    def __init__(self, fs: FileSystem, layout: Layout, manifest: Manifest) -> None:
+        self._fs = fs
+        self._layout = layout
+        self._lock = threading.Lock()
+        # Replaced under _lock, read by anybody.
+        self.current = manifest
+        self.failure: EngineFailed | None = None
+
+    def update(self, change: Callable[[Manifest], Manifest]) -> Manifest:
+        """Replace the manifest by ``change(current)``. Durable on return; blocks. Raises EngineFailed, for good."""
+        with self._lock:
+            if self.failure is not None:
+                raise self.failure
+            changed = change(self.current)
+            wanted = replace(changed, generation=self.current.generation + 1)
+            try:
+                files.commit(self._fs, self._layout, wanted)
+            except EngineFailed as error:
+                self.failure = error
+                raise
+            self.current = wanted
+            return wanted

@@ -1,0 +1,291 @@
+"""Long work as a resource: started by one call, watched by any number, cancellable, and still there after the client
+has gone and after a restart.
+
+Each operation is one JSON file, replaced atomically when it starts and when it ends; what a killed daemon left running
+is marked INTERRUPTED at the next start. Progress lives in memory only.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from ..errors import Cancelled, FailedPrecondition, HoldfastError, NotFound
+from ..storage.clock import Clock, Randomness
+from ..storage.files import FileSystem, make_dirs, replace_file
+from ..storage.names import Layout
+
+MAX_KEPT = 1000
+MAX_RUNNING = 4
+"""Long operations at the same time; further ones wait as PENDING."""
+
+
+class OperationState(StrEnum):
+    """Where an operation is in its life; the last four are final."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def final(self) -> bool:
+        """Whether it will never change again."""
+        return self not in (OperationState.PENDING, OperationState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far it is. Totals are 0 while they are unknown; the rate counts bytes a second over the whole run."""
+
+    phase: str = ""
+    done_bytes: int = 0
+    total_bytes: int = 0
+    done_vectors: int = 0
+    total_vectors: int = 0
+    bytes_per_second: float = 0.0
+    eta_seconds: float | None = None
+    cancellable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class OperationError:
+    """Why it failed, as the client is told."""
+
+    kind: str
+    reason: str
+    message: str
+    hint: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One long piece of work. ``result`` is the result document once it has succeeded."""
+
+    id: str
+    kind: str
+    state: OperationState
+    created_us: int
+    request: dict[str, Any] = field(default_factory=dict)
+    request_id: str = ""
+    ended_us: int = 0
+    progress: Progress = field(default_factory=Progress)
+    result: dict[str, Any] | None = None
+    error: OperationError | None = None
+
+
+class Work:
+    """What the function that does the work reports to; belongs to the thread that runs it."""
+
+    def __init__(self, registry: OperationRegistry, operation_id: str, clock: Clock) -> None:
+        self._registry = registry
+        self._id = operation_id
+        self._clock = clock
+        self._started_ns = clock.monotonic_ns()
+        self._cancel = threading.Event()
+        self._final = False
+
+    def report(self, **changes: Any) -> None:
+        """Update fields of Progress, wake watchers, and raise Cancelled if the owner has asked for it."""
+        self.check_cancelled()
+        self._registry.update_progress(self._id, changes, (self._clock.monotonic_ns() - self._started_ns) / 1e9)
+
+    def check_cancelled(self) -> None:
+        """Raise Cancelled if the owner has asked for it and the final phase has not begun."""
+        if self._cancel.is_set() and not self._final:
+            raise Cancelled(f"operation {self._id} was cancelled", hint="nothing was changed; start it again if needed")
+
+    def begin_final_phase(self, phase: str) -> None:
+        """From here on the work cannot be cancelled, because its effect is being published."""
+        self.check_cancelled()
+        self._final = True
+        self.report(phase=phase, cancellable=False)
+
+    def request_cancel(self) -> bool:
+        """Ask the work to stop; False when it is too late. Any thread."""
+        if self._final:
+            return False
+        self._cancel.set()
+        return True
+
+
+class OperationRegistry:
+    """All operations of the store. Thread-safe; ``watch`` blocks, the others do not."""
+
+    def __init__(self, fs: FileSystem, clock: Clock, randomness: Randomness, layout: Layout) -> None:
+        self._fs = fs
+        self._clock = clock
+        self._randomness = randomness
+        self._layout = layout
+        self._pool = ThreadPoolExecutor(MAX_RUNNING, thread_name_prefix="operation")
+        # Guarded by _changed.
+        self._changed = threading.Condition()
+        self._operations: dict[str, Operation] = {}
+        self._work: dict[str, Work] = {}
+
+    def load(self) -> list[Operation]:
+        """Read what is on the disk; what was running is marked INTERRUPTED and returned. Call once, at start."""
+        make_dirs(self._fs, self._layout.operations)
+        interrupted = []
+        for name in self._fs.listdir(self._layout.operations):
+            path = f"{self._layout.operations}/{name}"
+            if not name.endswith(".json"):
+                self._fs.unlink(path)
+                continue
+            operation = msgspec.json.decode(self._fs.read(path), type=Operation)
+            if not operation.state.final:
+                now = self._clock.now_us()
+                operation = replace(operation, state=OperationState.INTERRUPTED, ended_us=now)
+                interrupted.append(operation)
+                self._save(operation)
+            self._operations[operation.id] = operation
+        return interrupted
+
+    def start(
+        self, kind: str, run: Callable[[Work], dict[str, Any]], *, request: dict[str, Any], request_id: str = ""
+    ) -> Operation:
+        """Begin ``run`` on a thread of its own and return at once. The same request_id returns the first operation."""
+        with self._changed:
+            for known in self._operations.values():
+                if request_id and known.request_id == request_id:
+                    return known
+            operation = Operation(
+                id=f"op-{self._randomness.u64():016x}",
+                kind=kind,
+                state=OperationState.PENDING,
+                created_us=self._clock.now_us(),
+                request=request,
+                request_id=request_id,
+            )
+            self._operations[operation.id] = operation
+            work = self._work[operation.id] = Work(self, operation.id, self._clock)
+            self._forget_oldest()
+        self._save(operation)
+        self._pool.submit(self._run, operation.id, run, work)
+        return operation
+
+    def get(self, operation_id: str) -> Operation:
+        """One operation. Raises NotFound."""
+        with self._changed:
+            return self._get_locked(operation_id)
+
+    def list(self) -> list[Operation]:
+        """All that are remembered, newest first."""
+        with self._changed:
+            return sorted(self._operations.values(), key=lambda o: (o.created_us, o.id), reverse=True)
+
+    def watch(self, operation_id: str, *, interval_seconds: float = 0.2) -> Iterator[Operation]:
+        """Every change of an operation until it ends, at most one in ``interval_seconds``; the last is final."""
+        seen: Operation | None = None
+        while True:
+            with self._changed:
+                if seen is not None and self._get_locked(operation_id) is seen:
+                    self._changed.wait(interval_seconds)
+                seen = self._get_locked(operation_id)
+            yield seen
+            if seen.state.final:
+                return
+
+    def wait(self, operation_id: str) -> Operation:
+        """Block until an operation has ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._get_locked(operation_id).state.final)
+            return self._get_locked(operation_id)
+
+    def cancel(self, operation_id: str) -> Operation:
+        """Ask an operation to stop. Raises FailedPrecondition when it has ended or is publishing its effect."""
+        operation = self.get(operation_id)
+        work = self._work.get(operation_id)
+        if operation.state.final or work is None:
+            raise FailedPrecondition(
+                f"operation {operation_id} has already {operation.state}", reason="OPERATION_ENDED"
+            )
+        if not work.request_cancel():
+            raise FailedPrecondition(
+                f"operation {operation_id} is in its final phase and cannot be cancelled any more",
+                reason="OPERATION_NOT_CANCELLABLE",
+                hint=f"wait for it with `holdfast operation watch {operation_id}`",
+            )
+        return operation
+
+    def stop(self) -> None:
+        """Cancel what can be cancelled and wait for the rest to end."""
+        for work in list(self._work.values()):
+            work.request_cancel()
+        self._pool.shutdown(wait=True)
+
+    def update_progress(self, operation_id: str, changes: dict[str, Any], elapsed_seconds: float) -> None:
+        """Merge ``changes`` into the progress (for Work)."""
+        with self._changed:
+            operation = self._get_locked(operation_id)
+            progress = replace(operation.progress, **changes)
+            rate = progress.done_bytes / elapsed_seconds if elapsed_seconds > 0 else 0.0
+            left = progress.total_bytes - progress.done_bytes
+            eta = left / rate if rate > 0 and left >= 0 and progress.total_bytes else None
+            progress = replace(progress, bytes_per_second=rate, eta_seconds=eta)
+            self._operations[operation_id] = replace(operation, progress=progress)
+            self._changed.notify_all()
+
+    def _run(self, operation_id: str, run: Callable[[Work], dict[str, Any]], work: Work) -> None:
+        self._change(operation_id, state=OperationState.RUNNING)
+        try:
+            result = run(work)
+        except Cancelled as error:
+            self._end(operation_id, OperationState.CANCELLED, error=describe(error))
+        except Exception as error:
+            self._end(operation_id, OperationState.FAILED, error=describe(error))
+        else:
+            self._end(operation_id, OperationState.SUCCEEDED, result=result)
+
+    def _end(self, operation_id: str, state: OperationState, **changes: Any) -> None:
+        ended = replace(self.get(operation_id), state=state, ended_us=self._clock.now_us(), **changes)
+        try:
+            self._save(ended)
+        finally:
+            with self._changed:
+                self._operations[operation_id] = ended
+                self._work.pop(operation_id, None)
+                self._changed.notify_all()
+
+    def _change(self, operation_id: str, **changes: Any) -> None:
+        with self._changed:
+            self._operations[operation_id] = replace(self._get_locked(operation_id), **changes)
+            self._changed.notify_all()
+
+    def _get_locked(self, operation_id: str) -> Operation:
+        operation = self._operations.get(operation_id)
+        if operation is None:
+            raise NotFound(
+                f"there is no operation {operation_id!r}",
+                reason="OPERATION_NOT_FOUND",
+                hint="list them with `holdfast operation list`",
+            )
+        return operation
+
+    def _forget_oldest(self) -> None:
+        ended = sorted((o for o in self._operations.values() if o.state.final), key=lambda o: o.created_us)
+        for operation in ended[: max(0, len(self._operations) - MAX_KEPT)]:
+            del self._operations[operation.id]
+            self._fs.unlink(self._path(operation.id))
+
+    def _save(self, operation: Operation) -> None:
+        replace_file(self._fs, self._path(operation.id), msgspec.json.encode(operation))
+
+    def _path(self, operation_id: str) -> str:
+        return f"{self._layout.operations}/{operation_id}.json"
+
+
+def describe(error: Exception) -> OperationError:
+    """An exception as it is stored and shown."""
+    if isinstance(error, HoldfastError):
+        return OperationError(type(error).__name__, error.reason, error.message, error.hint, error.metadata)
+    return OperationError("Internal", "INTERNAL", f"{type(error).__name__}: {error}")

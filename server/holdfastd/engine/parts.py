@@ -1,0 +1,84 @@
+"""Segments and memtable slices behind one face: what a reader asks of either, bounded by a view's sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..model import BoolArray, Float32Array, Int64Array, Sequence64, Uint64Array
+from .search import Block
+from .view import MemtableSlice, Part
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Per-row facts, (n,) each."""
+
+    sequences: Uint64Array
+    times: Uint64Array
+    versions: NDArray[np.uint32]
+
+
+def length(part: Part) -> int:
+    """Rows, dead ones included."""
+    return part.length if isinstance(part, MemtableSlice) else part.rows_count
+
+
+def live_mask(part: Part, sequence: Sequence64) -> BoolArray | None:
+    """(length,) bool, or None where every row is alive at ``sequence``."""
+    if isinstance(part, MemtableSlice):
+        return part.table.live_mask(part.length, sequence)
+    return part.live_mask(sequence)
+
+
+def live_rows(part: Part, sequence: Sequence64) -> Int64Array:
+    """The rows alive at ``sequence``, ascending."""
+    mask = live_mask(part, sequence)
+    return np.arange(length(part), dtype=np.int64) if mask is None else np.flatnonzero(mask)
+
+
+def ids_at(part: Part, rows: Int64Array) -> list[bytes]:
+    """The ids of ``rows``, UTF-8."""
+    if isinstance(part, MemtableSlice):
+        ids = part.table.ids
+        return [ids[row] for row in rows.tolist()]
+    return part.ids_at(rows)
+
+
+def payloads_at(part: Part, rows: Int64Array) -> list[bytes | None]:
+    """The payloads of ``rows``: verbatim JSON objects, or None."""
+    if isinstance(part, MemtableSlice):
+        payloads = part.table.payloads
+        return [payloads[row] for row in rows.tolist()]
+    return part.payloads_at(rows)
+
+
+def vectors_at(part: Part, rows: Int64Array) -> Float32Array:
+    """(len(rows), d) float32, copied."""
+    if isinstance(part, MemtableSlice):
+        return part.table.vectors_at(rows)
+    gathered: Float32Array = part.vectors[rows]
+    return gathered
+
+
+def facts_at(part: Part, rows: Int64Array) -> Facts:
+    """Sequence, time and version of ``rows``."""
+    if isinstance(part, MemtableSlice):
+        table = part.table
+        return Facts(table.sequences[rows], table.times[rows], table.versions[rows])
+    facts = part.rows[rows]
+    return Facts(facts["sequence"], facts["time_us"], facts["version"])
+
+
+def blocks(part: Part, alive: BoolArray | None) -> list[tuple[int, Block]]:
+    """The part as blocks to search, each with the row at which it starts; ``alive`` is over the whole part."""
+    if not isinstance(part, MemtableSlice):
+        return [(0, Block(part.vectors, part.norms, alive))]
+    table, out, start = part.table, [], 0
+    for vectors in table.vector_chunks(part.length):
+        end = start + len(vectors)
+        out.append((start, Block(vectors, table.norms[start:end], None if alive is None else alive[start:end])))
+        start = end
+    return out

@@ -1,0 +1,372 @@
+"""Points by command: upsert, update, delete, and every way of reading them.
+
+Whoever has to decide something from what is stored (update, delete by filter) computes it from a view and names the
+sequences it saw; when somebody else was faster, the committer gives it back and it is computed again (RULES 15).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from ..errors import Aborted, InvalidArgument, NotFound
+from ..format.norms import row_norms
+from ..format.operation import hash_ids, hash_rows, split_payloads
+from ..format.payloads import MAX_POINT_PAYLOAD_BYTES
+from ..model import Float32Array, Hit, Record, Rows, StorageKind, Uint64Array
+from . import prepare, read, writer
+from .apply import Applier
+from .changes import DeleteIds, Truncate, UpsertRows
+from .collection import Collection
+from .committer import Committer
+from .filter import Filter, parse_filter
+from .meters import Meters
+from .tickets import Caller, Expectation, Outcome, Submission
+from .view import View
+
+MAX_ATTEMPTS = 16
+"""How often a change computed from a view is computed again before the caller is told to retry."""
+MAX_K = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ScrollPosition:
+    """Where a page ended: the last record's sequence (order ``timestamp``) and id."""
+
+    sequence: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """See the module. Thread-safe; reads never wait for writes; writes block until acknowledged."""
+
+    applier: Applier
+    committer: Committer
+    meters: Meters
+
+    # Writing --------------------------------------------------------------------------------------------------------
+
+    def prepare_upsert(
+        self, collection: str, ids: Sequence[str], vectors: Float32Array, payload_block: bytes, *, caller: Caller
+    ) -> Submission:
+        """Validate, hash and encode a batch, ready for ``commit``. vectors: (n, d) float32; payloads: one JSON array.
+
+        Raises InvalidArgument naming row and field, or NotFound. Does not block; nothing is logged yet.
+        """
+        target = self.applier.catalog.resolve(collection)
+        rows = prepare.prepare_rows(target.spec, ids, vectors, payload_block)
+        block = payload_block if len(rows) == len(ids) else None
+        submission = self._submission(target, UpsertRows(target.spec.id, rows), caller, payload_block=block)
+        submission.rows_sent = len(ids)
+        return submission
+
+    def commit(self, submission: Submission) -> Outcome:
+        """Commit a prepared batch. Blocks until it is acknowledged."""
+        return writer.commit(self.committer, submission)
+
+    def commit_nowait(self, submission: Submission) -> None:
+        """Hand a prepared batch to the committer; its outcome comes on ``submission.ticket``."""
+        self.committer.submit_nowait(submission)
+
+    def upsert(
+        self, collection: str, ids: Sequence[str], vectors: Float32Array, payload_block: bytes, *, caller: Caller
+    ) -> Outcome:
+        """Write a batch: all of it or nothing. The store's mode says what acknowledged means."""
+
+        def once() -> Outcome:
+            submission = self.prepare_upsert(collection, ids, vectors, payload_block, caller=caller)
+            assert isinstance(submission.change, UpsertRows)
+            with self.meters.of(submission.change.collection_id).insert.timed():
+                return self.commit(submission)
+
+        return self._again_if_replaced(caller, once)
+
+    def update(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        vectors: Float32Array | None,
+        payload_block: bytes,
+        merge: bool,
+        caller: Caller,
+    ) -> Outcome:
+        """Change points that exist: new vectors (n, d), new payloads (null: stays), or payloads merged (RFC 7396).
+
+        Raises NotFound naming the ids that do not exist; then nothing is written.
+        """
+        keys = prepare.check_ids(ids)
+        if len(set(keys)) != len(keys):
+            raise InvalidArgument("an id stands twice in the update", field="ids", hint="send each id once")
+        payloads = split_payloads(payload_block, len(keys))
+        if vectors is None and not payload_block:
+            raise InvalidArgument(
+                "neither a vector nor a payload is given", field="vectors", hint="send what to change"
+            )
+
+        def once() -> Outcome:
+            target = self.applier.catalog.resolve(collection)
+            if vectors is not None:
+                prepare.check_vectors(target.spec, vectors, len(keys))
+            old = _existing(target.view, ids)
+            rows = _updated_rows(keys, old, vectors, payloads, merge)
+            expects = _expectation(keys, rows.id_hashes, [record.sequence for record in old])
+            return self.commit(self._submission(target, UpsertRows(target.spec.id, rows), caller, expects=expects))
+
+        return self._again_if_stale(caller, once)
+
+    def delete_ids(self, collection: str, ids: Sequence[str], *, caller: Caller) -> Outcome:
+        """Delete points by id; unknown ids are no error. ``count`` is how many existed."""
+        keys = list(dict.fromkeys(prepare.check_ids(ids)))
+
+        def once() -> Outcome:
+            target = self.applier.catalog.resolve(collection)
+            return self.commit(self._submission(target, DeleteIds(target.spec.id, keys, hash_ids(keys)), caller))
+
+        return self._again_if_replaced(caller, once)
+
+    def delete_where(
+        self, collection: str, filter_text: str, *, caller: Caller, expected_count: int | None = None
+    ) -> Outcome:
+        """Delete the points that a filter accepts, as they are at one moment: none that appears meanwhile."""
+        filter = parse_filter(filter_text)
+
+        def once() -> Outcome:
+            target = self.applier.catalog.resolve(collection)
+            view = target.view
+            found = [record for batch in _matching(view, filter) for record in batch]
+            _check_count(len(found), expected_count)
+            if not found:
+                return Outcome(view.sequence, 0, durable=True)
+            keys = [record.id.encode() for record in found]
+            change = DeleteIds(target.spec.id, keys, hash_ids(keys))
+            expects = _expectation(keys, change.id_hashes, [record.sequence for record in found])
+            return self.commit(self._submission(target, change, caller, expects=expects))
+
+        return self._again_if_stale(caller, once)
+
+    def truncate(self, collection: str, *, caller: Caller, expected_count: int | None = None) -> Outcome:
+        """Delete every point of a collection. ``count`` is how many there were."""
+
+        def once() -> Outcome:
+            target = self.applier.catalog.resolve(collection)
+            submission = self._submission(target, Truncate(target.spec.id), caller, barrier=True)
+            exists = submission.check
+
+            def check() -> None:
+                if exists is not None:
+                    exists()
+                _check_count(target.count, expected_count)
+
+            submission.check = check
+            return self.commit(submission)
+
+        return self._again_if_replaced(caller, once)
+
+    # Reading --------------------------------------------------------------------------------------------------------
+
+    def dimensions(self, collection: str) -> int:
+        """Floats per vector of a collection. Raises NotFound."""
+        return self.applier.catalog.resolve(collection).spec.dimensions
+
+    def get(self, collection: str, ids: Sequence[str], *, vectors: bool = True) -> list[Record]:
+        """The records of ``ids`` in the order asked, without those that do not exist."""
+        return read.get(self._view(collection), ids, vectors=vectors)
+
+    def vector_of(self, collection: str, id: str) -> Float32Array:
+        """(d,) float32: the vector of a point. Raises NotFound."""
+        vector = _existing(self._view(collection), [id])[0].vector
+        assert vector is not None
+        return vector
+
+    def search(
+        self,
+        collection: str,
+        queries: Float32Array,
+        *,
+        k: int,
+        filter_text: str | None = None,
+        threshold: float | None = None,
+        vectors: bool = False,
+    ) -> list[list[Hit]]:
+        """The ``k`` nearest points to each of (q, d) queries, best first; exact. Uses one core for one query."""
+        if not 1 <= k <= MAX_K:
+            raise InvalidArgument(f"k is {k}; it can be 1 to {MAX_K}", field="k")
+        if not np.isfinite(queries).all():
+            raise InvalidArgument(
+                "the query holds a number that is not finite", field="query", reason="VECTOR_NOT_FINITE"
+            )
+        target = self.applier.catalog.resolve(collection)
+        filter = _parse_optional(filter_text)
+        with self.meters.of(target.spec.id).search.timed():
+            return read.search(target.view, queries, k=k, filter=filter, threshold=threshold, vectors=vectors)
+
+    def scroll(
+        self,
+        collection: str,
+        *,
+        order: str = "timestamp",
+        after: ScrollPosition | None = None,
+        skip: int = 0,
+        limit: int,
+        filter_text: str | None = None,
+        vectors: bool = False,
+    ) -> tuple[list[Record], int]:
+        """A page of records and how many the filter accepts in all. ``order``: ``timestamp`` (as written) or ``id``."""
+        view, filter = self._view(collection), _parse_optional(filter_text)
+        total = read.count(view, filter)
+        if order == "id":
+            last = None if after is None else after.id
+            return read.scroll_by_id(view, after=last, skip=skip, limit=limit, filter=filter, vectors=vectors), total
+        place = None if after is None else (after.sequence, after.id)
+        return read.scroll_by_time(view, after=place, skip=skip, limit=limit, filter=filter, vectors=vectors), total
+
+    def count(self, collection: str, filter_text: str | None = None) -> int:
+        """How many points the filter accepts."""
+        return read.count(self._view(collection), _parse_optional(filter_text))
+
+    def export(self, collection: str, filter_text: str | None = None) -> Iterator[list[Record]]:
+        """Every record with its vector at one moment, in batches. The view stays pinned until the iterator ends."""
+        return read.export(self._view(collection), _parse_optional(filter_text))
+
+    # Inside ---------------------------------------------------------------------------------------------------------
+
+    def _view(self, collection: str) -> View:
+        return self.applier.catalog.resolve(collection).view
+
+    def _submission(
+        self,
+        target: Collection,
+        change: UpsertRows | DeleteIds | Truncate,
+        caller: Caller,
+        *,
+        barrier: bool = False,
+        expects: Expectation | None = None,
+        payload_block: bytes | None = None,
+    ) -> Submission:
+        def check() -> None:
+            if self.applier.catalog.get(target.spec.id) is None:
+                raise _Replaced(f"the collection {target.spec.name!r} was dropped or replaced meanwhile")
+
+        return writer.make_submission(
+            change,
+            caller,
+            logged=target.spec.storage is not StorageKind.MEMORY,
+            barrier=barrier,
+            check=check,
+            expects=expects,
+            payload_block=payload_block,
+        )
+
+    def _again_if_replaced(self, caller: Caller, once: Callable[[], Outcome]) -> Outcome:
+        """Do it again, once, when the name stands for another collection by now (RULES 18); NotFound if for none."""
+        earlier = self.committer.earlier(caller)
+        if earlier is not None:
+            return earlier
+        try:
+            return once()
+        except _Replaced:
+            return once()
+
+    def _again_if_stale(self, caller: Caller, once: Callable[[], Outcome]) -> Outcome:
+        earlier = self.committer.earlier(caller)
+        if earlier is not None:
+            return earlier
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                return once()
+            except _Replaced:
+                continue
+            except Aborted as error:
+                if error.reason != "STALE_READ":
+                    raise
+        raise Aborted(
+            f"the points were written by others in each of {MAX_ATTEMPTS} attempts",
+            reason="CONTENTION",
+            hint="send the request again, or have one writer for these points",
+        )
+
+
+class _Replaced(NotFound):
+    """The collection that a change was prepared for is gone."""
+
+
+def _parse_optional(text: str | None) -> Filter | None:
+    return parse_filter(text) if text else None
+
+
+def _check_count(count: int, expected: int | None) -> None:
+    if expected is not None and count != expected:
+        raise Aborted(
+            f"{count} points would be deleted, {expected} were expected",
+            reason="COUNT_MISMATCH",
+            hint="count again, and repeat the command if the new number is right",
+            count=count,
+        )
+
+
+def _existing(view: View, ids: Sequence[str]) -> list[Record]:
+    records = read.get(view, ids)
+    if len(records) == len(ids):
+        return records
+    known = {record.id for record in records}
+    missing = [id for id in ids if id not in known]
+    shown = ", ".join(repr(id) for id in missing[:10])
+    raise NotFound(
+        f"{len(missing)} of {len(ids)} points do not exist in {view.spec.name!r}: {shown}",
+        reason="POINT_NOT_FOUND",
+        hint="insert them instead, with `holdfast vector insert`",
+    )
+
+
+def _matching(view: View, filter: Filter) -> Iterator[list[Record]]:
+    for part, rows in read.scan(view, filter):
+        yield read.records_at(part, rows, vectors=False)
+
+
+def _expectation(keys: list[bytes], id_hashes: Uint64Array, sequences: list[int]) -> Expectation:
+    return Expectation(keys, id_hashes, np.array(sequences, np.uint64))
+
+
+def _updated_rows(
+    keys: list[bytes],
+    old: list[Record],
+    vectors: Float32Array | None,
+    payloads: list[bytes | None],
+    merge: bool,
+) -> Rows:
+    if vectors is None:
+        vectors = np.stack([record.vector for record in old if record.vector is not None])
+    merged = [
+        record.payload if payload is None else _merge(row, record.payload, payload) if merge else payload
+        for row, (record, payload) in enumerate(zip(old, payloads, strict=True))
+    ]
+    hashes = hash_rows(keys, vectors, merged)
+    return Rows(keys, vectors, merged, hash_ids(keys), hashes, row_norms(vectors))
+
+
+def _merge(row: int, old: bytes | None, patch: bytes) -> bytes:
+    """The payload after a JSON merge patch (RFC 7396)."""
+    merged = msgspec.json.encode(_merge_patch(msgspec.json.decode(old or b"{}"), msgspec.json.decode(patch)))
+    if len(merged) > MAX_POINT_PAYLOAD_BYTES:
+        raise InvalidArgument(
+            f"payloads[{row}] as merged has {len(merged)} bytes, the limit is {MAX_POINT_PAYLOAD_BYTES}",
+            field=f"payloads[{row}]",
+        )
+    return merged
+
+
+def _merge_patch(target: object, patch: object) -> object:
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = _merge_patch(result.get(key), value)
+    return result

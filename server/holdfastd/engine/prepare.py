@@ -1,0 +1,88 @@
+"""From a client's request to a change that can be logged: validation, hashing and encoding, in the caller's thread.
+
+Everything that needs no order happens here, before the committer sees the change (RULES 14). Whatever is wrong is
+refused here, naming the row and the field; nothing of a refused batch reaches the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import InvalidArgument
+from ..format.norms import row_norms
+from ..format.operation import hash_ids, hash_rows, split_payloads
+from ..model import CollectionSpec, Float32Array, Rows
+
+MAX_ID_BYTES = 512
+MAX_BATCH_ROWS = 100_000
+
+
+def prepare_rows(spec: CollectionSpec, ids: Sequence[str], vectors: Float32Array, payload_block: bytes) -> Rows:
+    """Validate a batch: unique ids (the last of duplicates wins), (n, d) finite float32, one JSON array or b"".
+
+    Raises InvalidArgument naming row and field. Pure; does not block.
+    """
+    keys = check_ids(ids)
+    check_vectors(spec, vectors, len(keys))
+    payloads: list[bytes | None] = split_payloads(payload_block, len(keys)) if payload_block else [None] * len(keys)
+    if len(set(keys)) != len(keys):
+        last = {key: row for row, key in enumerate(keys)}
+        kept = sorted(last.values())
+        keys, payloads = [keys[row] for row in kept], [payloads[row] for row in kept]
+        vectors = np.ascontiguousarray(vectors[kept])
+    norms = row_norms(vectors)
+    return Rows(keys, vectors, payloads, hash_ids(keys), hash_rows(keys, vectors, payloads), norms)
+
+
+def check_ids(ids: Sequence[str]) -> list[bytes]:
+    """The ids as UTF-8. Raises InvalidArgument for none at all, an empty or oversize id, or one with a NUL in it."""
+    if not ids:
+        raise InvalidArgument("the batch holds no points", field="ids", hint="send at least one id")
+    if len(ids) > MAX_BATCH_ROWS:
+        raise InvalidArgument(
+            f"the batch holds {len(ids)} points, the limit is {MAX_BATCH_ROWS}",
+            field="ids",
+            reason="BATCH_TOO_LARGE",
+            hint="send smaller batches; 1,000 points are a good size",
+        )
+    keys = [id.encode() for id in ids]
+    if max(map(len, keys)) > MAX_ID_BYTES or min(map(len, keys)) == 0 or b"\0" in b"".join(keys):
+        for row, key in enumerate(keys):
+            _check_id(row, key)
+    return keys
+
+
+def _check_id(row: int, key: bytes) -> None:
+    problem = None
+    if not key:
+        problem = "is empty"
+    elif len(key) > MAX_ID_BYTES:
+        problem = f"is {len(key)} bytes long, the limit is {MAX_ID_BYTES}"
+    elif b"\0" in key:
+        problem = "contains a NUL character"
+    if problem is not None:
+        raise InvalidArgument(f"ids[{row}] {problem}", field=f"ids[{row}]", reason="INVALID_ID", row=row)
+
+
+def check_vectors(spec: CollectionSpec, vectors: Float32Array, count: int) -> None:
+    """Raise InvalidArgument unless ``vectors`` is (count, dimensions) and finite."""
+    if vectors.shape != (count, spec.dimensions):
+        raise InvalidArgument(
+            f"{count} points of {spec.dimensions} dimensions need {count * spec.dimensions} floats, "
+            f"the batch has {vectors.size}",
+            field="vectors",
+            reason="DIMENSION_MISMATCH",
+            hint=f"the collection {spec.name!r} was created with --dimensions {spec.dimensions}",
+            expected=spec.dimensions,
+        )
+    if not np.isfinite(vectors).all():
+        row, column = (int(place[0]) for place in np.nonzero(~np.isfinite(vectors)))
+        raise InvalidArgument(
+            f"vectors[{row}][{column}] is {vectors[row, column]}, only finite numbers can be stored",
+            field=f"vectors[{row}][{column}]",
+            reason="VECTOR_NOT_FINITE",
+            hint="look for a division by zero where the embedding was made or normalised",
+            row=row,
+        )

@@ -1,0 +1,54 @@
+"""Request ids: a write that is sent again gets the first result instead of being done twice (RULES 17).
+
+The table remembers the last 100,000 ids for at most ten minutes; it is stored with each checkpoint and extended by
+recovery. Beyond that nothing is promised.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import msgspec
+
+from .tickets import Outcome
+
+MAX_REMEMBERED = 100_000
+MAX_AGE_US = 10 * 60 * 1_000_000
+
+
+class RequestTable:
+    """Outcome by request id, oldest first. Belongs to the applier."""
+
+    def __init__(self) -> None:
+        self._outcomes: OrderedDict[str, Outcome] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._outcomes)
+
+    def find(self, request_id: str, now_us: int) -> Outcome | None:
+        """The outcome of an earlier request with this id, if it is still remembered."""
+        outcome = self._outcomes.get(request_id)
+        if outcome is None or outcome.time_us + MAX_AGE_US < now_us:
+            return None
+        return outcome
+
+    def remember(self, request_id: str, outcome: Outcome) -> None:
+        """Keep an outcome; forget what is too old or too much."""
+        self._outcomes[request_id] = outcome
+        while len(self._outcomes) > MAX_REMEMBERED or self._oldest_us() + MAX_AGE_US < outcome.time_us:
+            self._outcomes.popitem(last=False)
+
+    def _oldest_us(self) -> int:
+        return next(iter(self._outcomes.values())).time_us
+
+    def rows(self) -> list[tuple[str, int, int, int]]:
+        """The table as it is now, to be encoded for a checkpoint: (request id, sequence, count, time)."""
+        return [(id, o.sequence, o.count, o.time_us) for id, o in self._outcomes.items()]
+
+    @classmethod
+    def load(cls, data: bytes) -> RequestTable:
+        """The table whose ``rows`` were encoded as JSON. Raises msgspec.DecodeError on anything else."""
+        table = cls()
+        for id, sequence, count, time_us in msgspec.json.decode(data, type=list[tuple[str, int, int, int]]):
+            table._outcomes[id] = Outcome(sequence, count, durable=True, time_us=time_us)
+        return table

@@ -1,0 +1,28 @@
+"""What the engine is told when it is opened; everything else is in the manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..model import WalSettings
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Sizes in bytes. ``data_dir`` is absolute.
+
+    ``memtable_bytes``: a collection is checkpointed beyond that; writers wait when all memtables together hold four
+    times as much. ``laggard_bytes``: a collection is checkpointed once the log since its checkpoint exceeds that.
+    ``recovery``: what to do with a damaged log, ``strict`` (refuse) or ``point-in-time`` (cut there, keep a copy).
+    ``allowed_paths``: directories below which paths given over TCP must lie. ``fresh_wal``: the log's settings in
+    a store that is created; later ones are in the manifest.
+    """
+
+    data_dir: str
+    memtable_bytes: int = 64 << 20
+    laggard_bytes: int = 1 << 30
+    recovery: str = "strict"
+    auto_compact: bool = True
+    allowed_paths: tuple[str, ...] = ()
+    disk_reserve_bytes: int = 16 << 20
+    fresh_wal: WalSettings = field(default_factory=WalSettings)

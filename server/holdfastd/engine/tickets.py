@@ -1,0 +1,116 @@
+"""What a writer holds while its change is on the way: the change, and a place to wait for the outcome."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import HoldfastError, Unavailable
+from ..model import Sequence64, Uint64Array
+from .changes import Change
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a change did. ``count``: points affected. ``versions``: for an upsert, (n,) u32, the version of each row."""
+
+    sequence: Sequence64
+    count: int
+    durable: bool
+    versions: NDArray[np.uint32] | None = None
+    time_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """The sequences of rows that a change was computed from (0: the id did not exist); stale ones make it Aborted."""
+
+    ids: list[bytes]
+    id_hashes: Uint64Array
+    sequences: Uint64Array
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks for a change and how. ``sync``: acknowledge only what is on the disk, whatever the store's mode."""
+
+    actor: str = ""
+    request_id: str = ""
+    sync: bool = False
+
+
+class Ticket:
+    """A one-shot result that one thread waits for and another sets; cheaper than a Future, which has a condition."""
+
+    __slots__ = ("_done", "_error", "_result")
+
+    def __init__(self) -> None:
+        self._done = threading.Lock()
+        self._done.acquire()
+        self._result: Any = None
+        self._error: BaseException | None = None
+
+    def succeed(self, result: Any) -> None:
+        """Give the result (once)."""
+        self._result = result
+        self._done.release()
+
+    def fail(self, error: BaseException) -> None:
+        """Give the error (once)."""
+        self._error = error
+        self._done.release()
+
+    @property
+    def done(self) -> bool:
+        """Whether the outcome is known."""
+        return not self._done.locked()
+
+    def wait(self, timeout_seconds: float = -1) -> Any:
+        """Block until the outcome is known; return it, or raise the error. After the timeout: Unavailable."""
+        if not self._done.acquire(timeout=timeout_seconds):
+            raise Unavailable(
+                f"the write was not acknowledged within {timeout_seconds:g} s; it may still be",
+                reason="COMMIT_TIMEOUT",
+                hint="send it again with the same request_id, which returns the first result",
+            )
+        self._done.release()
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
+@dataclass(slots=True)
+class Submission:
+    """A change on its way to the log. ``parts`` are the record's payload; empty for what is not logged.
+
+    ``after_sequence``: it gets a sequence beyond this one, whatever the store's is (RULES 1).
+    ``rows_sent``: what an upsert's reply counts, ids that stood twice in the batch included.
+    ``barrier``: commits in a group of its own, because it is checked against the state that the group before left.
+    ``action``: runs in place of a change, between two groups, on the committing thread.
+    """
+
+    change: Change | None = None
+    parts: list[bytes | memoryview] = field(default_factory=list)
+    size: int = 0
+    payload_crc: int = 0
+    request_id: str = ""
+    origin_sequence: Sequence64 = 0
+    after_sequence: Sequence64 = 0
+    sync: bool = False
+    rows_sent: int = 0
+    barrier: bool = False
+    expects: Expectation | None = None
+    check: Callable[[], None] | None = None
+    action: Callable[[], Any] | None = None
+    ticket: Ticket = field(default_factory=Ticket)
+    followers: list[Ticket] = field(default_factory=list)
+
+    def fail(self, error: HoldfastError) -> None:
+        """Refuse the change, and whoever sent it again meanwhile."""
+        for ticket in (self.ticket, *self.followers):
+            ticket.fail(error)

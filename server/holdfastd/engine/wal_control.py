@@ -1,0 +1,351 @@
+"""The log by command: status, enable, disable, verify, dump, marks.
+
+Settings change between two groups, on the committing thread; the manifest is replaced before the change takes effect,
+so that a crash in between leaves either the old settings or the new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ..errors import Corruption, FailedPrecondition, InvalidArgument
+from ..format.manifest import Manifest
+from ..model import Mark, Sequence64, SyncMode, WalSettings
+from ..storage.clock import Clock, Randomness
+from ..storage.files import FileSystem, make_dirs
+from ..storage.names import Layout, check_mark_name
+from ..storage.wal import LoggedRecord, NewLock, Wal, WalFileInfo
+from ..storage.wal_errors import refusal
+from ..storage.wal_reader import read_log
+from . import writer
+from .apply import Applier
+from .change_codec import Logged, decode_change
+from .changes import SetMark
+from .checkpoint import Checkpointer
+from .committer import Committer
+from .manifest_keeper import ManifestKeeper
+from .retention import Retention
+from .syncer import Syncer
+from .tickets import Caller
+
+MIN_SEGMENT_BYTES = 1 << 20
+MAX_SEGMENT_BYTES = 4 << 30
+MIN_FLUSH_INTERVAL_US = 1000
+MAX_FLUSH_INTERVAL_US = 3600 * 1_000_000
+_RANGES = {
+    "segment_size_bytes": ("segment_size_bytes", MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES, "bytes"),
+    "flush_interval_us": ("flush_interval", MIN_FLUSH_INTERVAL_US, MAX_FLUSH_INTERVAL_US, "microseconds"),
+    "retention_us": ("retention", 0, 1 << 53, "microseconds"),
+}
+"""By setting: the field of the request, the least and the greatest value, and their unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class WalChanges:
+    """Settings to change; None keeps a value. ``path``: relative to the data directory, or absolute."""
+
+    path: str | None = None
+    sync_mode: SyncMode | None = None
+    segment_size_bytes: int | None = None
+    retention_us: int | None = None
+    flush_interval_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WalStatus:
+    """The log as ``wal status`` shows it. Sequences are 0 where there are none; ``window_reason`` tells why it starts."""
+
+    settings: WalSettings
+    path: str
+    state: str
+    timeline: int
+    first_sequence: Sequence64
+    last_sequence: Sequence64
+    synced_sequence: Sequence64
+    checkpoint_sequence: Sequence64
+    files: tuple[WalFileInfo, ...]
+    size_bytes: int
+    earliest_us: int
+    latest_us: int
+    window_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogReport:
+    """What ``wal verify`` found. ``problem``: the first damage, or None."""
+
+    files: int
+    records: int
+    bytes: int
+    first_sequence: Sequence64
+    last_sequence: Sequence64
+    problem: Corruption | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedOperation:
+    """One record with what it says."""
+
+    record: LoggedRecord
+    logged: Logged
+
+
+class WalControl:
+    """See the module. Thread-safe; changes block until they are durable."""
+
+    def __init__(
+        self,
+        *,
+        fs: FileSystem,
+        layout: Layout,
+        clock: Clock,
+        randomness: Randomness,
+        new_lock: NewLock,
+        applier: Applier,
+        committer: Committer,
+        keeper: ManifestKeeper,
+        checkpointer: Checkpointer,
+        syncer: Syncer,
+        retention: Retention,
+        closed_files: tuple[WalFileInfo, ...],
+    ) -> None:
+        self._fs = fs
+        self._layout = layout
+        self._clock = clock
+        self._randomness = randomness
+        self._new_lock = new_lock
+        self._applier = applier
+        self._committer = committer
+        self._keeper = keeper
+        self._checkpointer = checkpointer
+        self._syncer = syncer
+        self._retention = retention
+        # Changed on the committing thread: what is left of the log while it is disabled.
+        self._files_before_gap = closed_files
+
+    # Looking --------------------------------------------------------------------------------------------------------
+
+    def status(self) -> WalStatus:
+        """The log now. Does not block."""
+        manifest, log = self._keeper.current, self._committer.log
+        settings = manifest.wal_settings
+        files = log.files if log is not None else ()
+        earliest = files[0].first_timestamp_us or files[0].header.created_us if files else 0
+        return WalStatus(
+            settings=settings,
+            path=self._layout.wal_dir(settings.path),
+            state=self._state(log),
+            timeline=manifest.timeline,
+            first_sequence=files[0].first_sequence if files else 0,
+            last_sequence=log.last_sequence if log is not None else manifest.logged_sequence,
+            synced_sequence=log.synced_sequence if log is not None else manifest.logged_sequence,
+            checkpoint_sequence=manifest.sequence,
+            files=files,
+            size_bytes=log.size_bytes if log is not None else 0,
+            earliest_us=earliest,
+            latest_us=max(self._clock.now_us(), self._applier.time_us) if files else 0,
+            window_reason=_window_reason(files),
+        )
+
+    def verify(self, path: str | None = None) -> LogReport:
+        """Read the whole log, or the one in ``path``, and check every record and the chain. Blocks."""
+        count = size = first = last = 0
+        files: set[str] = set()
+        problem = None
+        try:
+            for record in self._read(0, path):
+                count += 1
+                size += len(record.payload)
+                first, last = first or record.sequence, record.sequence
+                files.add(record.path)
+                decode_change(record.payload)
+        except Corruption as error:
+            problem = error
+        except ValueError as error:
+            problem = Corruption(f"the record's checksums hold, but it is no operation: {error}", path=record.path)
+        return LogReport(len(files), count, size, first, last, problem)
+
+    def records(
+        self,
+        *,
+        from_sequence: Sequence64 = 0,
+        to_sequence: Sequence64 | None = None,
+        from_us: int | None = None,
+        to_us: int | None = None,
+        path: str | None = None,
+    ) -> Iterator[LoggedOperation]:
+        """Durable operations in order, bounds inclusive. Pins the log while it is read."""
+        with self._retention.pinned(from_sequence or self._oldest()):
+            for record in self._read(from_sequence, path):
+                time_us = record.header.timestamp_us
+                past = to_sequence is not None and record.sequence > to_sequence
+                if past or (to_us is not None and time_us > to_us):
+                    return
+                if from_us is None or time_us >= from_us:
+                    yield LoggedOperation(record, decode_change(record.payload))
+
+    def _oldest(self) -> Sequence64:
+        log = self._committer.log
+        return log.files[0].first_sequence if log is not None else 0
+
+    def _read(self, from_sequence: Sequence64, path: str | None) -> Iterator[LoggedRecord]:
+        manifest, log = self._keeper.current, self._committer.log
+        directories = [self._layout.wal_dir(each) for each in manifest.wal_directories]
+        if path is not None:
+            directories = [self._layout.resolve(path)]
+        own = set(directories) <= {self._layout.wal_dir(each) for each in manifest.wal_directories}
+        return read_log(
+            self._fs,
+            directories,
+            store_id=manifest.store_id,
+            from_sequence=from_sequence,
+            upto_synced=log.synced_position if log is not None and own else None,
+            allow_gaps=True,
+        )
+
+    def _state(self, log: Wal | None) -> str:
+        if self._committer.failure is not None:
+            return "failed"
+        return "disabled" if log is None else "active"
+
+    # Changing -------------------------------------------------------------------------------------------------------
+
+    def mark(self, name: str, *, caller: Caller) -> Mark:
+        """Name this moment as a restore point. Raises InvalidArgument, or FailedPrecondition with the log disabled."""
+        check_mark_name(name)
+        if self._committer.log is None:
+            raise FailedPrecondition(
+                "the log is disabled, so no moment can be returned to",
+                reason="WAL_DISABLED",
+                hint="enable it with `holdfast storage wal enable`",
+            )
+        outcome = writer.commit(self._committer, writer.make_submission(SetMark(name), caller, barrier=True))
+        return Mark(name, outcome.sequence, outcome.time_us)
+
+    def enable(self, changes: WalChanges, *, caller: Caller) -> WalStatus:
+        """Change settings, and begin logging again where it was disabled. Durable on return."""
+        wanted = self._wanted(changes)
+        if self._committer.log is not None:
+            self._change_between_groups(wanted, changes, caller)
+            return self.status()
+        # Nothing in memory may rely on a log that does not go back to it (RULES 5).
+        with self._committer.writes_held("the log is being enabled"):
+            self._checkpointer.run()
+            self._change_between_groups(wanted, changes, caller)
+        return self.status()
+
+    def _change_between_groups(self, wanted: WalSettings, changes: WalChanges, caller: Caller) -> None:
+        with self._checkpointer.exclusive():
+            self._committer.between_groups(lambda: self._apply_settings(wanted, changes, caller))
+
+    def disable(self, *, caller: Caller) -> WalStatus:
+        """Stop logging: from here on nothing is durable before a checkpoint, and replies say so."""
+        with self._checkpointer.exclusive():
+            self._committer.between_groups(lambda: self._stop_logging(caller))
+        return self.status()
+
+    def _wanted(self, changes: WalChanges) -> WalSettings:
+        current = self._keeper.current.wal_settings
+        given = {
+            name: getattr(changes, name)
+            for name in ("sync_mode", "segment_size_bytes", "retention_us", "flush_interval_us")
+            if getattr(changes, name) is not None
+        }
+        if changes.path is not None:
+            given["path"] = self._layout.relative(self._layout.resolve(changes.path))
+        for name in given.keys() & _RANGES.keys():
+            field, least, most, unit = _RANGES[name]
+            _check_range(field, given[name], least, most, unit)
+        return replace(current, enabled=True, **given)
+
+    def _apply_settings(self, wanted: WalSettings, changes: WalChanges, caller: Caller) -> None:
+        """On the committing thread."""
+        before, log = self._keeper.current, self._committer.log
+        directory = self._layout.wal_dir(wanted.path)
+        if log is None:
+            log = self._begin_log(before, wanted, directory)
+        elif directory != log.files[-1].directory:
+            self._move_log(log, wanted.path, directory)
+        if wanted.sync_mode is SyncMode.FSYNC:
+            # Before the manifest says that nothing can have been lost.
+            log.sync()
+        self._keeper.update(lambda manifest: _with_settings(manifest, wanted, changes, caller))
+        log.resize(wanted.segment_size_bytes)
+        self._committer.log = log
+        self._committer.sync_mode = wanted.sync_mode
+        self._syncer.flush_interval_seconds = wanted.flush_interval_us / 1e6
+
+    def _move_log(self, log: Wal, path: str, directory: str) -> None:
+        """Go on in another directory, which exists before the manifest names it, and is named before it is used."""
+        try:
+            make_dirs(self._fs, directory)
+        except OSError as error:
+            raise refusal(f"the WAL directory {directory} cannot be made", error) from error
+        self._keeper.update(lambda manifest: _with_directory(manifest, path))
+        log.rotate(directory=directory)
+
+    def _begin_log(self, manifest: Manifest, wanted: WalSettings, directory: str) -> Wal:
+        return Wal.create(
+            self._fs,
+            self._clock,
+            self._randomness,
+            self._new_lock,
+            directory,
+            store_id=manifest.store_id,
+            timeline=manifest.timeline,
+            segment_size_bytes=wanted.segment_size_bytes,
+            first_sequence=self._applier.sequence + 1,
+            previous_sequence=self._applier.sequence,
+            last_timestamp_us=self._applier.time_us,
+            gap_before=True,
+            older=self._files_before_gap,
+        )
+
+    def _stop_logging(self, caller: Caller) -> None:
+        """On the committing thread: the log's last word first, then the manifest, then no log."""
+        log = self._committer.log
+        if log is None:
+            return
+        log.close_log()
+        self._files_before_gap = log.files
+        self._keeper.update(
+            lambda manifest: replace(
+                manifest,
+                wal_settings=replace(manifest.wal_settings, enabled=False),
+                logged_sequence=log.last_sequence,
+                settings_origin={**manifest.settings_origin, "wal.enabled": _origin(caller)},
+            )
+        )
+        self._committer.log = None
+        log.close()
+
+
+def _with_directory(manifest: Manifest, path: str) -> Manifest:
+    return replace(manifest, wal_directories=tuple(dict.fromkeys((*manifest.wal_directories, path))))
+
+
+def _with_settings(manifest: Manifest, wanted: WalSettings, changes: WalChanges, caller: Caller) -> Manifest:
+    origin = dict(manifest.settings_origin)
+    for name in ("path", "sync_mode", "segment_size_bytes", "retention_us", "flush_interval_us"):
+        if getattr(changes, name) is not None:
+            origin[f"wal.{name}"] = _origin(caller)
+    return replace(_with_directory(manifest, wanted.path), wal_settings=wanted, settings_origin=origin)
+
+
+def _origin(caller: Caller) -> str:
+    return f"command by {caller.actor}" if caller.actor else "command"
+
+
+def _check_range(field: str, value: int, least: int, most: int, unit: str) -> None:
+    if not least <= value <= most:
+        raise InvalidArgument(f"{field} is {value} {unit}; it can be {least} to {most}", field=field)
+
+
+def _window_reason(files: tuple[WalFileInfo, ...]) -> str:
+    if not files:
+        return "the log is disabled"
+    header = files[0].header
+    if header.gap_before:
+        return "the log was disabled before that"
+    return "the store was created then" if header.previous_sequence == 0 else "the log before that was trimmed"

@@ -1,0 +1,62 @@
+"""From a change to its outcome: encode it, submit it, and do both again where the collection was replaced meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..errors import FailedPrecondition
+from ..format.checksum import crc32c
+from .change_codec import encode_change
+from .changes import Change
+from .committer import Committer
+from .tickets import Caller, Expectation, Outcome, Submission
+
+
+def make_submission(
+    change: Change,
+    caller: Caller,
+    *,
+    logged: bool = True,
+    barrier: bool = False,
+    check: Callable[[], None] | None = None,
+    expects: Expectation | None = None,
+    origin_sequence: int = 0,
+    after_sequence: int = 0,
+    payload_block: bytes | None = None,
+) -> Submission:
+    """A change ready for the committer: encoded, its payload's CRC computed. Pure; runs in the caller's thread."""
+    submission = Submission(
+        change=change,
+        request_id=caller.request_id,
+        sync=caller.sync,
+        barrier=barrier or expects is not None,
+        check=check,
+        expects=expects,
+        origin_sequence=origin_sequence,
+        after_sequence=after_sequence,
+    )
+    if logged:
+        submission.parts = list(
+            encode_change(
+                change,
+                actor=caller.actor,
+                request_id=caller.request_id,
+                origin_sequence=origin_sequence,
+                payload_block=payload_block,
+            )
+        )
+        submission.size = sum(map(len, submission.parts))
+        submission.payload_crc = crc32c(*submission.parts)
+    return submission
+
+
+def commit(committer: Committer, submission: Submission) -> Outcome:
+    """Commit and wait. Blocks until acknowledged; raises what the committer answers."""
+    if submission.sync and committer.log is None:
+        raise FailedPrecondition(
+            "the log is disabled, so no single write can be made durable",
+            reason="WAL_DISABLED",
+            hint="enable it with `holdfast storage wal enable`",
+        )
+    outcome: Outcome = committer.submit(submission)
+    return outcome
