@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from holdfast.cli import exit_codes
-from tests.support import documents
+from tests.support import cli_reference, documents
 from tests.support.documents import Done, Step
 from tests.support.sources import ROOT
 
 PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
+RUN_PAGES = [page for page in PAGES if documents.steps_of((ROOT / page).read_text())]
 REWRITE = bool(os.environ.get("HOLDFAST_REWRITE_DOCS"))
 """Set it to write what the commands print now into the pages; the run fails all the same, so that nobody forgets."""
 
@@ -32,11 +33,14 @@ def test_every_block_says_what_it_is(page: str) -> None:
     assert languages <= documents.SHOWN | documents.RUN, "name a block's language, so that it is run or visibly not"
 
 
+def test_pages_with_commands_are_found() -> None:
+    assert {"README.md", "docs/operations.md", "docs/recovery.md"} <= set(RUN_PAGES)
+
+
 @pytest.mark.e2e
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", RUN_PAGES)
 def test_what_a_page_shows_is_what_happens(page: str, tmp_path: Path) -> None:
     steps = documents.steps_of((ROOT / page).read_text())
-    assert steps, "a page without commands needs no entry here"
     places = prepare(tmp_path)
     located = [replace(step, command=_located(step.command, places)) for step in steps]
     done = documents.run_session(located, tmp_path, environment(tmp_path))
@@ -112,6 +116,14 @@ def rewrite(page: Path, steps: list[Step], done: list[Done], places: dict[str, s
 def test_the_readme_has_the_exit_codes() -> None:
     shown = re.findall(r"^\| (\d+) \| (.+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert {int(code): meaning for code, meaning in shown} == dict(exit_codes.MEANINGS)
+
+
+def test_the_reference_is_what_the_commands_say() -> None:
+    page, text = ROOT / "docs" / "cli.md", cli_reference.reference()
+    stale = not page.exists() or page.read_text().split() != text.split()
+    if stale and REWRITE:
+        page.write_text(text)
+    assert not stale, "docs/cli.md is not what --help says; HOLDFAST_REWRITE_DOCS=1 pytest tests/test_docs.py writes it"
 
 
 def test_every_link_leads_somewhere() -> None:
