@@ -69,12 +69,16 @@ class Frozen:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a collection's frozen memtables became. ``kept``: per table, the rows that are in the segment, in order."""
+    """What a collection's frozen memtables became.
+
+    ``kept``: per table, the rows that are in the segment, in order. ``replaced``: files that the entry no longer names.
+    """
 
     entry: CollectionEntry
     segment: Segment | None
     kept: tuple[Int64Array, ...]
     index: IdIndex
+    replaced: tuple[str, ...]
 
 
 class Checkpointer:
@@ -101,9 +105,8 @@ class Checkpointer:
         self._keeper = keeper
         self._pace = pace
         self._one_at_a_time = threading.Lock()
-        # Guarded by _one_at_a_time: files that only the manifest before the current one may still name.
+        # Guarded by _one_at_a_time: files that only the manifest before the current one still names.
         self._obsolete: list[str] = []
-        self._replaced: list[str] = []
 
     def run(self, *, clean: bool = False) -> Sequence64:
         """Checkpoint the whole store; returns the sequence through which everything is in segments.
@@ -119,7 +122,7 @@ class Checkpointer:
             before = self._keeper.current
             self._keeper.update(lambda manifest: self._updated(manifest, frozen, written, requests_file, clean))
             self._committer.between_groups(lambda: self._install(frozen, written))
-            self._remove_obsolete(before)
+            self._remove_obsolete(before, [path for done in written for path in done.replaced])
             return frozen.sequence
 
     @contextmanager
@@ -152,14 +155,14 @@ class Checkpointer:
             _rows_to_keep(table, length, entry.high_water, sequence)
             for table, length in zip(frozen.tables, frozen.lengths, strict=True)
         )
-        entries = self._write_kills(frozen, entry, sequence)
+        entries, replaced = self._write_kills(frozen, entry, sequence)
         segment, index, next_ordinal = None, frozen.index, entry.next_ordinal
         if sum(map(len, kept)):
             segment, segment_entry, hashes = self._write_segment(frozen, kept, next_ordinal, sequence)
             entries = (*entries, segment_entry)
             rows = np.arange(segment_entry.rows, dtype=np.uint32)
             index, obsolete = index.with_run(self._fs, self._layout, frozen.spec.id, hashes, next_ordinal, rows)
-            self._replaced += obsolete
+            replaced += obsolete
             next_ordinal += 1
         written = CollectionEntry(
             spec=frozen.spec,
@@ -173,24 +176,27 @@ class Checkpointer:
             high_water=entry.high_water,
             own_writes=frozen.own_writes,
         )
-        return Written(written, segment, kept, index)
+        return Written(written, segment, kept, index, tuple(replaced))
 
     def _write_kills(
         self, frozen: FrozenCollection, entry: CollectionEntry, sequence: Sequence64
-    ) -> tuple[SegmentEntry, ...]:
-        """The entries of the segments that exist, with new kills files where rows died since the last checkpoint."""
+    ) -> tuple[tuple[SegmentEntry, ...], list[str]]:
+        """The entries of the segments that exist, with new kills files where rows died since the last checkpoint.
+
+        Also the kills files that these replace.
+        """
         entries = {segment.id: segment for segment in entry.segments}
-        out = []
+        out, replaced = [], []
         for segment in frozen.segments:
             known = entries[segment.info.id]
             if segment.killed is not None and int(segment.killed.max()) > entry.checkpoint_sequence:
                 name = segment.write_kills(self._fs, self._layout, sequence)
                 if known.kills is not None and known.kills != name:
                     directory = self._layout.segment_dir(frozen.spec.id, known.id)
-                    self._replaced.append(f"{directory}/{known.kills}")
+                    replaced.append(f"{directory}/{known.kills}")
                 known = replace(known, kills=name)
             out.append(known)
-        return tuple(out)
+        return tuple(out), replaced
 
     def _write_segment(
         self, frozen: FrozenCollection, kept: Sequence[Int64Array], ordinal: int, sequence: Sequence64
@@ -251,7 +257,7 @@ class Checkpointer:
             collection.checkpoint_sequence = frozen.sequence
             collection.publish()
 
-    def _remove_obsolete(self, before: Manifest) -> None:
+    def _remove_obsolete(self, before: Manifest, replaced: list[str]) -> None:
         """Delete what was replaced by the checkpoint before this one, and the log that no kept manifest needs.
 
         What this checkpoint replaced stays until the next one: the manifest before the current one still names it, and
@@ -259,8 +265,8 @@ class Checkpointer:
         """
         current = self._keeper.current
         if before.requests_file not in (None, current.requests_file):
-            self._replaced.append(f"{self._layout.root}/{before.requests_file}")
-        obsolete, self._obsolete, self._replaced = self._obsolete, self._replaced, []
+            replaced.append(f"{self._layout.root}/{before.requests_file}")
+        obsolete, self._obsolete = self._obsolete, replaced
         for path in obsolete:
             if self._fs.exists(path):
                 self._fs.unlink(path)

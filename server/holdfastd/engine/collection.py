@@ -188,20 +188,20 @@ class Collection:
 
 def versions_at(table: Table, rows: Int64Array) -> NDArray[np.uint32]:
     """(len(rows),) u32 versions."""
-    return table.versions[rows] if isinstance(table, Memtable) else table.rows["version"][rows]
+    return table.versions[rows] if isinstance(table, Memtable) else table.facts_at(rows)["version"]
 
 
 def hashes_at(table: Table, rows: Int64Array) -> Uint64Array:
     """(len(rows), 2) u64 row hashes, high and low."""
     if isinstance(table, Memtable):
         return table.hashes[rows]
-    facts = table.rows[rows]
+    facts = table.facts_at(rows)
     return np.column_stack((facts["hash_high"], facts["hash_low"]))
 
 
 def sequences_at(table: Table, rows: Int64Array) -> Uint64Array:
     """(len(rows),) u64 sequences."""
-    return table.sequences[rows] if isinstance(table, Memtable) else table.rows["sequence"][rows]
+    return table.sequences[rows] if isinstance(table, Memtable) else table.facts_at(rows)["sequence"]
 
 
 def alive_rows(table: Table) -> Int64Array:

@@ -68,7 +68,7 @@ def facts_at(part: Part, rows: Int64Array) -> Facts:
     if isinstance(part, MemtableSlice):
         table = part.table
         return Facts(table.sequences[rows], table.times[rows], table.versions[rows])
-    facts = part.rows[rows]
+    facts = part.facts_at(rows)
     return Facts(facts["sequence"], facts["time_us"], facts["version"])
 
 

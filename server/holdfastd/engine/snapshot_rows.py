@@ -189,4 +189,3 @@ def _chunks(rows: Int64Array, at_once: int) -> Iterator[Int64Array]:
 
 def _planes_header(rows: int, dimensions: int) -> bytes:
     return npy_header("|u1", planes_shape(rows, dimensions))
-
