@@ -16,7 +16,7 @@ from ..format.walfile import FILE_HEADER_SIZE
 from .files import FileSystem
 from .wal_files import FoundFile, Position, find_wal_files, start_index
 from .wal_scan import PIECE_BYTES, LoggedRecord, Scan, ScanEnd, scan_file
-from .wal_tail import Before, Problem, chain_problem, link_into, sealed_problem, tail_problem
+from .wal_tail import Before, Problem, chain_problem, link_into, live_problem, sealed_problem, tail_problem
 
 __all__ = ["LogReader", "LoggedRecord", "Mode", "Position", "read_log", "sequence_at_time"]
 
@@ -155,7 +155,7 @@ class LogReader:
             return sealed_problem(self._fs, file.path, end)
         if limit is None:
             return tail_problem(self._fs, file.path, header, end)
-        return None if end.clean else Problem(file.path, end.bad_offset, f"{end.finding}, below the place synced last")
+        return live_problem(file.path, end, limit)
 
     def _wanted(self, scan: Scan) -> Scan:
         """The scan without what the caller did not ask for."""
@@ -186,7 +186,11 @@ class LogReader:
         return start
 
     def _check_gap(self, file: FoundFile, before: Before | None) -> None:
-        if before is None or self._allow_gaps or not file.sound_header().gap_before:
+        header = file.sound_header()
+        if before is None or self._allow_gaps or not header.gap_before:
+            return
+        if header.previous_sequence == before.link.sequence:
+            # The log was closed and begun again, and no operation took a sequence in between.
             return
         raise OutOfRange(
             f"the log was disabled between sequence {before.link.sequence} and {file.first_sequence}: history before "

@@ -106,7 +106,7 @@ def scan_file(
     """
     size = fs.size(path) if end is None else end
     state = _ScanState(path, link, start)
-    needed = 0
+    needed = HEADER_SIZE
     while True:
         # Each piece begins with a record; one that does not fit becomes the first of the next piece.
         base = state.offset
@@ -125,7 +125,7 @@ def scan_file(
         if len(buffer) - position < record.size and (position or needed < record.size):
             needed = record.size
             continue
-        needed = 0
+        needed = HEADER_SIZE
         taken = state.take(buffer, position, record)
         if isinstance(taken, ScanEnd):
             return taken

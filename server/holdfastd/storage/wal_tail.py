@@ -90,6 +90,13 @@ def sealed_problem(fs: FileSystem, path: str, end: ScanEnd) -> Problem | None:
     return Problem(path, end.bad_offset, message)
 
 
+def live_problem(path: str, end: ScanEnd, synced_offset: int) -> Problem | None:
+    """Why a log that is being written is not whole up to where it was synced, or None."""
+    if end.clean and end.offset == synced_offset:
+        return None
+    return Problem(path, end.bad_offset, f"{end.finding}, below the place synced last")
+
+
 def tail_problem(
     fs: FileSystem, path: str, header: WalFileHeader, end: ScanEnd, *, required_sequence: int = 0
 ) -> Problem | None:

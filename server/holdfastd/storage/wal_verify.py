@@ -13,7 +13,7 @@ from .wal_entry import Link
 from .wal_files import FoundFile, Position, find_wal_files
 from .wal_reader import up_to
 from .wal_scan import PIECE_BYTES, LoggedRecord, ScanEnd, scan_file
-from .wal_tail import Before, Problem, chain_problem, link_into, sealed_problem, tail_problem, torn_bytes
+from .wal_tail import Before, Problem, chain_problem, link_into, live_problem, sealed_problem, tail_problem, torn_bytes
 
 MAX_PROBLEMS = 100
 """Enough to see the extent of the damage; a destroyed file would give one for each of its records."""
@@ -129,7 +129,7 @@ class _Check:
             return sealed_problem(self.fs, path, end)
         if limit is None:
             return tail_problem(self.fs, path, header, end)
-        return None if end.clean else Problem(path, end.bad_offset, f"{end.finding}, below the place synced last")
+        return live_problem(path, end, limit)
 
     def _next_intact(self, path: str, salt: int, offset: int, limit: int | None) -> tuple[int, RecordHeader] | None:
         """The next place at or after ``offset`` where a record starts."""
