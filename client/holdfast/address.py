@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 from holdfast.errors import InvalidArgument
 
@@ -15,8 +14,7 @@ LOCAL_SOCKET = "holdfast-data/holdfast.sock"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """A resolved address: either ``path`` (a Unix socket, absolute) or ``host`` and ``port``."""
 
     path: str | None = None
@@ -47,13 +45,14 @@ def find_address(
     given: str | None = None,
     *,
     environment: Mapping[str, str] | None = None,
-    exists: Callable[[Path], bool] = Path.exists,
+    exists: Callable[[str], bool] | None = None,
 ) -> Address:
     """The given address, else ``HOLDFAST_ADDRESS``, else the socket under /run, else the one in ./holdfast-data."""
     chosen = given or (os.environ if environment is None else environment).get(ENVIRONMENT_VARIABLE)
     if chosen:
         return parse_address(chosen)
-    if not exists(Path(SYSTEM_SOCKET)) and exists(Path(LOCAL_SOCKET)):
+    exists = exists or _exists
+    if not exists(SYSTEM_SOCKET) and exists(LOCAL_SOCKET):
         return Address(path=_absolute(LOCAL_SOCKET))
     return Address(path=SYSTEM_SOCKET)
 
@@ -77,8 +76,16 @@ def parse_address(text: str) -> Address:
     return Address(host=host, port=int(port))
 
 
+def _exists(path: str) -> bool:
+    from pathlib import Path
+
+    return Path(path).exists()
+
+
 def _absolute(path: str) -> str:
-    return str(Path(path).absolute())
+    from pathlib import Path
+
+    return path if path.startswith("/") else str(Path(path).absolute())
 
 
 def _bad(text: str) -> InvalidArgument:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from holdfast.address import Address
 from holdfast.errors import InvalidArgument
@@ -17,8 +15,7 @@ _LOCAL_RECONNECT_MS = 100
 _REMOTE_RECONNECT_MS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(NamedTuple):
     """Files for TLS. ca: whom to trust (None: the system's roots); certificate and key: who we are, for mTLS."""
 
     ca: str | None = None
@@ -78,6 +75,8 @@ def _options(address: Address) -> list[tuple[str, str | int]]:
 def _read(path: str | None) -> bytes | None:
     if path is None:
         return None
+    from pathlib import Path
+
     try:
         return Path(path).read_bytes()
     except OSError as error:

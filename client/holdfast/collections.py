@@ -10,7 +10,6 @@ from holdfast.connection import Connection, new_request_id
 from holdfast.documents import Document, Documents, timestamp
 from holdfast.enums import from_word, to_word
 from holdfast.errors import NotFound
-from holdfast.units import parse_size
 
 if TYPE_CHECKING:
     from holdfast.aliases import Aliases
@@ -76,6 +75,7 @@ class Collections:
         validate_only: bool = False,
     ) -> Document:
         """As `create`, but returns the new collection's description."""
+        from holdfast.units import parse_size
         from holdfast.v1 import collection_pb2, common_pb2
 
         size = parse_size(hot_tier_size) if isinstance(hot_tier_size, str) else hot_tier_size or 0

@@ -7,15 +7,15 @@ with a ``request_id``), and for at most five seconds; then the error is raised.
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from holdfast.address import Address
 from holdfast.channel import TlsOption, call_metadata, open_channel
-from holdfast.errors import HoldfastError, Unavailable
+from holdfast.errors import FailedPrecondition, HoldfastError, Unavailable
 
 if TYPE_CHECKING:
     import grpc
@@ -35,6 +35,7 @@ _MAX_DELAY_SECONDS = 0.5
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
+_Stub = TypeVar("_Stub")
 
 
 class Sleeper(Protocol):
@@ -63,10 +64,21 @@ class Connection:
         self.channel: grpc.Channel = open_channel(address, tls)
         self._clock = clock
         self._reached = False  # set by any thread, never cleared
+        self._lock = threading.Lock()  # guards what follows: making a stub on a closed channel crashes grpcio
+        self._closed = False
 
     def close(self) -> None:
-        """Close the channel. Harmless twice."""
-        self.channel.close()
+        """Close the channel. Harmless twice; calls from then on raise FailedPrecondition."""
+        with self._lock:
+            self._closed = True
+            self.channel.close()
+
+    def check_open(self) -> None:
+        """Raise FailedPrecondition once the connection is closed."""
+        if self._closed:
+            raise FailedPrecondition(
+                "the client is closed", reason="CLOSED", hint="make calls inside `with holdfast.connect(…)`"
+            )
 
     def call(
         self,
@@ -79,6 +91,7 @@ class Connection:
         """One request, one response; blocks. ``idempotent`` False forbids the retries."""
         import grpc
 
+        self.check_open()
         started, delay = self._clock.monotonic(), _FIRST_DELAY_SECONDS
         while True:
             try:
@@ -89,7 +102,7 @@ class Connection:
                 self._reached = True
                 return response
             waited = self._clock.monotonic() - started
-            if not idempotent or not isinstance(error, Unavailable) or waited + delay > self._patience():
+            if not idempotent or not isinstance(error, Unavailable) or waited + delay > self.patience():
                 raise error
             self._clock.sleep(delay)
             delay = min(delay * 2, _MAX_DELAY_SECONDS)
@@ -100,6 +113,7 @@ class Connection:
         """The responses to one request as they come; without a deadline. Closing the iterator ends the call."""
         import grpc
 
+        self.check_open()
         responses = method(request, metadata=self.metadata)
         try:
             for response in responses:
@@ -110,53 +124,64 @@ class Connection:
         finally:
             responses.cancel()
 
+    def now(self) -> float:
+        """Seconds of a clock that only goes forward."""
+        return self._clock.monotonic()
+
     def error(self, failure: grpc.RpcError) -> HoldfastError:
         """The error that a failed call stands for."""
         from holdfast.status import error_of
 
         return error_of(failure, str(self.address))
 
-    def _patience(self) -> float:
+    def patience(self) -> float:
         """How long UNAVAILABLE is retried: briefly where there is not even a socket, and never was one."""
+        from pathlib import Path
+
         path = self.address.path
         missing = not self._reached and path is not None and not Path(path).exists()
         return _NO_SOCKET_PATIENCE_SECONDS if missing else PATIENCE_SECONDS
+
+    def _stub(self, make: Callable[[grpc.Channel], _Stub]) -> _Stub:
+        with self._lock:
+            self.check_open()
+            return make(self.channel)
 
     @cached_property
     def collections(self) -> CollectionServiceStub:
         from holdfast.v1.collection_pb2_grpc import CollectionServiceStub
 
-        return CollectionServiceStub(self.channel)
+        return self._stub(CollectionServiceStub)
 
     @cached_property
     def vectors(self) -> VectorServiceStub:
         from holdfast.v1.vector_pb2_grpc import VectorServiceStub
 
-        return VectorServiceStub(self.channel)
+        return self._stub(VectorServiceStub)
 
     @cached_property
     def snapshots(self) -> SnapshotServiceStub:
         from holdfast.v1.snapshot_pb2_grpc import SnapshotServiceStub
 
-        return SnapshotServiceStub(self.channel)
+        return self._stub(SnapshotServiceStub)
 
     @cached_property
     def wal(self) -> WalServiceStub:
         from holdfast.v1.wal_pb2_grpc import WalServiceStub
 
-        return WalServiceStub(self.channel)
+        return self._stub(WalServiceStub)
 
     @cached_property
     def storage(self) -> StorageServiceStub:
         from holdfast.v1.storage_pb2_grpc import StorageServiceStub
 
-        return StorageServiceStub(self.channel)
+        return self._stub(StorageServiceStub)
 
     @cached_property
     def operations(self) -> OperationServiceStub:
         from holdfast.v1.operation_pb2_grpc import OperationServiceStub
 
-        return OperationServiceStub(self.channel)
+        return self._stub(OperationServiceStub)
 
 
 def new_request_id() -> str:

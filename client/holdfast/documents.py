@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from holdfast.times import format_time
-from holdfast.units import format_duration
-
 if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
     from google.protobuf.timestamp_pb2 import Timestamp
@@ -37,6 +34,8 @@ def timestamp(value: Timestamp) -> str | None:
         return None
     from datetime import UTC, datetime, timedelta
 
+    from holdfast.times import format_time
+
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
     return format_time(moment)
 
@@ -44,6 +43,8 @@ def timestamp(value: Timestamp) -> str | None:
 def duration(value: Duration) -> str:
     """``24h``, ``1h30m``, ``500ms``."""
     from datetime import timedelta
+
+    from holdfast.units import format_duration
 
     return format_duration(timedelta(seconds=value.seconds, microseconds=value.nanos // 1000))
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 from holdfast.errors import InvalidArgument
-from holdfast.times import Target, parse_target
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from google.protobuf.duration_pb2 import Duration
 
+    from holdfast.times import Target
     from holdfast.v1 import common_pb2
 
 Moment: TypeAlias = "int | str | datetime | Target"
@@ -19,6 +20,10 @@ Moment: TypeAlias = "int | str | datetime | Target"
 
 def target_of(moment: Moment, name: str) -> Target:
     """The target that a caller means; InvalidArgument, naming the argument, for what is none."""
+    from datetime import datetime
+
+    from holdfast.times import Target, parse_target
+
     if isinstance(moment, Target):
         return moment
     if isinstance(moment, bool) or not isinstance(moment, int | str | datetime):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from holdfast.connection import Connection, new_request_id
 from holdfast.documents import Document, Documents, timestamp
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 _FINAL = frozenset({"succeeded", "failed", "cancelled", "interrupted"})
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How far an operation is. Totals of 0 are not known; rate in bytes per second; eta None if it cannot be told."""
 
     operation_id: str

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from holdfast.connection import Connection
 from holdfast.errors import InvalidArgument
 
@@ -13,7 +11,7 @@ def working_directory(connection: Connection, *paths: str | None) -> str:
 
     InvalidArgument for a relative path over TCP: that machine has another working directory, if not another disk.
     """
-    relative = [path for path in paths if path and not Path(path).is_absolute()]
+    relative = [path for path in paths if path and not path.startswith("/")]
     if not relative:
         return ""
     if not connection.address.is_local:
@@ -22,6 +20,8 @@ def working_directory(connection: Connection, *paths: str | None) -> str:
             reason="RELATIVE_PATH",
             hint="write an absolute path of the daemon's machine",
         )
+    from pathlib import Path
+
     return str(Path.cwd())
 
 

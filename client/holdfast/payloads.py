@@ -25,16 +25,18 @@ def encode_payload(payload: Payload, row: int = 0) -> bytes:
 
     Bytes are not parsed here: the daemon checks them, and a broken one is refused there with its row.
     """
-    if payload is None:
-        return b"null"
-    if isinstance(payload, bytes):
-        return payload
-    if isinstance(payload, str):
-        return payload.encode()
-    if not isinstance(payload, Mapping):
-        raise _not_json(row, f"it is {type(payload).__name__}, not a JSON object")
+    if type(payload) is not dict:
+        if payload is None:
+            return b"null"
+        if isinstance(payload, bytes):
+            return payload
+        if isinstance(payload, str):
+            return payload.encode()
+        if not isinstance(payload, Mapping):
+            raise _not_json(row, f"it is {type(payload).__name__}, not a JSON object")
+        payload = dict(payload)
     try:
-        return _encode_any(payload if isinstance(payload, dict) else dict(payload)).encode()
+        return _encode_any(payload).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise _not_json(row, str(error)) from None
 

@@ -1,7 +1,8 @@
 """Batches in flight over one ``UpsertStream``: sent from the caller's thread, taken in order by a reader thread.
 
-Three threads touch a `Pipeline`: the caller (send, take, finish), gRPC's sender (it pulls from ``_outbox``) and
-the reader (it takes responses). ``_changed`` guards everything below that line in ``__init__``.
+Three threads touch a `Pipeline`: the caller (send, take, finish), gRPC's sender (it pulls from an outbox) and the
+reader (it takes responses). A stream that breaks is opened again and the unanswered batches are sent again: each has
+its ``request_id``, so none is written twice. That is tried as long as any call is retried, then the error is raised.
 """
 
 from __future__ import annotations
@@ -10,14 +11,24 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from holdfast.connection import Connection
-from holdfast.errors import HoldfastError, Internal
+from holdfast.errors import FailedPrecondition, HoldfastError, Internal, Unavailable
 from holdfast.records import WriteResult
 
 if TYPE_CHECKING:
     from holdfast.v1 import vector_pb2
+
+_REOPEN_SECONDS = 0.1
+
+
+class _Call(Protocol):
+    """What is needed of a running stream."""
+
+    def __iter__(self) -> Iterator[vector_pb2.UpsertStreamResponse]: ...
+
+    def cancel(self) -> bool: ...
 
 
 class Pipeline:
@@ -26,15 +37,18 @@ class Pipeline:
     def __init__(self, connection: Connection, max_in_flight: int) -> None:
         self._connection = connection
         self._max_in_flight = max(1, max_in_flight)
-        self._outbox: SimpleQueue[vector_pb2.UpsertStreamRequest | None] = SimpleQueue()
         self._sent = 0  # caller only
-        self._half_closed = False  # caller only
-        self._changed = threading.Condition()
-        self._answered = 0
+        self.failure: HoldfastError | None = None  # the first one; set once under the lock, read without it
+
+        self._changed = threading.Condition()  # guards what follows
+        self._unanswered: deque[vector_pb2.UpsertStreamRequest] = deque()
         self._untaken: deque[WriteResult | HoldfastError] = deque()
-        self.failure: HoldfastError | None = None  # the first one; set once, read without the lock
+        self._closing = False
+        self._aborted = False
         self._ended = False
-        self._call = connection.vectors.UpsertStream(iter(self._outbox.get, None), metadata=connection.metadata)
+        self._outbox: SimpleQueue[vector_pb2.UpsertStreamRequest | None] = SimpleQueue()
+        self._call = self._open()
+
         self._reader = threading.Thread(target=self._read, name="holdfast-acknowledgements", daemon=True)
         self._reader.start()
 
@@ -42,9 +56,11 @@ class Pipeline:
         """Queue one batch; blocks while the window is full. Raises nothing of its own: see ``failure``."""
         from holdfast.v1 import vector_pb2
 
+        request = vector_pb2.UpsertStreamRequest(ticket=self._sent, upsert=upsert)
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._sent - self._answered < self._max_in_flight)
-        self._outbox.put(vector_pb2.UpsertStreamRequest(ticket=self._sent, upsert=upsert))
+            self._changed.wait_for(lambda: self._ended or len(self._unanswered) < self._max_in_flight)
+            self._unanswered.append(request)
+            self._outbox.put(request)
         self._sent += 1
 
     def take(self, *, wait: bool) -> WriteResult | None:
@@ -65,45 +81,85 @@ class Pipeline:
     def is_full(self) -> bool:
         """Whether a `send` would block."""
         with self._changed:
-            return not self._ended and self._sent - self._answered >= self._max_in_flight
+            return not self._ended and len(self._unanswered) >= self._max_in_flight
 
     def settle(self) -> None:
         """Block until everything sent is answered, or the stream has ended."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._answered == self._sent)
+            self._changed.wait_for(lambda: self._ended or not self._unanswered)
 
     def finish(self) -> None:
         """Say that no more will come, and block until all is answered and the stream has ended."""
-        if not self._half_closed:
-            self._half_closed = True
-            self._outbox.put(None)
+        with self._changed:
+            if not self._closing:
+                self._closing = True
+                self._outbox.put(None)
         self._reader.join()
 
     def abort(self) -> None:
         """End the stream now; batches in flight may be written or not."""
-        self._call.cancel()
+        with self._changed:
+            self._aborted = True
+            self._call.cancel()
+            self._changed.notify_all()
         self.finish()
 
-    def _read(self) -> None:
-        import grpc
+    def _open(self) -> _Call:
+        self._connection.check_open()
+        requests = iter(self._outbox.get, None)
+        return self._connection.vectors.UpsertStream(requests, metadata=self._connection.metadata)
 
-        failure: HoldfastError | None = None
-        try:
-            for response in self._call:
-                self._answer(response)
-        except grpc.RpcError as error:
-            failure = self._connection.error(error)
+    def _read(self) -> None:
+        """The reader thread: take answers until the stream ends, opening it again while that helps."""
+        started = self._connection.now()
+        while True:
+            answered, failure = self._drain()
+            if answered:
+                started = self._connection.now()
+            if not isinstance(failure, Unavailable) or not self._reopen(started):
+                break
         with self._changed:
-            if failure is None and self._answered < self._sent:
+            if failure is None and self._unanswered:
                 failure = Internal("the daemon ended the stream before it had answered every batch")
             self.failure = self.failure or failure
             self._ended = True
             self._changed.notify_all()
 
+    def _drain(self) -> tuple[int, HoldfastError | None]:
+        """Take answers until the call ends: how many there were, and why it failed if it did."""
+        import grpc
+
+        answered = 0
+        try:
+            for response in self._call:
+                answered += 1
+                self._answer(response)
+        except grpc.RpcError as error:
+            return answered, self._connection.error(error)
+        return answered, None
+
+    def _reopen(self, started: float) -> bool:
+        """After a pause open the stream again and send what is unanswered; False once patience is at its end."""
+        with self._changed:
+            self._outbox.put(None)
+            self._changed.wait_for(lambda: self._aborted, timeout=_REOPEN_SECONDS)
+            if self._aborted or self._connection.now() - started > self._connection.patience():
+                return False
+            self._outbox = SimpleQueue()
+            for request in self._unanswered:
+                self._outbox.put(request)
+            if self._closing:
+                self._outbox.put(None)
+            try:
+                self._call = self._open()
+            except FailedPrecondition:
+                return False  # the client was closed meanwhile
+            return True
+
     def _answer(self, response: vector_pb2.UpsertStreamResponse) -> None:
         outcome = self._outcome(response)
         with self._changed:
-            self._answered += 1
+            self._unanswered.popleft()
             self._untaken.append(outcome)
             if isinstance(outcome, HoldfastError) and self.failure is None:
                 self.failure = outcome

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, overload
 
 from holdfast.connection import Connection, new_request_id
 from holdfast.documents import Document, Documents, timestamp
@@ -16,14 +13,16 @@ from holdfast.operations import OnProgress, Operation, settle
 from holdfast.paths import looks_like_path, working_directory
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+    from pathlib import Path
+
     from holdfast.v1 import common_pb2
 
 OnBytes: TypeAlias = Callable[[int, int], None]
 """Called with the bytes transferred so far and their total."""
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(NamedTuple):
     """Which snapshots to keep: one stays if any rule keeps it. Numbers count hours, days, … that have a snapshot."""
 
     last: int = 0
@@ -315,12 +314,16 @@ class Snapshots:
 
         to: a directory, or a file's name. A transfer that broke is resumed where it broke.
         """
+        from pathlib import Path
+
         from holdfast.download import download
 
         return download(self._connection, snapshot, self._directory(snapshot), Path(to), on_bytes)
 
     def upload(self, file: str | Path, *, path: str | None = None, on_bytes: OnBytes | None = None) -> Document:
         """Copy a snapshot's file from this machine to the daemon, which verifies it; resumed where it broke."""
+        from pathlib import Path
+
         from holdfast.upload import upload
 
         return upload(self._connection, Path(file), path, working_directory(self._connection, path), on_bytes)

@@ -8,22 +8,23 @@ for the system's zone, summer time included. A target is a sequence (digits only
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from typing import NamedTuple
 
 from holdfast.units import parse_duration
 
 _ACCEPTED = "write 2026-01-20T10:00:00Z, -2h, 'yesterday 10:32' or @1768903200"
-_RELATIVE_DAY = re.compile(r"(today|yesterday)(?:[ T]+(\d{1,2}:\d{2}(?::\d{2})?(?:\.\d+)?))?", re.IGNORECASE)
-_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d+))?)?")
-_ABSOLUTE = re.compile(
-    r"(\d{4})-(\d{2})-(\d{2})(?:[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?)?\s*(Z|z|UTC|[+-]\d{2}:?\d{2})?"
+# Compiled at their first use (`re` keeps them): compiling all of them would slow every start.
+_RELATIVE_DAY = r"(today|yesterday)(?:[ t]+([0-9:.]+))?"
+_CLOCK = r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]+))?)?"
+_ABSOLUTE = (
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?:[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9}))?)?)?"
+    r"\s*(Z|z|UTC|[+-][0-9]{2}:?[0-9]{2})?"
 )
-_MARK = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}")
+_MARK = r"[A-Za-z][A-Za-z0-9._-]{0,127}"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Where replay or restore starts or stops: exactly one of the three is set. ``time`` is UTC."""
 
     sequence: int | None = None
@@ -53,7 +54,7 @@ def parse_target(text: str, *, now: datetime) -> Target:
     try:
         return Target(time=parse_time(stripped, now=now))
     except ValueError:
-        if _MARK.fullmatch(stripped) and stripped.lower() not in ("latest", "today", "yesterday", "now"):
+        if re.fullmatch(_MARK, stripped) and stripped.lower() not in ("latest", "today", "yesterday", "now"):
             return Target(mark=stripped)
         raise ValueError(f"{text!r} is neither a sequence nor a mark's name nor a time: {_ACCEPTED}") from None
 
@@ -78,10 +79,10 @@ def _relative(text: str, now: datetime) -> datetime | None:
         return now.astimezone(UTC) - parse_duration(text[1:])
     if text.startswith("@"):
         return _epoch(text)
-    if day := _RELATIVE_DAY.fullmatch(lowered):
+    if day := re.fullmatch(_RELATIVE_DAY, lowered):
         date = now.date() - timedelta(days=1 if day[1] == "yesterday" else 0)
         return _localize(datetime.combine(date, _clock(day[2] or "00:00")), now)
-    if _CLOCK.fullmatch(text):
+    if re.fullmatch(_CLOCK, text):
         return _localize(datetime.combine(now.date(), _clock(text)), now)
     return None
 
@@ -91,14 +92,14 @@ def _localize(naive: datetime, now: datetime) -> datetime:
 
 
 def _epoch(text: str) -> datetime:
-    match = re.fullmatch(r"@(\d{1,11})(?:\.(\d{1,6}))?", text)
+    match = re.fullmatch(r"@([0-9]{1,11})(?:\.([0-9]{1,6}))?", text)
     if match is None:
         raise ValueError(f"{text!r} is not a time: after @ come seconds of the epoch")
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(match[1]), microseconds=_microseconds(match[2]))
 
 
 def _clock(text: str) -> time:
-    match = _CLOCK.fullmatch(text)
+    match = re.fullmatch(_CLOCK, text)
     if match is None:
         raise ValueError(f"{text!r} is not a time of day: write 10:32 or 10:32:05")
     try:
@@ -108,7 +109,7 @@ def _clock(text: str) -> time:
 
 
 def _absolute(text: str, now: datetime) -> datetime | None:
-    match = _ABSOLUTE.fullmatch(text)
+    match = re.fullmatch(_ABSOLUTE, text)
     if match is None:
         return None
     year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])

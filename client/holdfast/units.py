@@ -8,13 +8,16 @@ unit. Percentages: ``20`` or ``20%``.
 from __future__ import annotations
 
 import re
-from datetime import timedelta
-from decimal import Decimal
+from typing import TYPE_CHECKING
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+# Patterns are compiled at their first use (`re` keeps them): compiling all of them would slow every start.
+_SIZE = r"([0-9]+)(?:\.([0-9]+))?\s*([A-Za-z]*)"
 _DECIMAL = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "p": 10**15}
 _BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d|w)", re.IGNORECASE)
+_DURATION = r"([0-9]+)(?:\.([0-9]+))?\s*(us|ms|s|m|h|d|w)\s*"
 _MICROSECONDS = {
     "us": 1,
     "ms": 10**3,
@@ -24,23 +27,30 @@ _MICROSECONDS = {
     "d": 24 * 3600 * 10**6,
     "w": 7 * 24 * 3600 * 10**6,
 }
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%?")
+_PERCENT = r"([0-9]+(?:\.[0-9]+)?)\s*%?"
 _MAX_BYTES = 2**63 - 1
 _MAX_MICROSECONDS = 10_000 * 365 * 24 * 3600 * 10**6
 
 
 def parse_size(text: str, *, binary: bool = False) -> int:
     """Bytes of ``text``. With ``binary`` the decimal suffixes mean powers of 1024 too."""
-    match = _SIZE.fullmatch(text.strip())
-    factor = _size_factor(match[2].lower(), binary) if match else None
+    match = re.fullmatch(_SIZE, text.strip())
+    factor = _size_factor(match[3].lower(), binary) if match else None
     if match is None or factor is None:
         raise ValueError(f"{text!r} is not a size: write 67108864, 64MB or 64MiB")
-    size = Decimal(match[1]) * factor
-    if size != int(size):
+    size, rest = _scaled(match[1], match[2], factor)
+    if rest:
         raise ValueError(f"{text!r} is not a whole number of bytes")
     if size > _MAX_BYTES:
         raise ValueError(f"{text!r} is more than 2^63-1 bytes")
-    return int(size)
+    return size
+
+
+def _scaled(whole: str, fraction: str | None, factor: int) -> tuple[int, int]:
+    """``whole.fraction`` times ``factor``: the integer part, and what is left of it (0 if it is exact)."""
+    digits = fraction or ""
+    scale: int = 10 ** len(digits)
+    return divmod(int(whole + digits) * factor, scale)
 
 
 def _size_factor(suffix: str, binary: bool) -> int | None:
@@ -64,26 +74,23 @@ def format_size(size: int) -> str:
 
 def parse_duration(text: str) -> timedelta:
     """``24h``, ``1h30m``, ``500ms``; ``0`` is the only number without a unit. Never negative."""
-    compact = text.strip()
+    from datetime import timedelta
+
+    compact = text.strip().lower()
     if compact == "0":
         return timedelta(0)
-    parts, end = [], 0
-    while match := _DURATION.match(compact, end):
-        parts.append(Decimal(match[1]) * _MICROSECONDS[match[2].lower()])
-        end = match.end()
-        while end < len(compact) and compact[end] == " ":
-            end += 1
-    if not parts or end != len(compact):
+    if re.fullmatch(f"(?:{_DURATION})+", compact) is None:
         raise ValueError(f"{text!r} is not a duration: write 24h, 5s, 7d or 1h30m")
-    total = sum(parts)
+    parts = re.findall(_DURATION, compact)
+    total = sum(_scaled(whole, fraction, _MICROSECONDS[unit])[0] for whole, fraction, unit in parts)
     if total > _MAX_MICROSECONDS:
         raise ValueError(f"{text!r} is longer than 10,000 years")
-    return timedelta(microseconds=int(total))
+    return timedelta(microseconds=total)
 
 
 def format_duration(duration: timedelta) -> str:
     """A duration as it is written: ``24h``, ``168h``, ``1h30m``, ``5s``, ``500ms``; hours are the largest unit."""
-    left = duration // timedelta(microseconds=1)
+    left = (duration.days * 86_400 + duration.seconds) * 10**6 + duration.microseconds
     if left == 0:
         return "0s"
     parts = []
@@ -96,7 +103,7 @@ def format_duration(duration: timedelta) -> str:
 
 def parse_percent(text: str) -> float:
     """``20`` or ``20%`` as 20.0; 0 to 100."""
-    match = _PERCENT.fullmatch(text.strip())
+    match = re.fullmatch(_PERCENT, text.strip())
     if match is None or float(match[1]) > 100:
         raise ValueError(f"{text!r} is not a percentage: write 20 or 20%, from 0 to 100")
     return float(match[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, overload
 
 from holdfast.connection import Connection, new_request_id
@@ -13,9 +12,10 @@ from holdfast.errors import InvalidArgument
 from holdfast.history import Moment, duration_message, history_point
 from holdfast.operations import OnProgress, Operation, settle
 from holdfast.paths import working_directory
-from holdfast.units import parse_size
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from holdfast.v1 import common_pb2, wal_pb2
 
 
@@ -264,6 +264,8 @@ def _kinds(kinds: Sequence[str]) -> list[wal_pb2.WalRecord.Kind.ValueType]:
 
 
 def _size(size: int | str | None, name: str) -> int | None:
+    from holdfast.units import parse_size
+
     try:
         return parse_size(size, binary=True) if isinstance(size, str) else size
     except ValueError as error:

@@ -405,7 +405,7 @@ class VectorServicer(vector_pb2_grpc.VectorServiceServicer):
                 point.vector = request.vectors[row * width : (row + 1) * width]
             if payloads[row] is not None:
                 merge = request.payload_mode == vector_pb2.UpdateRequest.PAYLOAD_MODE_MERGE
-                new = dict(payloads[row])
+                new: dict[str, Any] = json.loads(json.dumps(payloads[row]))
                 merged = {**(point.payload or {}), **new} if merge else new
                 point.payload = {key: value for key, value in merged.items() if not (merge and value is None)}
             point.version += 1

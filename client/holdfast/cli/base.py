@@ -7,9 +7,8 @@ owns ``-v`` (the vector), ``insert-batch`` and ``export`` own ``--format`` (the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import click
 
@@ -94,16 +93,14 @@ class Command(_WithCommonOptions):
         state.emit(super().invoke(ctx))
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """Where a command lives (``module:attribute`` below ``holdfast.cli.commands``), and its line in the help."""
 
     home: str
     summary: str
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(NamedTuple):
     """A group: its line in the help, and its members."""
 
     summary: str

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from holdfast.cli.state import State
-from holdfast.times import Target, format_time, parse_target
-from holdfast.units import parse_duration, parse_percent, parse_size
 
-_Value = TypeVar("_Value")
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from holdfast.times import Target
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs, not in every click
@@ -32,18 +32,34 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs
             self.fail(str(error), param, ctx)
 
 
+def _size(text: str) -> int:
+    from holdfast.units import parse_size
+
+    return parse_size(text)
+
+
 def _wal_size(text: str) -> int:
+    from holdfast.units import parse_size
+
     return parse_size(text, binary=True)
 
 
 def _duration(text: str) -> timedelta:
+    from holdfast.units import parse_duration
+
     return parse_duration(text)
 
 
-SIZE = Parsed("size", parse_size)
+def _percent(text: str) -> float:
+    from holdfast.units import parse_percent
+
+    return parse_percent(text)
+
+
+SIZE = Parsed("size", _size)
 WAL_SIZE = Parsed("size", _wal_size)
 DURATION = Parsed("duration", _duration)
-PERCENT = Parsed("percent", parse_percent)
+PERCENT = Parsed("percent", _percent)
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]  # as above
@@ -52,6 +68,8 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # as above
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Target:
+        from holdfast.times import Target, format_time, parse_target
+
         if isinstance(value, Target):
             return value
         state = ctx.ensure_object(State) if ctx is not None else State()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from holdfast.cli import exit_codes
@@ -12,7 +14,9 @@ from holdfast.cli.options import dry_run, no_wait
 from holdfast.cli.state import State
 from holdfast.cli.types import MOMENT
 from holdfast.documents import Document
-from holdfast.times import Target
+
+if TYPE_CHECKING:
+    from holdfast.times import Target
 
 _CREATE_KEYS = (
     "snapshot_id", "type", "collections", "vectors", "size_bytes", "compressed", "path", "duration_ms", "status",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +14,9 @@ from holdfast.cli.state import State
 from holdfast.cli.types import DURATION
 from holdfast.documents import Document, pick
 from holdfast.snapshots import Keep
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 _COUNT = click.IntRange(min=1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +15,11 @@ from holdfast.cli.options import dry_run, no_wait
 from holdfast.cli.state import State
 from holdfast.cli.types import DURATION, MOMENT, WAL_SIZE
 from holdfast.documents import Document
-from holdfast.times import Target
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from holdfast.times import Target
 
 _SETTINGS_KEYS = ("wal_enabled", "path", "sync_mode", "segment_size_bytes", "retention", "status")
 _REPLAY_KEYS = (

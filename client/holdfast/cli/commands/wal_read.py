@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,7 +12,9 @@ from holdfast.cli.complete import complete_collections
 from holdfast.cli.state import State
 from holdfast.cli.types import MOMENT
 from holdfast.documents import Document
-from holdfast.times import Target
+
+if TYPE_CHECKING:
+    from holdfast.times import Target
 
 _KINDS = [
     "upsert", "delete", "truncate", "create_collection", "drop_collection", "put_alias", "delete_alias", "restore",
