@@ -190,7 +190,8 @@ class Committer:
                 self._room.notify_all()
             else:
                 self._committing = False
-                self._work.notify_all()
+                if self._stopped:
+                    self._work.notify_all()
         return group
 
     def _lead(self, own: Submission | None) -> None:
@@ -210,7 +211,8 @@ class Committer:
         with self._lock:
             self._committing = False
             self._handed_over = bool(self._queue)
-            self._work.notify_all()
+            if self._handed_over or self._stopped:
+                self._work.notify_all()
 
     # One group ------------------------------------------------------------------------------------------------------
 
