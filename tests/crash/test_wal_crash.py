@@ -16,11 +16,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from holdfastd.errors import Corruption, ResourceExhausted
+from holdfastd.errors import Corruption, HoldfastError, ResourceExhausted
 from holdfastd.format.checksum import crc32c
 from holdfastd.format.record import RecordKind
 from holdfastd.storage.files import make_dirs
 from holdfastd.storage.wal import Entry
+from tests.support.log_damages import Corrupt
+from tests.support.log_file_damages import TABLE, A, B, C, table_log
+from tests.support.log_surgery import sync_file
 from tests.support.logs import LogKit
 from tests.support.memdisk import Disk
 from tests.support.memfs import MemFileSystem
@@ -237,6 +240,50 @@ def test_a_power_cut_at_any_operation(seed: int, record_property: Callable[[str,
     record_property("distinct_states", sweep.distinct)
     assert life.oracle.durable_at(life.fs.ops) > 5, "the life wrote too little to prove anything"
     assert sweep.distinct > life.fs.ops, "the power cuts left too few different disks"
+
+
+@pytest.mark.parametrize("synced", [True, False])
+@pytest.mark.parametrize("name", ["full_file_damaged", "payload_of_a_proven_record", "file_header_checksum"])
+def test_a_power_cut_while_damage_is_being_cut_off(name: str, synced: bool) -> None:
+    """Point-in-time recovery deletes nothing and ends at the same place, however often it is interrupted."""
+    damage, outcome = TABLE[name]
+    assert isinstance(outcome, Corrupt)
+    kit = table_log()
+    damage(kit)
+    if synced:
+        sync_file(kit, C)
+    written = {kit.fs.read(path).rstrip(b"\0") for path in (A, B, C)}
+    start = kit.fs.ops
+    kit.recover(mode="point-in-time")
+    rng = random.Random(1)
+    # Before recovery has synced what it found, a power cut may take the tail of the last file, which never was.
+    cuts = range(start, kit.fs.ops + 1) if synced else [kit.fs.ops]
+    for cut in cuts:
+        for _ in range(20):
+            after = LogKit(kit.fs.crash_at(cut, rng, "subset"))
+            assert after.recover(mode="point-in-time").last_sequence == outcome.last
+            kept = {after.fs.read(f"/wal/{each}").rstrip(b"\0") for each in after.fs.listdir("/wal")}
+            assert written <= kept
+
+
+@pytest.mark.parametrize("name", ["unsynced_record_lost_before_one_that_arrived", "full_file_damaged"])
+def test_every_operation_of_a_recovery_failing_in_turn(name: str) -> None:
+    """The start is refused in our words; the next one, on a healed disk, finds what this one would have."""
+    damage, outcome = TABLE[name]
+    for code in (errno.EIO, errno.ENOSPC):
+        for failing in range(100):
+            kit = table_log()
+            damage(kit)
+            kit.fs.fail_at(kit.fs.ops + failing, code)
+            before = kit.fs.ops
+            try:
+                kit.recover(mode="point-in-time")
+            except HoldfastError:
+                kit.fs.heal()
+                assert kit.recover(mode="point-in-time").last_sequence == outcome.last
+                continue
+            assert failing >= kit.fs.ops - before
+            break
 
 
 class LyingSync(MemFileSystem):

@@ -261,9 +261,13 @@ def test_a_log_that_moved_away_says_so(kit: LogKit) -> None:
 
 def test_an_error_of_the_disk_is_not_taken_for_the_end(kit: LogKit) -> None:
     kit.append(10)
-    kit.fs.fail_on("read", "*", errno.EIO)
-    with pytest.raises(OSError, match="Input/output error"):
-        kit.sequences()
+    for attempt in (kit.sequences, kit.recover, lambda: verify(kit)):
+        kit.fs.fail_on("read", "*", errno.EIO)
+        with pytest.raises(Corruption, match="it cannot be read: injected: Input/output error"):
+            attempt()
+        kit.fs.fail_on("read", "*", errno.EACCES)
+        with pytest.raises(FailedPrecondition, match="cannot be read: injected: Permission denied"):
+            attempt()
 
 
 # Times ----------------------------------------------------------------------------------------------------------------

@@ -51,3 +51,10 @@ def copy_file(kit: LogKit, source: str, target: str) -> None:
     file.sync()
     file.close()
     kit.fs.sync_dir(parent_of(target))
+
+
+def sync_file(kit: LogKit, path: str) -> None:
+    """Let the disk hold what the page cache shows."""
+    file = kit.fs.open(path)
+    file.sync()
+    file.close()

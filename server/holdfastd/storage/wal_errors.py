@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from ..errors import EngineFailed, FailedPrecondition, HoldfastError, ResourceExhausted
+from ..errors import Corruption, EngineFailed, FailedPrecondition, HoldfastError, ResourceExhausted
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -36,4 +36,21 @@ def sync_failure(what: str, error: OSError) -> EngineFailed:
         reason="LOG_SYNC_FAILED",
         hint="check the disk (dmesg, smartctl), then restart the daemon; it will find out what survived",
         path=error.filename,
+    )
+
+
+def unreadable(error: OSError) -> HoldfastError:
+    """The log cannot be read: lost sectors are corruption, everything else (rights, descriptors) can be put right."""
+    path = str(error.filename or "the log")
+    if error.errno == errno.EIO:
+        return Corruption(
+            f"it cannot be read: {error.strerror}",
+            path=path,
+            hint="check the disk (dmesg, smartctl); if it is failing, restore the newest snapshot on another one",
+        )
+    return FailedPrecondition(
+        f"{path} cannot be read: {error.strerror}",
+        reason="WAL_UNREADABLE",
+        hint="let the daemon read the WAL directory and its files",
+        path=path,
     )

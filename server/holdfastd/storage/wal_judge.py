@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..format.walfile import WalFileHeader
 from .files import FileSystem
+from .wal_errors import unreadable
 from .wal_files import FoundFile, find_wal_files, start_index
 from .wal_reader import Mode
 from .wal_scan import ScanEnd, exhaust, scan_file
@@ -54,8 +55,23 @@ def judge_log(
 
     ``from_sequence``: the first sequence that recovery will apply, 0 for all there are. ``required_sequence``: the
     highest logged sequence that the manifest or a segment reflects. ``strict`` raises Corruption at damage;
-    ``point-in-time`` ends the log before it. Raises UnsupportedFormat for what a newer version wrote.
+    ``point-in-time`` ends the log before it. Raises UnsupportedFormat for what a newer version wrote,
+    FailedPrecondition for files that may not be read.
     """
+    try:
+        return _judge(fs, tuple(directories), store_id, from_sequence, required_sequence, mode)
+    except OSError as error:
+        raise unreadable(error) from error
+
+
+def _judge(
+    fs: FileSystem,
+    directories: tuple[str, ...],
+    store_id: uuid.UUID,
+    from_sequence: int,
+    required_sequence: int,
+    mode: Mode,
+) -> Verdict:
     files = find_wal_files(fs, directories, store_id=store_id)
     walk = _Walk(fs, files, required_sequence)
     if files:
@@ -66,7 +82,7 @@ def judge_log(
         )
     if walk.problem is not None and mode == "strict":
         raise walk.problem.error()
-    return walk.verdict(tuple(directories))
+    return walk.verdict(directories)
 
 
 class _Walk:

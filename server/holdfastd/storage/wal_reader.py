@@ -14,6 +14,7 @@ from ..errors import OutOfRange, Unavailable
 from ..format.record import RecordKind
 from ..format.walfile import FILE_HEADER_SIZE
 from .files import FileSystem
+from .wal_errors import unreadable
 from .wal_files import FoundFile, Position, find_wal_files, start_index
 from .wal_scan import PIECE_BYTES, LoggedRecord, Scan, ScanEnd, scan_file
 from .wal_tail import Before, Problem, chain_problem, link_into, live_problem, sealed_problem, tail_problem
@@ -119,6 +120,8 @@ class LogReader:
             yield from self._read(upto_synced)
         except FileNotFoundError as error:
             raise self._trimmed(f"{error.filename} was removed while it was read") from error
+        except OSError as error:
+            raise unreadable(error) from error
 
     def _read(self, upto: Position | None) -> Iterator[LoggedRecord]:
         if self.problem is not None:

@@ -109,9 +109,7 @@ def _settle(fs: FileSystem, verdict: Verdict) -> RecoveredLog:
         copies.append(_keep_copy(fs, last.path, 0 if whole else end.offset, end.offset + verdict.torn_bytes))
     # The newest first, so that a crash leaves a log that still ends at the damaged place.
     for file in reversed(verdict.aside):
-        copies.append(_free_name(fs, file.path + BROKEN_SUFFIX))
-        fs.rename(file.path, copies[-1])
-        fs.sync_dir(parent_of(file.path))
+        copies.append(_move_aside(fs, file.path))
     if last is not None and end is not None:
         _fix_tail(fs, last.path, end, cut=verdict.torn_bytes > 0)
     _remove_unfinished(fs, verdict)
@@ -132,6 +130,19 @@ def _fix_tail(fs: FileSystem, path: str, end: ScanEnd, *, cut: bool) -> None:
         file.sync()
     finally:
         file.close()
+
+
+def _move_aside(fs: FileSystem, path: str) -> str:
+    """Give a file a ``.broken`` name, with all that the page cache holds of it. Durable on return."""
+    target = _free_name(fs, path + BROKEN_SUFFIX)
+    file = fs.open(path)
+    try:
+        file.sync()
+    finally:
+        file.close()
+    fs.rename(path, target)
+    fs.sync_dir(parent_of(path))
+    return target
 
 
 def _keep_copy(fs: FileSystem, path: str, start: int, stop: int) -> str:

@@ -10,6 +10,7 @@ from ..format.record import ALIGNMENT, HEADER_SIZE, RecordHeader, RecordKind, fi
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader
 from .files import FileSystem
 from .wal_entry import Link
+from .wal_errors import unreadable
 from .wal_files import FoundFile, Position, find_wal_files
 from .wal_reader import up_to
 from .wal_scan import PIECE_BYTES, LoggedRecord, ScanEnd, scan_file
@@ -50,14 +51,17 @@ def verify_log(
     """Read every WAL segment and check all that can be checked. Blocks; changes nothing; memory as in ``scan_file``.
 
     With the log being written, ``upto_synced`` is its ``synced_position``. Damage is reported, not raised; raises
-    UnsupportedFormat for what a newer version wrote.
+    UnsupportedFormat for what a newer version wrote, Corruption where the disk refuses to read.
     """
-    files = up_to(find_wal_files(fs, directories, store_id=store_id), upto_synced)
     check = _Check(fs)
-    before: Before | None = None
-    for file in files:
-        limit = upto_synced.offset if upto_synced and file is files[-1] else None
-        before = check.file(file, before, last=file is files[-1], limit=limit)
+    try:
+        files = up_to(find_wal_files(fs, directories, store_id=store_id), upto_synced)
+        before: Before | None = None
+        for file in files:
+            limit = upto_synced.offset if upto_synced and file is files[-1] else None
+            before = check.file(file, before, last=file is files[-1], limit=limit)
+    except OSError as error:
+        raise unreadable(error) from error
     return check.result(len(files))
 
 
