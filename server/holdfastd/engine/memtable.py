@@ -8,7 +8,9 @@ that still holds the old array sees everything that its view may see.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,8 @@ from ..model import BoolArray, Float32Array, Int64Array, Rows, Uint64Array
 
 _CHUNK_BYTES = 4 << 20
 _FIRST_CAPACITY = 256
+_ADOPT_ROWS = 128
+"""Batches of at least this many rows are kept as they are; smaller ones are gathered, so that searches stay few."""
 _ROW_OVERHEAD_BYTES = 250
 """What a row costs beside its vector, id and payload: the facts below, two list slots, two objects, a dict entry."""
 
@@ -35,6 +39,8 @@ class Memtable:
         self.ids: list[bytes] = []
         self.payloads: list[bytes | None] = []
         self.chunks: list[Float32Array] = []
+        self.starts: list[int] = []
+        """The first row of each chunk. A chunk is listed before its start, so that a reader never finds one missing."""
         self.sequences: Uint64Array = np.zeros(_FIRST_CAPACITY, np.uint64)
         self.times: Uint64Array = np.zeros(_FIRST_CAPACITY, np.uint64)
         self.versions: NDArray[np.uint32] = np.zeros(_FIRST_CAPACITY, np.uint32)
@@ -51,8 +57,7 @@ class Memtable:
         count, start = len(rows), self.length
         end = start + count
         self._reserve(end)
-        previous = list(map(self.latest.get, rows.ids))
-        self.previous[start:end] = [-1 if row is None else row for row in previous]
+        self.previous[start:end] = self._latest_rows(rows.ids)
         self.sequences[start:end] = sequence
         self.times[start:end] = time_us
         self.versions[start:end] = versions
@@ -74,11 +79,13 @@ class Memtable:
 
     def live_rows(self, ids: Sequence[bytes]) -> Int64Array:
         """For each id its live row now, or -1 (applier only: it looks at the newest state, not at a view)."""
-        get = self.latest.get
-        rows = np.fromiter((get(id, -1) for id in ids), np.int64, len(ids))
+        rows = self._latest_rows(ids)
         if len(rows) and rows.max() >= 0:
             rows[(rows >= 0) & (self.killed[rows] != 0)] = -1
         return rows
+
+    def _latest_rows(self, ids: Sequence[bytes]) -> Int64Array:
+        return np.fromiter(map(self.latest.get, ids, repeat(-1)), np.int64, len(ids))
 
     def row_at(self, id: bytes, length: int, sequence: int) -> int:
         """The row of ``id`` that a view of this ``length`` and ``sequence`` sees, or -1."""
@@ -100,28 +107,43 @@ class Memtable:
 
     def vector_chunks(self, length: int) -> list[Float32Array]:
         """The first ``length`` vectors as consecutive (m, d) arrays, without copying."""
-        full, rest = divmod(length, self.chunk_rows)
-        chunks = self.chunks[:full]
-        return [*chunks, self.chunks[full][:rest]] if rest else chunks
+        last = bisect_left(self.starts, length)
+        if not last:
+            return []
+        return [*self.chunks[: last - 1], self.chunks[last - 1][: length - self.starts[last - 1]]]
 
     def vectors_at(self, rows: Int64Array) -> Float32Array:
         """(len(rows), d) float32: a copy of the vectors of ``rows``."""
         out = np.empty((len(rows), self.dimensions), np.float32)
-        which, inside = np.divmod(rows, self.chunk_rows)
-        for chunk in np.unique(which):
+        which = np.searchsorted(self.starts, rows, side="right") - 1
+        for chunk in np.unique(which).tolist():
             here = which == chunk
-            out[here] = self.chunks[chunk][inside[here]]
+            out[here] = self.chunks[chunk][rows[here] - self.starts[chunk]]
         return out
 
     def _append_vectors(self, vectors: Float32Array, start: int) -> None:
+        if len(vectors) >= _ADOPT_ROWS and not vectors.flags.writeable:
+            # Nobody can change it any more: keeping the batch is cheaper than copying it into fresh pages.
+            self._add_chunk(vectors, start)
+            return
         done = 0
         while done < len(vectors):
-            chunk, inside = divmod(start + done, self.chunk_rows)
-            if chunk == len(self.chunks):
-                self.chunks.append(np.empty((self.chunk_rows, self.dimensions), np.float32))
-            take = min(len(vectors) - done, self.chunk_rows - inside)
-            self.chunks[chunk][inside : inside + take] = vectors[done : done + take]
+            if self._room(start + done) == 0:
+                self._add_chunk(np.empty((self.chunk_rows, self.dimensions), np.float32), start + done)
+            inside = start + done - self.starts[-1]
+            take = min(len(vectors) - done, len(self.chunks[-1]) - inside)
+            self.chunks[-1][inside : inside + take] = vectors[done : done + take]
             done += take
+
+    def _room(self, row: int) -> int:
+        """Rows from ``row`` on that the last chunk still has room for; an adopted one is full."""
+        return self.starts[-1] + len(self.chunks[-1]) - row if self.chunks else 0
+
+    def _add_chunk(self, chunk: Float32Array, start: int) -> None:
+        if self._room(start):
+            self.chunks[-1] = self.chunks[-1][: start - self.starts[-1]]
+        self.chunks.append(chunk)
+        self.starts.append(start)
 
     def _reserve(self, length: int) -> None:
         capacity = len(self.sequences)
