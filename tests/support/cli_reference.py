@@ -1,4 +1,4 @@
-"""docs/cli.md, made from the command tree itself: what ``--help`` says of each command, without what all of them share."""
+"""docs/cli.md, made from the command tree: what ``--help`` says of each command, without what all of them share."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from holdfast.cli.tree import build
 WIDTH = 100
 _HEAD = """# Every command
 
-Made from the commands' own help; `tests/test_docs.py` compares. The prompt and scripts on standard input take the same commands, with or without a
-leading slash. Results and exit codes: [README.md](../README.md#operating-it).
+Made from the commands' own help; `tests/test_docs.py` compares. The prompt and scripts on
+standard input take the same commands, with or without a leading slash. Results and exit codes:
+[README.md](../README.md#operating-it).
 
 Options that every command has, minus the spellings that it uses for something of its own:
 
