@@ -58,6 +58,10 @@ class Segment:
         """The path of one of its files."""
         return posixpath.join(self.directory, name)
 
+    def contents(self, name: str) -> ByteArray:
+        """(size,) u1: one of its files as it stands, mapped read-only; it may have been unlinked meanwhile."""
+        return self._maps[name].array
+
     def entry(self, kills_file: str | None) -> SegmentEntry:
         """How the manifest names this segment together with a kills file of it."""
         return SegmentEntry(self.info.id, self.ordinal, self.rows_count, self.size_bytes, kills_file)

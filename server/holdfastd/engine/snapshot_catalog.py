@@ -1,0 +1,350 @@
+"""Which snapshots there are: the registry and the files in a directory, under one lock.
+
+A file says everything about itself, so that a directory of copied snapshots is as good as the registry; what the
+registry adds is memory of files that are elsewhere, or gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from ..errors import Corruption, FailedPrecondition, HoldfastError, InvalidArgument, NotFound
+from ..format.snapshot import MANIFEST, SnapshotManifest, archive_bytes, readme_text
+from ..storage.archive_reader import ArchiveReader
+from ..storage.files import FileSystem, parent_of
+from ..storage.names import SNAPSHOT_ID, Layout, check_snapshot_id
+from ..storage.registry import PendingSnapshot, Registry, SnapshotMember, SnapshotRecord, snapshot_file_id
+
+LATEST = "latest"
+READY, MISSING, DAMAGED = "ready", "missing", "damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """A snapshot as it is listed. ``path`` is absolute; ``state``: ready, missing or damaged."""
+
+    record: SnapshotRecord
+    path: str
+    state: str
+    dependents: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """``snap-YYYY-MM-DD-HHMMSS`` with an optional suffix."""
+        return self.record.id
+
+    @property
+    def collections(self) -> tuple[str, ...]:
+        """The names of the collections in it, sorted."""
+        return tuple(member.name for member in self.record.members)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotListing:
+    """Snapshots, newest first. ``warnings``: files that look like snapshots and cannot be read as one."""
+
+    snapshots: list[SnapshotInfo]
+    warnings: list[str]
+
+
+class SnapshotCatalog:
+    """See the module. Thread-safe; changes block and are durable on return."""
+
+    def __init__(self, fs: FileSystem, layout: Layout) -> None:
+        self._fs = fs
+        self._layout = layout
+        # Guarded by _lock.
+        self._lock = threading.Lock()
+        self._registry: Registry | None = None
+        self._in_use: dict[str, int] = {}
+
+    # At start -------------------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Read the registry and remove what a crash left half-written. Call once, before anything else."""
+        with self._lock:
+            self._registry = registry = Registry.load(self._fs, self._layout)
+            for pending in registry.pending:
+                self._settle(registry, pending)
+        if self._fs.exists(self._layout.snapshots):
+            for name in self._fs.listdir(self._layout.snapshots):
+                stem, dot, suffix = name.rpartition(".")
+                if dot and suffix == "part" and snapshot_file_id(stem):
+                    self._fs.unlink(posixpath.join(self._layout.snapshots, name))
+
+    def _settle(self, registry: Registry, pending: PendingSnapshot) -> None:
+        """A snapshot that was under way when the daemon ended: whole under its final name, or not at all."""
+        pending = replace(pending, path=self._layout.resolve(pending.path))
+        with contextlib.suppress(OSError):
+            if self._fs.exists(pending.part_path):
+                self._fs.unlink(pending.part_path)
+                self._fs.sync_dir(parent_of(pending.part_path))
+            if self._fs.exists(pending.path):
+                with contextlib.suppress(HoldfastError):
+                    registry.put(record_of(self._fs, self._layout, pending.path))
+                    return
+        registry.abandon(pending.id)
+
+    # Looking --------------------------------------------------------------------------------------------------------
+
+    def listing(self, path: str | None = None, collection: str | None = None) -> SnapshotListing:
+        """Snapshots of the registry and of the default directory, or of the directory ``path``."""
+        directory = self._layout.snapshots if path is None else self._layout.resolve(path)
+        if path is not None and not self._fs.is_dir(directory):
+            raise NotFound(
+                f"there is no directory {directory}",
+                reason="DIRECTORY_NOT_FOUND",
+                hint="leave --path out to list every snapshot that the store knows",
+                path=directory,
+            )
+        known = {self._layout.resolve(record.path): record for record in self._records()}
+        if path is not None:
+            known = {where: record for where, record in known.items() if parent_of(where) == directory}
+        warnings = [problem for problem in (self._the_registry().problem,) if problem]
+        for where in self._files_in(directory):
+            if where not in known:
+                try:
+                    known[where] = record_of(self._fs, self._layout, where)
+                except (HoldfastError, OSError) as error:
+                    warnings.append(error.message if isinstance(error, HoldfastError) else str(error))
+        found = [self._info(record) for record in known.values()]
+        if collection is not None:
+            found = [info for info in found if collection in info.collections]
+        return SnapshotListing(sorted(found, key=_age, reverse=True), warnings)
+
+    def get(self, reference: str) -> SnapshotInfo:
+        """The snapshot that an id, ``latest`` or a path stands for. Raises NotFound, InvalidArgument or Corruption."""
+        if is_path(reference):
+            return self._at(self._layout.resolve(reference))
+        if reference == LATEST:
+            ready = [info for info in self.listing().snapshots if info.state == READY]
+            if ready:
+                return ready[0]
+            raise NotFound(
+                "there is no snapshot yet",
+                reason="SNAPSHOT_NOT_FOUND",
+                hint="create one with `holdfast storage snapshot create`",
+            )
+        check_snapshot_id(reference)
+        found = [info for info in self.listing().snapshots if info.id == reference]
+        if not found:
+            raise NotFound(
+                f"there is no snapshot {reference}",
+                reason="SNAPSHOT_NOT_FOUND",
+                hint="list them with `holdfast storage snapshot list`, or name the file by its path",
+                snapshot=reference,
+            )
+        return min(found, key=lambda info: info.state == MISSING)
+
+    def open(self, info: SnapshotInfo) -> ArchiveReader:
+        """Open a snapshot's file. Raises NotFound when it is not where it was, or Corruption."""
+        try:
+            return ArchiveReader(self._fs, info.path)
+        except FileNotFoundError:
+            raise _missing(info.path) from None
+
+    def _at(self, path: str) -> SnapshotInfo:
+        for record in self._records():
+            if self._layout.resolve(record.path) == path:
+                return self._info(record)
+        if not self._fs.exists(path) or self._fs.is_dir(path):
+            raise _missing(path)
+        return self._info(record_of(self._fs, self._layout, path))
+
+    def _info(self, record: SnapshotRecord) -> SnapshotInfo:
+        path = self._layout.resolve(record.path)
+        state = MISSING if not self._fs.exists(path) else DAMAGED if record.damage else READY
+        dependents = tuple(other.id for other in self._records() if other.base_id == record.id)
+        return SnapshotInfo(record, path, state, dependents)
+
+    def _files_in(self, directory: str) -> list[str]:
+        if not self._fs.exists(directory):
+            return []
+        names = [name for name in self._fs.listdir(directory) if name.endswith((".snap", ".gz"))]
+        return [posixpath.join(directory, name) for name in names if snapshot_file_id(name)]
+
+    def _records(self) -> tuple[SnapshotRecord, ...]:
+        return self._the_registry().snapshots
+
+    def _the_registry(self) -> Registry:
+        assert self._registry is not None, "load() comes first"
+        return self._registry
+
+    # Changing -------------------------------------------------------------------------------------------------------
+
+    def reserve(self, created_us: int, directory: str, suffix: str) -> PendingSnapshot:
+        """An id that nobody has, noted as being written into ``directory``."""
+        stem = datetime.fromtimestamp(created_us // 1_000_000, UTC).strftime("snap-%Y-%m-%d-%H%M%S")
+        with self._lock:
+            registry = self._the_registry()
+            taken = {record.id for record in registry.snapshots} | {pending.id for pending in registry.pending}
+            for place in {directory, self._layout.snapshots}:
+                if self._fs.exists(place):
+                    taken |= {snapshot_file_id(name) or "" for name in self._fs.listdir(place)}
+            number, id = 1, stem
+            while id in taken:
+                number += 1
+                id = f"{stem}-{number}"
+            pending = PendingSnapshot(id, posixpath.join(directory, f"{id}.{suffix}"))
+            registry.begin(replace(pending, path=self._layout.relative(pending.path)))
+            return pending
+
+    def abandon(self, pending: PendingSnapshot) -> None:
+        """Forget what was reserved: nothing is left of it on the disk."""
+        with self._lock:
+            self._the_registry().abandon(pending.id)
+
+    def others_pending(self, pending: PendingSnapshot) -> bool:
+        """Whether another snapshot is being written at the moment."""
+        with self._lock:
+            return any(other.id != pending.id for other in self._the_registry().pending)
+
+    def put(self, record: SnapshotRecord) -> None:
+        """Add or replace what is known of a snapshot; its path may be absolute."""
+        with self._lock:
+            self._the_registry().put(replace(record, path=self._layout.relative(record.path)))
+
+    def note(self, info: SnapshotInfo, *, verified_us: int = 0, damage: str = "") -> None:
+        """Keep what reading the whole file has shown, if the registry knows it."""
+        with self._lock:
+            known = self._the_registry().find(info.id)
+            if known is not None and self._layout.resolve(known.path) == info.path:
+                self._the_registry().put(replace(known, verified_us=verified_us or known.verified_us, damage=damage))
+
+    def delete(self, reference: str, *, validate_only: bool = False) -> SnapshotInfo:
+        """Delete a snapshot's file and forget it; returns it as it was. FailedPrecondition while it is needed."""
+        if reference == LATEST:
+            raise InvalidArgument(
+                "`latest` may mean another snapshot by the time the command arrives",
+                field="snapshot",
+                hint="name the id: holdfast storage snapshot list",
+            )
+        info = self.get(reference)
+        if info.dependents:
+            raise FailedPrecondition(
+                f"{info.id} is the base of {', '.join(info.dependents)}",
+                reason="SNAPSHOT_IS_BASE",
+                hint="delete those first",
+                dependents=",".join(info.dependents),
+            )
+        with self._lock:
+            if self._in_use.get(info.path):
+                raise FailedPrecondition(
+                    f"{info.id} is being read by a restore or a verification",
+                    reason="SNAPSHOT_IN_USE",
+                    hint="wait for it with `holdfast operation list`, or cancel it",
+                )
+            if validate_only:
+                return info
+            # The file first: a crash in between leaves an entry that says "missing", never a file that nobody knows.
+            if info.state != MISSING:
+                self._fs.unlink(info.path)
+                self._fs.sync_dir(parent_of(info.path))
+            known = self._the_registry().find(info.id)
+            if known is not None and self._layout.resolve(known.path) == info.path:
+                self._the_registry().remove(info.id)
+        return info
+
+    @contextmanager
+    def in_use(self, info: SnapshotInfo) -> Iterator[None]:
+        """Keep a snapshot from being deleted while the block reads it."""
+        with self._lock:
+            self._in_use[info.path] = self._in_use.get(info.path, 0) + 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_use[info.path] -= 1
+                if not self._in_use[info.path]:
+                    del self._in_use[info.path]
+
+    def covers(self, collection_id: str) -> bool:
+        """Whether a snapshot that the registry knows has this collection."""
+        return any(member.collection_id == collection_id for record in self._records() for member in record.members)
+
+
+def is_path(reference: str) -> bool:
+    """Whether a reference names a file rather than an id."""
+    return "/" in reference or reference.endswith((".snap", ".gz"))
+
+
+def record_of(fs: FileSystem, layout: Layout, path: str) -> SnapshotRecord:
+    """What a snapshot's file says about itself; reads its manifest only. Raises Corruption, OSError."""
+    archive = ArchiveReader(fs, path)
+    archive.check_size()
+    stem = snapshot_file_id(posixpath.basename(path))
+    if stem is not None and stem != archive.manifest.id:
+        raise Corruption(
+            f"says that it is {archive.manifest.id}",
+            path=f"{path}:{MANIFEST}",
+            reason="SNAPSHOT_DAMAGED",
+            hint="give the file the name that it had",
+        )
+    manifest = archive.manifest
+    return make_record(
+        manifest,
+        path=layout.relative(path),
+        size_bytes=archive.size,
+        uncompressed_bytes=archive_bytes(manifest, archive.manifest_bytes, len(readme_text(manifest))),
+        compressed=archive.compressed,
+    )
+
+
+def make_record(
+    manifest: SnapshotManifest, *, path: str, size_bytes: int, uncompressed_bytes: int, compressed: bool
+) -> SnapshotRecord:
+    """A record from an archive's manifest."""
+    members = [
+        SnapshotMember(
+            name=collection.spec.name,
+            collection_id=str(collection.spec.id),
+            dimensions=collection.spec.dimensions,
+            metric=collection.spec.metric.value,
+            storage=collection.spec.storage.value,
+            vectors=sum(part.rows for part in collection.parts),
+            digest=collection.digest.hex(),
+            deleted=collection.deleted,
+            whole=collection.whole,
+            total_vectors=collection.count,
+        )
+        for collection in manifest.collections
+    ]
+    return SnapshotRecord(
+        id=manifest.id,
+        type=manifest.type,
+        path=path,
+        created_us=manifest.created_us,
+        store_id=str(manifest.store_id),
+        timeline=manifest.timeline,
+        sequence=manifest.sequence,
+        size_bytes=size_bytes,
+        uncompressed_bytes=uncompressed_bytes,
+        compressed=compressed,
+        everything=manifest.everything,
+        members=tuple(sorted(members, key=lambda member: member.name)),
+        base_id="" if manifest.base is None else manifest.base.id,
+        base_sequence=0 if manifest.base is None else manifest.base.sequence,
+        daemon_version=manifest.daemon_version,
+    )
+
+
+def _age(info: SnapshotInfo) -> tuple[int, int, str]:
+    """Sorts by time, then by the number that tells snapshots of one second apart."""
+    match = SNAPSHOT_ID.fullmatch(info.id)
+    number = int(match[1][1:]) if match is not None and match[1] else 1
+    return info.record.created_us, number, info.path
+
+
+def _missing(path: str) -> NotFound:
+    return NotFound(
+        f"there is no snapshot file {path}",
+        reason="SNAPSHOT_NOT_FOUND",
+        hint="list the snapshots with `holdfast storage snapshot list`; name a file that was moved by its path",
+        path=path,
+    )

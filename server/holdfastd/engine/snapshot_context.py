@@ -1,0 +1,69 @@
+"""What creating and restoring snapshots need of the engine, and the errors that both meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import FailedPrecondition, HoldfastError, ResourceExhausted
+from ..storage.bulk import Pace, unpaced
+from ..storage.clock import Clock, Randomness
+from ..storage.files import FileSystem, parent_of
+from ..storage.manifest import NO_SPACE
+from ..storage.names import Layout
+from .apply import Applier
+from .checkpoint import Checkpointer
+from .committer import Committer
+from .manifest_keeper import ManifestKeeper
+from .settings import EngineConfig
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotContext:
+    """The parts of the engine that snapshots work with."""
+
+    fs: FileSystem
+    layout: Layout
+    clock: Clock
+    randomness: Randomness
+    applier: Applier
+    committer: Committer
+    keeper: ManifestKeeper
+    checkpointer: Checkpointer
+    config: EngineConfig
+    pace: Pace = unpaced
+
+    def check_space(self, directory: str, needed: int) -> None:
+        """Raise ResourceExhausted unless ``needed`` bytes fit and the reserve stays free. ``directory`` may be new."""
+        while not self.fs.exists(directory):
+            directory = parent_of(directory)
+        free = self.fs.free_bytes(directory)
+        wanted = needed + self.config.disk_reserve_bytes
+        if free < wanted:
+            raise ResourceExhausted(
+                f"{directory} has {free} bytes free; {needed} are needed and {self.config.disk_reserve_bytes} stay "
+                "reserved",
+                reason="DISK_FULL",
+                hint="free space there, or name another directory with --path",
+                path=directory,
+                needed=wanted,
+                free=free,
+            )
+
+
+def disk_error(error: OSError, what: str, path: str) -> HoldfastError:
+    """What the operating system refused, as the operation's error: it has failed, the store goes on."""
+    said = error.strerror or str(error)
+    if error.errno in NO_SPACE:
+        return ResourceExhausted(
+            f"{what}: the disk of {path} is full ({said}); what had been written was removed",
+            reason="DISK_FULL",
+            hint="free space there, or name another directory with --path",
+            path=path,
+        )
+    return FailedPrecondition(
+        f"{what}: {error.filename or path}: {said}",
+        reason="DISK_ERROR",
+        hint="check the directory, its permissions and its disk (dmesg), then try again",
+        path=path,
+        errno=error.errno,
+    )

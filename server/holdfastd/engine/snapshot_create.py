@@ -1,0 +1,366 @@
+"""Creating a snapshot: every collection asked for, at one sequence, as one file.
+
+    reserve   an id, noted in the registry before anything is written
+    pin       the views of all collections between two groups: one sequence S; the log is made durable through S
+    plan      which rows, in which members, of which sizes; the digests are proven
+    write     the archive under its ``.part`` name, synced
+    publish   the final name, durable; then the registry; then the collections remember S (RULES 21)
+
+A failure or a cancellation before the final name removes the ``.part``; so does the next start after a crash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..errors import Corruption, EngineFailed, HoldfastError
+from ..format.manifest import CollectionEntry, Manifest
+from ..format.snapshot import (
+    MANIFEST,
+    PLANES,
+    README,
+    SnapshotCollection,
+    SnapshotManifest,
+    archive_bytes,
+    data_members,
+    encode_snapshot,
+    readme_text,
+)
+from ..model import CollectionSpec, Digest, Sequence64, StorageKind
+from ..storage.archive_writer import ArchiveWriter, Piece
+from ..storage.bulk import BulkWriter
+from ..storage.files import make_dirs, parent_of
+from ..storage.registry import PendingSnapshot
+from .operations import Work
+from .snapshot_catalog import SnapshotCatalog, make_record
+from .snapshot_context import SnapshotContext, disk_error
+from .snapshot_rows import TakenPart, pieces, take
+from .view import View
+
+COMPRESSION_THREADS = 2
+REPORT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRequest:
+    """What to write. ``collection``: a name or an alias, None for all; ``path``: a directory, absolute or relative to
+    the data directory, None for the default one."""
+
+    collection: str | None = None
+    path: str | None = None
+    compress: bool = False
+    incremental: bool = False
+    base_id: str | None = None
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """The collections asked for, at ``sequence``."""
+
+    sequence: Sequence64
+    time_us: int
+    timeline: int
+    views: tuple[View, ...]
+    aliases: dict[str, uuid.UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the archive will hold. ``taken``: per collection, its parts; ``size``: bytes of the tar."""
+
+    manifest: SnapshotManifest
+    encoded: bytes
+    readme: bytes
+    taken: list[list[TakenPart]]
+    size: int
+
+
+class SnapshotCreation:
+    """One snapshot being made; ``run`` is the whole of it. Runs on an operation's thread; blocks."""
+
+    def __init__(
+        self, context: SnapshotContext, catalog: SnapshotCatalog, request: SnapshotRequest, work: Work
+    ) -> None:
+        self._context = context
+        self._catalog = catalog
+        self._request = request
+        self._work = work
+        self._started_ns = context.clock.monotonic_ns()
+        self._created_us = context.clock.now_us()
+        self._directory = context.layout.snapshots
+        if request.path is not None:
+            self._directory = context.layout.resolve(request.path)
+        self._done_bytes = self._reported_bytes = self._done_vectors = 0
+        self._first_of: tuple[uuid.UUID, ...] = ()
+
+    def run(self) -> dict[str, Any]:
+        """Write it; returns the result document. Raises HoldfastError; nothing is left then."""
+        suffix = "gz" if self._request.compress else "snap"
+        if self._request.validate_only:
+            plan = self._plan("snap-0000-00-00-000000", self._pin(keep_history=False))
+            self._context.check_space(self._directory, self._estimate(plan))
+            return self._document(plan, "", self._estimate(plan), "planned", [])
+        pending = self._reserve(suffix)
+        try:
+            plan = self._plan(pending.id, self._pin(keep_history=True))
+            self._context.check_space(self._directory, self._estimate(plan))
+            size, sums = self._write(plan, pending)
+            self._work.begin_final_phase("publishing")
+            self._context.fs.rename(pending.part_path, pending.path)
+            self._context.fs.sync_dir(self._directory)
+        except BaseException as error:
+            self._clean_up(pending)
+            if isinstance(error, OSError):
+                raise disk_error(error, "the snapshot was not made", self._directory) from error
+            raise
+        warnings = self._record(plan, pending, size, sums)
+        return self._document(plan, pending.path, size, "completed", warnings) | {"sha256": sums}
+
+    def _reserve(self, suffix: str) -> PendingSnapshot:
+        try:
+            make_dirs(self._context.fs, self._directory)
+            return self._catalog.reserve(self._created_us, self._directory, suffix)
+        except OSError as error:
+            raise disk_error(error, "the snapshot was not begun", self._directory) from error
+
+    # Pin ------------------------------------------------------------------------------------------------------------
+
+    def _pin(self, *, keep_history: bool) -> Pinned:
+        """The collections between two groups; on return the log is durable through their sequence (RULES 4)."""
+        context = self._context
+        self._work.report(phase="pinning")
+        with context.checkpointer.exclusive():
+            pinned: Pinned = context.committer.between_groups(self._pinned)
+            log = context.committer.log
+            if log is not None:
+                try:
+                    log.sync()
+                except EngineFailed as error:
+                    context.committer.fail(error)
+                    raise
+            if keep_history:
+                self._keep_history(pinned)
+            return pinned
+
+    def _pinned(self) -> Pinned:
+        """On the committing thread."""
+        applier = self._context.applier
+        catalog = applier.catalog
+        wanted = list(catalog.collections.values())
+        if self._request.collection is not None:
+            wanted = [catalog.resolve(self._request.collection)]
+        views = sorted((collection.view for collection in wanted), key=lambda view: view.spec.name)
+        ids = {view.spec.id for view in views}
+        return Pinned(
+            sequence=applier.sequence,
+            time_us=applier.time_us,
+            timeline=self._context.keeper.current.timeline,
+            views=tuple(views),
+            aliases={alias: target for alias, target in sorted(catalog.aliases.items()) if target in ids},
+        )
+
+    # Plan -----------------------------------------------------------------------------------------------------------
+
+    def _plan(self, snapshot_id: str, pinned: Pinned) -> Plan:
+        self._work.report(phase="planning")
+        collections, taken = [], []
+        for view in pinned.views:
+            parts = take(view, pinned.sequence, planes=self._request.compress)
+            self._prove(view, parts)
+            taken.append(parts)
+            entries = tuple(part.entry for part in parts)
+            collections.append(SnapshotCollection(view.spec, view.count, view.digest, view.updated_us, entries))
+            self._work.check_cancelled()
+        manifest = SnapshotManifest(
+            id=snapshot_id,
+            store_id=self._context.keeper.current.store_id,
+            timeline=pinned.timeline,
+            sequence=pinned.sequence,
+            time_us=pinned.time_us,
+            created_us=self._created_us,
+            everything=self._request.collection is None,
+            planes=self._request.compress,
+            collections=tuple(collections),
+            aliases=pinned.aliases,
+            daemon_version=__version__,
+        )
+        encoded, readme = encode_snapshot(manifest), readme_text(manifest)
+        return Plan(manifest, encoded, readme, taken, archive_bytes(manifest, len(encoded), len(readme)))
+
+    def _prove(self, view: View, parts: list[TakenPart]) -> None:
+        """Raise Corruption unless the rows taken are those that the collection counts: never back up a wrong state."""
+        digest = Digest()
+        for part in parts:
+            digest = digest.plus(*part.digest)
+        count = sum(len(part.rows) for part in parts)
+        if (count, digest) != (view.count, view.digest):
+            raise Corruption(
+                f"{view.spec.name} counts {view.count} vectors with digest {view.digest.hex()}, but {count} rows with "
+                f"digest {digest.hex()} were found",
+                path=self._context.layout.collection_dir(view.spec.id),
+                reason="DIGEST_MISMATCH",
+                hint="restore the collection from an older snapshot; restart the daemon to recover it from the log",
+            )
+
+    def _estimate(self, plan: Plan) -> int:
+        """About the bytes that the file will take: full-precision floats give a compressor little, payloads much."""
+        if not self._request.compress:
+            return plan.size
+        planes = sum(member.size for member in data_members(plan.manifest) if member.file == PLANES)
+        return planes * 9 // 10 + (plan.size - planes) // 2
+
+    # Write ----------------------------------------------------------------------------------------------------------
+
+    def _write(self, plan: Plan, pending: PendingSnapshot) -> tuple[int, str]:
+        """The whole archive under its ``.part`` name, durable but for the name: (its size, the SHA-256 of its sums)."""
+        context, compress = self._context, self._request.compress
+        self._work.report(phase="writing", total_bytes=plan.size, total_vectors=plan.manifest.vectors)
+        with contextlib.ExitStack() as stack:
+            submit = None
+            if compress:
+                pool = stack.enter_context(ThreadPoolExecutor(COMPRESSION_THREADS, thread_name_prefix="compress"))
+                submit = pool.submit
+            reserve = 0 if compress else plan.size
+            out = stack.enter_context(BulkWriter(context.fs, pending.part_path, reserve, pace=context.pace))
+            archive = ArchiveWriter(out, mtime=self._created_us // 1_000_000, submit=submit)
+            archive.add(MANIFEST, len(plan.encoded), [plan.encoded])
+            archive.add(README, len(plan.readme), [plan.readme])
+            for member in data_members(plan.manifest):
+                part = plan.taken[member.collection][member.part]
+                archive.add(member.name, member.size, self._counted(pieces(part, member.file)))
+                if member.part_ends:
+                    self._done_vectors += len(part.rows)
+            sums = archive.finish()
+            assert archive.size == plan.size
+            return out.close().size, sums
+
+    def _counted(self, content: Iterator[Piece]) -> Iterator[Piece]:
+        for piece in content:
+            yield piece
+            self._done_bytes += piece.nbytes if isinstance(piece, np.ndarray) else len(piece)
+            if self._done_bytes - self._reported_bytes >= REPORT_BYTES:
+                self._reported_bytes = self._done_bytes
+                self._work.report(done_bytes=self._done_bytes, done_vectors=self._done_vectors)
+
+    def _clean_up(self, pending: PendingSnapshot) -> None:
+        """Leave nothing: neither file nor note nor a reason to keep history."""
+        fs = self._context.fs
+        with contextlib.suppress(OSError):
+            for path in (pending.part_path, pending.path):
+                if fs.exists(path):
+                    fs.unlink(path)
+            fs.sync_dir(parent_of(pending.path))
+            self._catalog.abandon(pending)
+        if self._first_of and not self._catalog.others_pending(pending):
+            with contextlib.suppress(HoldfastError), self._context.checkpointer.exclusive():
+                self._context.keeper.update(lambda manifest: with_high_water(manifest, self._first_of, 0))
+
+    # Publish --------------------------------------------------------------------------------------------------------
+
+    def _record(self, plan: Plan, pending: PendingSnapshot, size: int, sums: str) -> list[str]:
+        """Let registry and manifest know. The snapshot is whole by now: what fails here is a warning."""
+        manifest = plan.manifest
+        record = make_record(
+            manifest,
+            path=pending.path,
+            size_bytes=size,
+            uncompressed_bytes=plan.size,
+            compressed=self._request.compress,
+        )
+        warnings = []
+        try:
+            self._catalog.put(replace(record, sha256=sums, duration_ms=self._elapsed_ms()))
+        except OSError as error:
+            warnings.append(f"the registry could not be written ({error.strerror}); the next start adds the snapshot")
+        try:
+            with self._context.checkpointer.exclusive():
+                self._remember(manifest)
+        except EngineFailed:
+            raise
+        except HoldfastError as error:
+            warnings.append(f"more history is kept than needed: {error.message}")
+        return warnings
+
+    def _remember(self, snapshot: SnapshotManifest) -> None:
+        specs = [collection.spec for collection in snapshot.collections if _is_kept(collection.spec)]
+        alive = self._context.applier.catalog
+
+        def updated(manifest: Manifest) -> Manifest:
+            present = _with_entries(manifest, [spec for spec in specs if alive.get(spec.id) is not None])
+            return with_high_water(present, tuple(spec.id for spec in specs), snapshot.sequence)
+
+        if specs:
+            self._context.keeper.update(updated)
+
+    def _keep_history(self, pinned: Pinned) -> None:
+        """From S on, keep what dies in collections that had no snapshot: the first increment will ask for it.
+
+        Where there is one already, more than that is kept anyway. The checkpointer is held off meanwhile.
+        """
+        known = {entry.spec.id: entry.high_water for entry in self._context.keeper.current.collections}
+        alive = self._context.applier.catalog.collections
+        kept = [view.spec for view in pinned.views if _is_kept(view.spec) and view.spec.id in alive]
+        fresh = [spec for spec in kept if not known.get(spec.id)]
+        if fresh:
+            self._first_of = tuple(spec.id for spec in fresh)
+            self._context.keeper.update(
+                lambda manifest: with_high_water(_with_entries(manifest, fresh), self._first_of, pinned.sequence)
+            )
+
+    # The result -----------------------------------------------------------------------------------------------------
+
+    def _elapsed_ms(self) -> int:
+        return (self._context.clock.monotonic_ns() - self._started_ns) // 1_000_000
+
+    def _document(self, plan: Plan, path: str, size: int, status: str, warnings: list[str]) -> dict[str, Any]:
+        manifest = plan.manifest
+        return {
+            "snapshot_id": manifest.id if path else "",
+            "type": manifest.type,
+            "collections": [collection.spec.name for collection in manifest.collections],
+            "vectors": manifest.vectors,
+            "size_bytes": size,
+            "compressed": self._request.compress,
+            "path": path or self._directory,
+            "duration_ms": self._elapsed_ms(),
+            "status": status,
+            "sequence": manifest.sequence,
+            "timeline": manifest.timeline,
+            "uncompressed_bytes": plan.size,
+            "warnings": [*_volatile(manifest), *warnings],
+        }
+
+
+def _is_kept(spec: CollectionSpec) -> bool:
+    """Whether an increment can ever build on it: a memory collection is another one after each start."""
+    return spec.storage is not StorageKind.MEMORY
+
+
+def _with_entries(manifest: Manifest, specs: list[CollectionSpec]) -> Manifest:
+    """The manifest with an empty entry for each collection that no checkpoint has reached yet; the log fills it."""
+    known = {entry.spec.id for entry in manifest.collections}
+    added = tuple(CollectionEntry(s, s.created_sequence, 0, Digest()) for s in specs if s.id not in known)
+    return replace(manifest, collections=(*manifest.collections, *added))
+
+
+def with_high_water(manifest: Manifest, ids: tuple[uuid.UUID, ...], sequence: Sequence64) -> Manifest:
+    """The manifest in which these collections remember ``sequence``; 0 forgets, anything else never goes back."""
+    entries = tuple(
+        replace(entry, high_water=max(entry.high_water, sequence) if sequence else 0) if entry.spec.id in ids else entry
+        for entry in manifest.collections
+    )
+    return replace(manifest, collections=entries)
+
+
+def _volatile(manifest: SnapshotManifest) -> list[str]:
+    names = [c.spec.name for c in manifest.collections if c.spec.storage is StorageKind.MEMORY]
+    return [f"{name} lives in memory: this snapshot is its only copy on a disk" for name in names]

@@ -1,0 +1,404 @@
+"""Restoring a snapshot: staged beside the live data, proven, then published at once.
+
+    plan      which collections become which names; what exists and may be replaced
+    verify    with --verify: the whole archive is read before anything is staged
+    stage     under new ids, durable; checksums and digests hold, or nothing has happened
+    publish   one record in the log, then one manifest (RULES 3); from the record on, recovery redoes it from staging
+    clean     what was replaced is removed
+
+A failure or a cancellation before the record leaves the store as it was and removes the staging.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..errors import (
+    Aborted,
+    AlreadyExists,
+    CommitUnknown,
+    Corruption,
+    EngineFailed,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unimplemented,
+)
+from ..format.manifest import Manifest
+from ..format.snapshot import SnapshotManifest, data_members
+from ..model import CollectionSpec, Origin
+from ..storage.archive_reader import ArchiveReader
+from ..storage.files import remove_tree
+from ..storage.names import check_collection_name
+from . import writer
+from .catalog import Catalog
+from .changes import Restore, RestoredCollection
+from .operations import Work
+from .recovery import open_collection, staged_or_new_entry
+from .snapshot_catalog import SnapshotCatalog, SnapshotInfo
+from .snapshot_context import SnapshotContext, disk_error
+from .snapshot_stage import Stager
+from .snapshot_verify import verify_archive
+from .tickets import Caller, Outcome
+
+REPORT_BYTES = 1 << 20
+INDEX_BYTES_PER_ROW = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRequest:
+    """What to restore. ``snapshot``: an id, ``latest`` or a path; ``collection``: the name to restore to.
+
+    ``to_…`` and ``before_…``: where on the history to end, by sequence or time (µs).
+    """
+
+    snapshot: str
+    collection: str | None = None
+    from_collection: str | None = None
+    overwrite: bool = False
+    verify: bool = False
+    validate_only: bool = False
+    base_path: str | None = None
+    to_sequence: int | None = None
+    to_us: int | None = None
+    before_sequence: int | None = None
+    before_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One collection to be: its number in the archive, its spec, what it replaces, the aliases that it brings."""
+
+    number: int
+    spec: CollectionSpec
+    replaces: uuid.UUID | None
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePlan:
+    """What a restore will do. ``untouched``: names that a restore of everything leaves alone."""
+
+    manifest: SnapshotManifest
+    targets: tuple[Target, ...]
+    untouched: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The names that the collections will have, sorted."""
+        return sorted(target.spec.name for target in self.targets)
+
+    @property
+    def vectors(self) -> int:
+        """Live points that will be there."""
+        return sum(self.manifest.collections[target.number].count for target in self.targets)
+
+
+def refuse_unbuilt(request: RestoreRequest) -> None:
+    """Raise Unimplemented for what the request may say and this version does not do."""
+    targets = (request.to_sequence, request.to_us, request.before_sequence, request.before_us)
+    if any(target is not None for target in targets):
+        raise Unimplemented(
+            "restoring to a point of the history is not built yet",
+            reason="PITR_UNIMPLEMENTED",
+            hint="restore the snapshot under another name, then roll it forward: holdfast storage wal replay --to",
+        )
+    if request.base_path is not None:
+        raise Unimplemented("incremental snapshots are not built yet", reason="INCREMENTAL_UNIMPLEMENTED")
+
+
+def plan_restore(
+    request: RestoreRequest, manifest: SnapshotManifest, catalog: Catalog, new_id: Callable[[], uuid.UUID]
+) -> RestorePlan:
+    """Decide what becomes what. Raises InvalidArgument, NotFound, AlreadyExists or Unimplemented; changes nothing."""
+    if manifest.base is not None:
+        raise Unimplemented(
+            f"{manifest.id} is incremental, and restoring a chain is not built yet",
+            reason="INCREMENTAL_UNIMPLEMENTED",
+            hint=f"restore the full snapshot that it builds on: {manifest.base.id}",
+        )
+    chosen = _chosen(request, manifest)
+    as_it_was = request.collection is None and request.from_collection is None
+    targets, warnings = [], []
+    for number in chosen:
+        source = manifest.collections[number].spec
+        name = request.collection or source.name
+        replaces = _replaced(name, catalog, request)
+        aliases: tuple[str, ...] = ()
+        if as_it_was:
+            aliases, more = _aliases(manifest, source.id, name, catalog, replaces)
+            warnings += more
+        origin = Origin(manifest.store_id, manifest.timeline, source.id, manifest.sequence)
+        targets.append(Target(number, replace(source, id=new_id(), name=name, origin=origin), replaces, aliases))
+    touched = {target.spec.name for target in targets}
+    untouched = tuple(sorted(catalog.names.keys() - touched)) if as_it_was and manifest.everything else ()
+    return RestorePlan(manifest, tuple(targets), untouched, tuple(warnings))
+
+
+def _chosen(request: RestoreRequest, manifest: SnapshotManifest) -> list[int]:
+    names = [collection.spec.name for collection in manifest.collections]
+    if request.collection is not None:
+        check_collection_name(request.collection)
+    if request.from_collection is not None:
+        if request.from_collection not in names:
+            raise NotFound(
+                f"{manifest.id} holds no collection {request.from_collection!r}",
+                reason="COLLECTION_NOT_FOUND",
+                hint=f"it holds {', '.join(sorted(names)) or 'none'}",
+                collection=request.from_collection,
+            )
+        return [names.index(request.from_collection)]
+    if request.collection is not None and len(names) != 1:
+        raise InvalidArgument(
+            f"{manifest.id} holds {len(names)} collections, and --collection {request.collection} names one target",
+            field="from_collection",
+            hint=f"say which with --from-collection: {', '.join(sorted(names)) or 'it is empty'}",
+        )
+    return list(range(len(names)))
+
+
+def _replaced(name: str, catalog: Catalog, request: RestoreRequest) -> uuid.UUID | None:
+    """The collection that has to make room for ``name``, or None. Raises AlreadyExists."""
+    existing = catalog.names.get(name)
+    catalog.check_free(name, except_id=existing)
+    if existing is not None and not request.overwrite:
+        raise AlreadyExists(
+            f"a collection named {name!r} already exists",
+            reason="COLLECTION_EXISTS",
+            hint="replace it with --overwrite, or restore under another name with --collection",
+            collection=name,
+        )
+    return existing
+
+
+def _aliases(
+    manifest: SnapshotManifest, source: uuid.UUID, name: str, catalog: Catalog, replaces: uuid.UUID | None
+) -> tuple[tuple[str, ...], list[str]]:
+    """The aliases of a collection that are free or point to it already, and what is to be said of the others."""
+    wanted = [alias for alias, target in sorted(manifest.aliases.items()) if target == source]
+    free, warnings = [], []
+    for alias in wanted:
+        holder = catalog.aliases.get(alias)
+        if alias in catalog.names:
+            warnings.append(f"the alias {alias} was not restored: a collection has that name")
+        elif holder is None:
+            free.append(alias)
+        elif holder != replaces:
+            other = catalog.collections[holder].spec.name
+            warnings.append(f"the alias {alias} was left pointing to {other}, not to {name}")
+    return tuple(free), warnings
+
+
+class Restoration:
+    """One restore; ``run`` is the whole of it. Runs on an operation's thread; blocks."""
+
+    def __init__(
+        self,
+        context: SnapshotContext,
+        catalog: SnapshotCatalog,
+        request: RestoreRequest,
+        info: SnapshotInfo,
+        caller: Caller,
+        work: Work,
+    ) -> None:
+        self._context = context
+        self._catalog = catalog
+        self._request = request
+        self._info = info
+        self._caller = caller
+        self._work = work
+        self._started_ns = context.clock.monotonic_ns()
+        self._done_bytes = self._done_vectors = self._reported_bytes = 0
+        self._warnings: list[str] = []
+
+    def run(self) -> dict[str, Any]:
+        """Restore; returns the result document. Raises HoldfastError; before the record the store is as it was."""
+        with self._catalog.in_use(self._info):
+            try:
+                return self._restore()
+            except Corruption as error:
+                with contextlib.suppress(OSError):
+                    self._catalog.note(self._info, damage=error.message)
+                raise
+            except OSError as error:
+                raise disk_error(error, "nothing was restored", self._context.layout.collections) from error
+
+    def _restore(self) -> dict[str, Any]:
+        context = self._context
+        archive = self._catalog.open(self._info)
+        plan = plan_restore(self._request, archive.manifest, context.applier.catalog, context.randomness.uuid4)
+        self._warnings += plan.warnings
+        archive.check_size()
+        context.check_space(context.layout.collections, _needed(plan))
+        if self._request.validate_only:
+            return self._document(plan, None)
+        if self._request.verify:
+            self._verify(plan)
+        try:
+            self._stage(plan, archive)
+            self._work.begin_final_phase("publishing")
+        except BaseException:
+            self._discard(plan)
+            raise
+        with context.checkpointer.exclusive():
+            outcome = self._commit(plan)
+            self._make_durable(plan)
+        with contextlib.suppress(OSError):
+            self._catalog.note(self._info, verified_us=context.clock.now_us())
+        return self._document(plan, outcome)
+
+    # Before anything is visible -------------------------------------------------------------------------------------
+
+    def _verify(self, plan: RestorePlan) -> None:
+        """Read the whole archive before the first byte is staged."""
+        self._begin_phase("verifying", plan)
+        verify_archive(self._catalog.open(self._info), self._advance)
+
+    def _stage(self, plan: RestorePlan, archive: ArchiveReader) -> None:
+        context = self._context
+        self._begin_phase("staging", plan)
+        specs = {target.number: target.spec for target in plan.targets}
+        for entry in Stager(context, archive, specs).run(self._advance, deep=self._request.verify):
+            # What cannot be opened must not reach the applier, where it would end the process.
+            open_collection(context.fs, context.layout, entry)
+
+    def _begin_phase(self, phase: str, plan: RestorePlan) -> None:
+        self._done_bytes = self._done_vectors = self._reported_bytes = 0
+        total_bytes = sum(member.size for member in data_members(plan.manifest))
+        total_vectors = plan.vectors if phase == "staging" else plan.manifest.vectors
+        self._work.report(
+            phase=phase, done_bytes=0, done_vectors=0, total_bytes=total_bytes, total_vectors=total_vectors
+        )
+
+    def _advance(self, count: int, vectors: int) -> None:
+        self._done_bytes += count
+        self._done_vectors += vectors
+        self._work.check_cancelled()
+        if vectors or self._done_bytes - self._reported_bytes >= REPORT_BYTES:
+            self._reported_bytes = self._done_bytes
+            self._work.report(done_bytes=self._done_bytes, done_vectors=self._done_vectors)
+
+    def _discard(self, plan: RestorePlan) -> None:
+        """Remove the staging; what cannot be removed is garbage to the next start."""
+        for target in plan.targets:
+            with contextlib.suppress(OSError):
+                remove_tree(self._context.fs, self._context.layout.collection_dir(target.spec.id))
+
+    # Publishing -----------------------------------------------------------------------------------------------------
+
+    def _commit(self, plan: RestorePlan) -> Outcome:
+        """The record: from here on the restore has happened, and recovery redoes it."""
+        collections = tuple(
+            RestoredCollection(
+                target.spec,
+                plan.manifest.collections[target.number].digest,
+                plan.manifest.collections[target.number].count,
+                target.replaces,
+                target.aliases,
+            )
+            for target in plan.targets
+        )
+        submission = writer.make_submission(
+            Restore(collections, plan.manifest.id),
+            Caller(actor=self._caller.actor),
+            barrier=True,
+            check=lambda: self._check_unchanged(plan),
+            after_sequence=plan.manifest.sequence,
+        )
+        try:
+            return writer.commit(self._context.committer, submission)
+        except CommitUnknown:
+            # The record may be in the log: then the next start publishes what is staged, else it removes it.
+            raise
+        except BaseException:
+            self._discard(plan)
+            raise
+
+    def _check_unchanged(self, plan: RestorePlan) -> None:
+        """Raise unless names and aliases are as they were when the plan was made (on the committing thread)."""
+        catalog = self._context.applier.catalog
+        for target in plan.targets:
+            if _replaced(target.spec.name, catalog, self._request) != target.replaces:
+                raise Aborted(
+                    f"the collection {target.spec.name!r} was created, replaced or deleted meanwhile",
+                    hint="look at it again, and restore once more if that is still wanted",
+                )
+            for alias in target.aliases:
+                catalog.check_free(alias)
+
+    def _make_durable(self, plan: RestorePlan) -> None:
+        """Sync the log, name the restored collections in the manifest, remove what they replaced (RULES 3, 4)."""
+        context = self._context
+        try:
+            if context.committer.log is not None:
+                context.committer.log.sync()
+            context.committer.between_groups(self._swap_manifest)
+        except EngineFailed as error:
+            context.committer.fail(error)
+            raise
+        except ResourceExhausted as error:
+            self._warnings.append(f"restored, but the manifest does not say so yet: {error.message}")
+            return
+        replaced = [target.replaces for target in plan.targets if target.replaces is not None]
+        if not replaced:
+            return
+        with contextlib.suppress(ResourceExhausted, OSError):
+            # Once more, so that the manifest before the current one does not name what is removed either.
+            context.keeper.update(lambda manifest: manifest)
+            for collection_id in replaced:
+                remove_tree(context.fs, context.layout.collection_dir(collection_id))
+
+    def _swap_manifest(self) -> None:
+        """One manifest with every change of the catalog in it; points after the checkpoint stay in the log."""
+        context, applier = self._context, self._context.applier
+
+        def updated(manifest: Manifest) -> Manifest:
+            known = {entry.spec.id: entry for entry in manifest.collections}
+            entries = tuple(
+                known.get(id) or staged_or_new_entry(context.fs, context.layout, collection)
+                for id, collection in applier.catalog.collections.items()
+            )
+            log = context.committer.log
+            return replace(
+                manifest,
+                sequence=applier.sequence,
+                logged_sequence=manifest.logged_sequence if log is None else log.synced_sequence,
+                last_timestamp_us=max(manifest.last_timestamp_us, applier.time_us),
+                collections=entries,
+                aliases=dict(applier.catalog.aliases),
+                marks=tuple(applier.marks.values()),
+            )
+
+        context.keeper.update(updated)
+
+    # The result -----------------------------------------------------------------------------------------------------
+
+    def _document(self, plan: RestorePlan, outcome: Outcome | None) -> dict[str, Any]:
+        overwritten = [target.spec.name for target in plan.targets if target.replaces is not None]
+        return {
+            "snapshot_id": plan.manifest.id,
+            "collections_restored": plan.names,
+            "vectors_restored": plan.vectors,
+            "duration_ms": (self._context.clock.monotonic_ns() - self._started_ns) // 1_000_000,
+            "status": "planned" if outcome is None else "completed",
+            "collections_untouched": list(plan.untouched),
+            "collections_overwritten": sorted(overwritten),
+            "chain": [plan.manifest.id],
+            "restored_through_sequence": plan.manifest.sequence,
+            "restored_through_us": plan.manifest.time_us,
+            "verified": self._request.verify,
+            "sequence": 0 if outcome is None else outcome.sequence,
+            "warnings": self._warnings,
+        }
+
+
+def _needed(plan: RestorePlan) -> int:
+    """Bytes that the staged files will take."""
+    chosen = {target.number for target in plan.targets}
+    sizes = sum(member.size for member in data_members(plan.manifest) if member.collection in chosen)
+    return sizes + plan.vectors * INDEX_BYTES_PER_ROW

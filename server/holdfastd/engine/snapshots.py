@@ -1,0 +1,176 @@
+"""Snapshots by command: create, list, restore, verify, delete.
+
+What takes long runs as an operation; what can be refused at once is refused before it begins.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from ..errors import Unimplemented
+from ..storage.bulk import Pace, unpaced
+from ..storage.clock import Clock, Randomness
+from ..storage.files import FileSystem
+from ..storage.names import Layout
+from .apply import Applier
+from .checkpoint import Checkpointer
+from .committer import Committer
+from .manifest_keeper import ManifestKeeper
+from .operations import Operation, OperationRegistry
+from .settings import EngineConfig
+from .snapshot_catalog import SnapshotCatalog, SnapshotInfo, SnapshotListing
+from .snapshot_context import SnapshotContext
+from .snapshot_create import SnapshotCreation, SnapshotRequest, with_high_water
+from .snapshot_restore import Restoration, RestoreRequest, plan_restore, refuse_unbuilt
+from .snapshot_verify import Verification
+from .tickets import Caller
+
+__all__ = ["RestoreRequest", "SnapshotInfo", "SnapshotListing", "SnapshotRequest", "Snapshots"]
+
+
+class Snapshots:
+    """See the module. Thread-safe. ``load`` comes first."""
+
+    def __init__(
+        self,
+        *,
+        fs: FileSystem,
+        layout: Layout,
+        clock: Clock,
+        randomness: Randomness,
+        applier: Applier,
+        committer: Committer,
+        keeper: ManifestKeeper,
+        checkpointer: Checkpointer,
+        operations: OperationRegistry,
+        config: EngineConfig,
+        pace: Pace = unpaced,
+    ) -> None:
+        self._context = SnapshotContext(
+            fs=fs,
+            layout=layout,
+            clock=clock,
+            randomness=randomness,
+            applier=applier,
+            committer=committer,
+            keeper=keeper,
+            checkpointer=checkpointer,
+            config=config,
+            pace=pace,
+        )
+        self._operations = operations
+        self._catalog = SnapshotCatalog(fs, layout)
+
+    def load(self) -> None:
+        """Read the registry, remove what a crash left half-written. Blocks; call once, at start."""
+        self._catalog.load()
+
+    # Long work ------------------------------------------------------------------------------------------------------
+
+    def start_create(self, request: SnapshotRequest, *, caller: Caller) -> Operation:
+        """Begin a snapshot. Raises NotFound for an unknown collection, Unimplemented for an incremental one."""
+        if request.incremental or request.base_id is not None:
+            raise Unimplemented(
+                "incremental snapshots are not built yet",
+                reason="INCREMENTAL_UNIMPLEMENTED",
+                hint="leave --incremental out: a full snapshot",
+            )
+        catalog = self._context.applier.catalog
+        names = sorted(catalog.names)
+        if request.collection is not None:
+            names = [catalog.resolve(request.collection).spec.name]
+        return self._operations.start(
+            "snapshot",
+            lambda work: SnapshotCreation(self._context, self._catalog, request, work).run(),
+            request={
+                "collection": request.collection,
+                "collections": names,
+                "path": request.path,
+                "compress": request.compress,
+                "actor": caller.actor,
+            },
+            request_id=caller.request_id,
+        )
+
+    def start_restore(self, request: RestoreRequest, *, caller: Caller) -> Operation:
+        """Begin a restore. What the snapshot and the names decide is refused here, before anything is begun.
+
+        Raises NotFound, AlreadyExists, InvalidArgument, Unimplemented, UnsupportedFormat or Corruption.
+        """
+        refuse_unbuilt(request)
+        known = self._known(caller)
+        if known is not None:
+            return known
+        info = self._catalog.get(request.snapshot)
+        archive = self._catalog.open(info)
+        plan = plan_restore(request, archive.manifest, self._context.applier.catalog, self._context.randomness.uuid4)
+        return self._operations.start(
+            "restore",
+            lambda work: Restoration(self._context, self._catalog, request, info, caller, work).run(),
+            request={
+                "snapshot": info.id,
+                "path": info.path,
+                "collections": plan.names,
+                "overwrite": request.overwrite,
+                "verify": request.verify,
+                "actor": caller.actor,
+            },
+            request_id=caller.request_id,
+        )
+
+    def start_verify(self, snapshot: str, *, caller: Caller) -> Operation:
+        """Begin reading a whole snapshot against its checksums. Raises NotFound, UnsupportedFormat or Corruption."""
+        info = self._catalog.get(snapshot)
+        return self._operations.start(
+            "verify",
+            lambda work: Verification(self._context, self._catalog, info, work).run(),
+            request={
+                "snapshot": info.id,
+                "path": info.path,
+                "collections": list(info.collections),
+                "actor": caller.actor,
+            },
+            request_id=caller.request_id,
+        )
+
+    def _known(self, caller: Caller) -> Operation | None:
+        """The operation that this very request has begun already: its effect must not make the retry fail."""
+        if not caller.request_id:
+            return None
+        return next((known for known in self._operations.list() if known.request_id == caller.request_id), None)
+
+    # Short work -----------------------------------------------------------------------------------------------------
+
+    def listing(self, path: str | None = None, collection: str | None = None) -> SnapshotListing:
+        """Snapshots, newest first: those that the store knows, or those in the directory ``path``; with warnings."""
+        return self._catalog.listing(path, collection)
+
+    def list(self, path: str | None = None, collection: str | None = None) -> list[SnapshotInfo]:
+        """As ``listing``, without the warnings."""
+        return self.listing(path, collection).snapshots
+
+    def get(self, snapshot: str) -> SnapshotInfo:
+        """The snapshot that an id, ``latest`` or a path stands for. Raises NotFound, InvalidArgument or Corruption."""
+        return self._catalog.get(snapshot)
+
+    def delete(self, snapshot: str, *, validate_only: bool = False) -> SnapshotInfo:
+        """Delete a snapshot's file; returns the snapshot as it was. Raises NotFound or FailedPrecondition.
+
+        A collection that no snapshot covers any more forgets that one did, so that its history is no longer kept.
+        """
+        info = self._catalog.delete(snapshot, validate_only=validate_only)
+        if not validate_only:
+            self._forget_history(info)
+        return info
+
+    def _forget_history(self, deleted: SnapshotInfo) -> None:
+        gone = tuple(
+            uuid.UUID(member.collection_id)
+            for member in deleted.record.members
+            if not self._catalog.covers(member.collection_id)
+        )
+        known = {entry.spec.id for entry in self._context.keeper.current.collections if entry.high_water}
+        if known.isdisjoint(gone):
+            return
+        with self._context.checkpointer.exclusive():
+            self._context.keeper.update(lambda manifest: with_high_water(manifest, gone, 0))

@@ -1,0 +1,233 @@
+"""Reading a snapshot archive that may come from anywhere: one pass, bounded memory, nothing believed.
+
+The manifest comes first and fixes the name, size and place of everything after it; a member that is not exactly the one
+expected ends the reading. No name in the archive ever becomes a path. What a member holds may be staged as it comes,
+but is proven only when ``members`` has come to its end: that is when ``SHA256SUMS`` has been read and compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import NoReturn
+
+from ..errors import Corruption, UnsupportedFormat
+from ..format import snapshot as layout
+from ..format.snapshot import Member, SnapshotManifest
+from ..format.tar import BLOCK, END, TarHeader, decode_extended, decode_header, padding
+from .files import FileSystem
+from .gzip_members import MAGIC, MAX_RATIO, GzipReader, Input
+
+PIECE_BYTES = 1 << 20
+
+
+class FileInput:
+    """The bytes of a file in order, by reads that fail on a bad block instead of killing the process."""
+
+    def __init__(self, fs: FileSystem, path: str) -> None:
+        self._fs = fs
+        self._path = path
+        self.position = 0
+
+    def read(self, count: int) -> bytes:
+        """At most ``count`` bytes, b"" at the end."""
+        data = self._fs.read(self._path, self.position, count)
+        self.position += len(data)
+        return data
+
+
+class ArchiveReader:
+    """One archive, read once from its beginning. Opening reads the manifest and no more.
+
+    Raises Corruption, with the member after a colon in its path, UnsupportedFormat, and ``OSError``.
+    """
+
+    def __init__(self, fs: FileSystem, path: str) -> None:
+        self.path = path
+        self.size = fs.size(path)
+        self.compressed = fs.read(path, 0, len(MAGIC)) == MAGIC
+        self._file = FileInput(fs, path)
+        self._input: Input = GzipReader(self._file) if self.compressed else self._file
+        self._where = ""
+        self._sums: dict[str, str] = {}
+        self._left = 0
+        self._pad = 0
+        self._digest = hashlib.sha256()
+        self.sums_sha256 = ""
+        """SHA-256 of SHA256SUMS, once ``members`` has come to its end."""
+        self.manifest_bytes = 0
+        self.manifest: SnapshotManifest = self._read_manifest()
+
+    @property
+    def position(self) -> int:
+        """Bytes of the file read so far."""
+        return self._file.position
+
+    def members(self) -> Iterator[Member]:
+        """Every data member in order; read it with ``pieces`` before taking the next, or it is read and checked unseen.
+
+        The end is reached only by an archive that is whole, and ends where it should.
+        """
+        self.check_size()
+        self._enter(layout.README, None, layout.MAX_README_BYTES)
+        self._drain()
+        for member in layout.data_members(self.manifest):
+            self._enter(member.name, member.size, member.size)
+            yield member
+            self._drain()
+        self._read_sums()
+        self._read_end()
+
+    def pieces(self, at_most: int = PIECE_BYTES) -> Iterator[bytes]:
+        """The content of the current member, in pieces of at most ``at_most`` bytes."""
+        while self._left:
+            yield self.take(min(at_most, self._left))
+
+    def take(self, count: int) -> bytes:
+        """Exactly the next ``count`` bytes of the current member."""
+        if count > self._left:
+            self._refuse(f"{count} bytes are wanted where {self._left} are left")
+        data = self._exactly(count)
+        self._left -= count
+        self._digest.update(data)
+        if not self._left:
+            self._leave()
+        return data
+
+    def check_size(self) -> None:
+        """Raises Corruption when the file cannot hold what its manifest promises. Cheap."""
+        members = sum(member.size for member in layout.data_members(self.manifest))
+        if self.compressed and members > self.size * MAX_RATIO:
+            self._refuse(f"{self.size} bytes of gzip cannot hold the {members} bytes that the manifest promises")
+        if not self.compressed and members > self.size:
+            self._refuse(f"the file has {self.size} bytes, its manifest promises {members}: it is cut short")
+
+    # Members --------------------------------------------------------------------------------------------------------
+
+    def _read_manifest(self) -> SnapshotManifest:
+        self._enter(layout.MANIFEST, None, layout.MAX_MANIFEST_BYTES)
+        data = b"".join(self.pieces())
+        self.manifest_bytes = len(data)
+        try:
+            return layout.decode_snapshot(data)
+        except UnsupportedFormat as error:
+            error.metadata.setdefault("path", self.path)
+            raise
+        except ValueError as error:
+            self._refuse(str(error), layout.MANIFEST)
+
+    def _enter(self, name: str, size: int | None, most: int) -> None:
+        """Read the header of the member that has to come next."""
+        self._where = name
+        header = self._next_header()
+        if header is None:
+            self._refuse(f"the archive ends where {name} belongs")
+        if header.name in self._sums:
+            self._refuse(f"{header.name} stands in the archive twice", header.name)
+        if header.name != name:
+            known = header.name in self._known_names()
+            what = "stands out of its place" if known else "is no member of this snapshot"
+            self._refuse(f"{header.name!r} {what}: {name} belongs here", header.name)
+        if size is not None and header.size != size:
+            self._refuse(f"has {header.size} bytes, the manifest says {size}")
+        if header.size > most:
+            self._refuse(f"has {header.size} bytes, the limit is {most}")
+        self._left, self._pad, self._digest = header.size, padding(header.size), hashlib.sha256()
+        if not self._left:
+            self._leave()
+
+    def _next_header(self) -> TarHeader | None:
+        header = self._decoded(self._exactly(BLOCK))
+        if header is None or not header.extended:
+            return header
+        if not 0 < header.size <= BLOCK:
+            self._refuse(f"an extended header of {header.size} bytes")
+        try:
+            size = decode_extended(self._exactly(BLOCK))
+        except ValueError as error:
+            self._refuse(str(error))
+        after = self._decoded(self._exactly(BLOCK))
+        if after is None or after.extended:
+            self._refuse("an extended header without a member")
+        return TarHeader(after.name, size)
+
+    def _decoded(self, block: bytes) -> TarHeader | None:
+        try:
+            return decode_header(block)
+        except ValueError as error:
+            self._refuse(str(error))
+
+    def _known_names(self) -> set[str]:
+        if not hasattr(self, "manifest"):
+            return {layout.README, layout.SUMS}
+        return {layout.README, layout.SUMS, *(member.name for member in layout.data_members(self.manifest))}
+
+    def _leave(self) -> None:
+        """The member is complete: note its sum."""
+        if any(self._exactly(self._pad)):
+            self._refuse("something stands in the padding after it")
+        self._sums[self._where] = self._digest.hexdigest()
+
+    def _drain(self) -> None:
+        for _ in self.pieces():
+            pass
+
+    # The end --------------------------------------------------------------------------------------------------------
+
+    def _read_sums(self) -> None:
+        expected = layout.sums_text(self._sums)
+        self._enter(layout.SUMS, len(expected), len(expected))
+        found = b"".join(self.pieces())
+        if found != expected:
+            self._blame(expected, found)
+        self.sums_sha256 = hashlib.sha256(found).hexdigest()
+
+    def _blame(self, expected: bytes, found: bytes) -> NoReturn:
+        """Name the first member whose sum is not the one recorded."""
+        for ours, theirs in zip(expected.splitlines(), found.splitlines(), strict=False):
+            if ours != theirs:
+                name = ours[66:].decode()
+                if theirs[64:] != ours[64:]:
+                    self._refuse(f"does not list {name} where it belongs", layout.SUMS)
+                self._refuse("the content does not match its SHA-256", name)
+        self._refuse("does not list exactly the members", layout.SUMS)
+
+    def _read_end(self) -> None:
+        self._where = "the end"
+        if self._exactly(len(END)) != END:
+            self._refuse(f"something follows {layout.SUMS}, which has to be the last member")
+        if self._read(1):
+            self._refuse("something follows the end of the archive")
+
+    # Bytes ----------------------------------------------------------------------------------------------------------
+
+    def _exactly(self, count: int) -> bytes:
+        data = self._read(count)
+        if len(data) == count:
+            return data
+        pieces, done = [data], len(data)
+        while done < count:
+            data = self._read(count - done)
+            if not data:
+                self._refuse("the archive is cut short")
+            pieces.append(data)
+            done += len(data)
+        return b"".join(pieces)
+
+    def _read(self, count: int) -> bytes:
+        if not count:
+            return b""
+        try:
+            return self._input.read(count)
+        except ValueError as error:
+            self._refuse(str(error))
+
+    def _refuse(self, reason: str, member: str | None = None) -> NoReturn:
+        where = self._where if member is None else member
+        place = f"{self.path}:{where}" if where else self.path
+        raise Corruption(
+            reason,
+            path=place,
+            reason="SNAPSHOT_DAMAGED",
+            hint="take another copy of the snapshot, or another snapshot: holdfast storage snapshot list",
+        )

@@ -1,0 +1,168 @@
+"""REGISTRY.json: the snapshots that this store has made or read, wherever their files lie.
+
+It is replaced atomically. Losing it loses no snapshot: each file says everything about itself, and a scan of its
+directory finds it again. What is being written is noted before its file is begun, so that the next start can remove
+what a crash left half-done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..errors import UnsupportedFormat
+from ..format.document import decode_document, encode_document
+from .files import FileSystem, replace_file
+from .names import SNAPSHOT_ID, Layout
+
+REGISTRY_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotMember:
+    """A collection in a snapshot. ``vectors``: rows in this file; ``total_vectors``: what a restore yields."""
+
+    name: str
+    collection_id: str
+    dimensions: int
+    metric: str
+    storage: str
+    vectors: int
+    digest: str
+    deleted: int = 0
+    whole: bool = True
+    total_vectors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRecord:
+    """What is known of a snapshot. Sizes in bytes; ``path`` is relative inside the data directory, else absolute.
+
+    ``sha256``: of its SHA256SUMS, "" while nobody has read that far. ``damage``: what the last reading found, or "".
+    """
+
+    id: str
+    type: str
+    path: str
+    created_us: int
+    store_id: str
+    timeline: int
+    sequence: int
+    size_bytes: int
+    uncompressed_bytes: int
+    compressed: bool
+    everything: bool
+    members: tuple[SnapshotMember, ...]
+    duration_ms: int = 0
+    sha256: str = ""
+    base_id: str = ""
+    base_sequence: int = 0
+    verified_us: int = 0
+    damage: str = ""
+    daemon_version: str = ""
+
+    @property
+    def vectors(self) -> int:
+        """Rows in the file."""
+        return sum(member.vectors for member in self.members)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingSnapshot:
+    """A snapshot that is being written: ``path`` is its final one, and ``part_path`` where it is until it is whole."""
+
+    id: str
+    path: str
+
+    @property
+    def part_path(self) -> str:
+        """Where it is written."""
+        return part_path(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    snapshots: tuple[SnapshotRecord, ...] = ()
+    pending: tuple[PendingSnapshot, ...] = ()
+    format_version: int = REGISTRY_VERSION
+
+
+class Registry:
+    """The registry as it is on the disk. Not thread-safe: its owner holds a lock. Changes block; durable on return.
+
+    ``problem``: why the file that was there could not be used, or None.
+    """
+
+    def __init__(self, fs: FileSystem, layout: Layout, content: _Content, problem: str | None = None) -> None:
+        self._fs = fs
+        self._layout = layout
+        self._content = content
+        self.problem = problem
+
+    @classmethod
+    def load(cls, fs: FileSystem, layout: Layout) -> Registry:
+        """Read it; a damaged one is moved aside, since every snapshot can be found again without it."""
+        try:
+            return cls(fs, layout, decode_document("registry", fs.read(layout.registry), _Content, REGISTRY_VERSION))
+        except FileNotFoundError:
+            return cls(fs, layout, _Content())
+        except UnsupportedFormat as error:
+            error.metadata.setdefault("path", layout.registry)
+            raise
+        except ValueError as error:
+            aside = f"{layout.registry}.damaged"
+            fs.rename(layout.registry, aside)
+            fs.sync_dir(layout.root)
+            problem = (
+                f"{layout.registry} was damaged ({error}) and moved to {aside}; snapshots are found by their files"
+            )
+            return cls(fs, layout, _Content(), problem)
+
+    @property
+    def snapshots(self) -> tuple[SnapshotRecord, ...]:
+        """Every snapshot known, in no order that matters."""
+        return self._content.snapshots
+
+    @property
+    def pending(self) -> tuple[PendingSnapshot, ...]:
+        """What is being written, or was when the daemon ended."""
+        return self._content.pending
+
+    def find(self, snapshot_id: str) -> SnapshotRecord | None:
+        """The snapshot with this id, or None."""
+        return next((record for record in self.snapshots if record.id == snapshot_id), None)
+
+    def begin(self, pending: PendingSnapshot) -> None:
+        """Note what is about to be written."""
+        self._replace(replace(self._content, pending=(*self.pending, pending)))
+
+    def abandon(self, snapshot_id: str) -> None:
+        """Forget what was begun; its file is gone."""
+        self._replace(replace(self._content, pending=self._pending_but(snapshot_id)))
+
+    def put(self, record: SnapshotRecord) -> None:
+        """Add a snapshot, in the place of one of the same id and of what was begun under that id."""
+        others = tuple(known for known in self.snapshots if known.id != record.id)
+        self._replace(replace(self._content, snapshots=(*others, record), pending=self._pending_but(record.id)))
+
+    def remove(self, snapshot_id: str) -> None:
+        """Forget a snapshot."""
+        others = tuple(known for known in self.snapshots if known.id != snapshot_id)
+        self._replace(replace(self._content, snapshots=others))
+
+    def _pending_but(self, snapshot_id: str) -> tuple[PendingSnapshot, ...]:
+        return tuple(pending for pending in self.pending if pending.id != snapshot_id)
+
+    def _replace(self, content: _Content) -> None:
+        replace_file(self._fs, self._layout.registry, encode_document("registry", content))
+        self._content = content
+
+
+def part_path(path: str) -> str:
+    """Where a snapshot's file is written before it gets its final name."""
+    return path + ".part"
+
+
+def snapshot_file_id(name: str) -> str | None:
+    """The id in the base name of a snapshot's file, or None for any other file."""
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and suffix in ("snap", "gz") and SNAPSHOT_ID.fullmatch(stem) else None
