@@ -130,7 +130,7 @@ class Applier:
                 catalog = catalog.without(restored.replaces)
             collection = self._open_restored(replace(restored.spec, created_sequence=sequence, created_us=time_us))
             catalog = catalog.with_collection(collection)
-            for alias in aliases:
+            for alias in (*aliases, *restored.aliases):
                 catalog = catalog.with_alias(alias, restored.spec.id)
             count += restored.count
         self.catalog = catalog

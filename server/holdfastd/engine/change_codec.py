@@ -135,6 +135,7 @@ def _encode_restored(restored: RestoredCollection) -> log_pb2.RestoredCollection
         count=restored.count,
         overwrite=restored.replaces is not None,
         replaced_collection_id=b"" if restored.replaces is None else restored.replaces.bytes,
+        aliases=restored.aliases,
     )
 
 
@@ -147,4 +148,5 @@ def _decode_restored(message: log_pb2.RestoredCollection) -> RestoredCollection:
         digest=Digest(int.from_bytes(message.digest[:8], "big"), int.from_bytes(message.digest[8:], "big")),
         count=message.count,
         replaces=uuid.UUID(bytes=replaced) if replaced else None,
+        aliases=tuple(message.aliases),
     )

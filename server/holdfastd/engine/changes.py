@@ -71,13 +71,14 @@ class RestoredCollection:
     """One collection of a restore: its staged segments become a new collection.
 
     ``replaces`` is the collection of the same name that makes room, or None. The digest and the count are those that
-    the staging directory proved.
+    the staging directory proved. ``aliases``: names that point to it from then on, beside those of what it replaces.
     """
 
     spec: CollectionSpec
     digest: Digest
     count: int
     replaces: uuid.UUID | None
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

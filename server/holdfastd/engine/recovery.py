@@ -131,7 +131,11 @@ def make_applier(fs: FileSystem, layout: Layout) -> Applier:
 
     def open_restored(spec: CollectionSpec) -> Collection:
         entry = read_staged_entry(fs, layout, spec)
-        return open_collection(fs, layout, replace(entry, spec=spec, checkpoint_sequence=spec.created_sequence))
+        collection = open_collection(fs, layout, replace(entry, spec=spec, checkpoint_sequence=spec.created_sequence))
+        # A memory collection too: its points have just been read from a file, and live until the daemon ends.
+        collection.count, collection.digest = entry.count, entry.digest
+        collection.publish()
+        return collection
 
     return Applier(open_restored, IdIndex)
 
