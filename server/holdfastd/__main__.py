@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: list[str]) -> int:
+    # Before the first library that starts a thread (NumPy does): threads inherit the mask, and a signal that is meant
+    # for the main thread must not end the process through another one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
     from . import config
     from .storage.osfiles import OsFileSystem
 
@@ -44,9 +48,9 @@ def _serve(arguments: list[str]) -> int:
 
 
 def _dump(arguments: list[str]) -> int:
-    from . import dump
+    from .dump import main as dump
 
-    return dump.main(arguments)
+    return dump(arguments)
 
 
 def _fail(message: str, hint: str | None, code: int) -> int:

@@ -6,11 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from holdfastd.errors import Unavailable
 from holdfastd.rpc.handoff import Handoff
 
 
+def nothing() -> None:
+    """Waiting on is all right."""
+
+
 def test_items_arrive_in_order() -> None:
-    handoff: Handoff[int] = Handoff(3)
+    handoff: Handoff[int] = Handoff(3, on_idle=nothing)
 
     def produce() -> None:
         for item in range(100):
@@ -24,7 +29,7 @@ def test_items_arrive_in_order() -> None:
 
 
 def test_it_holds_no_more_than_its_limit() -> None:
-    handoff: Handoff[int] = Handoff(3)
+    handoff: Handoff[int] = Handoff(3, on_idle=nothing)
     for item in range(3):
         handoff.put(item)
     with ThreadPoolExecutor(1) as pool:
@@ -37,7 +42,7 @@ def test_it_holds_no_more_than_its_limit() -> None:
 
 
 def test_the_producers_error_reaches_the_consumer_behind_the_items() -> None:
-    handoff: Handoff[int] = Handoff(3)
+    handoff: Handoff[int] = Handoff(3, on_idle=nothing)
     handoff.put(1)
     handoff.fail(OSError("gone"))
     items = iter(handoff)
@@ -48,7 +53,7 @@ def test_the_producers_error_reaches_the_consumer_behind_the_items() -> None:
 
 @pytest.mark.parametrize("taken", [0, 1, 2])
 def test_a_consumer_that_leaves_frees_the_producer(taken: int) -> None:
-    handoff: Handoff[int] = Handoff(2)
+    handoff: Handoff[int] = Handoff(2, on_idle=nothing)
     handoff.put(0)
     handoff.put(1)
     with ThreadPoolExecutor(1) as pool:
@@ -62,4 +67,19 @@ def test_a_consumer_that_leaves_frees_the_producer(taken: int) -> None:
 
 def test_one_place_is_too_few() -> None:
     with pytest.raises(ValueError, match="at least two"):
-        Handoff(1)
+        Handoff(1, on_idle=nothing)
+
+
+def test_a_consumer_without_items_may_give_up() -> None:
+    def give_up() -> None:
+        raise Unavailable("stopping")
+
+    with pytest.raises(Unavailable, match="stopping"):
+        next(iter(Handoff(2, on_idle=give_up, idle_seconds=0.001)))
+
+
+def test_the_producers_own_unavailable_is_no_idleness() -> None:
+    handoff: Handoff[int] = Handoff(2, on_idle=nothing, idle_seconds=0.001)
+    handoff.fail(Unavailable("the committer stops"))
+    with pytest.raises(Unavailable, match="the committer stops"):
+        next(iter(handoff))

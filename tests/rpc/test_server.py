@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -26,7 +27,7 @@ from tests.support.fake_engine import FakeEngine
 def test_stalled_streams_leave_short_calls_alone(vectors: VectorServiceStub) -> None:
     done = threading.Event()
 
-    def endless(_: int = 0) -> object:
+    def endless() -> Iterator[vector_pb2.UpsertStreamRequest]:
         yield vector_pb2.UpsertStreamRequest(upsert=batch(["a"]))
         done.wait(10)
 
@@ -152,3 +153,62 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert limits.max_unary_calls >= 64
     assert limits.max_streams >= 320
     assert limits.max_message_bytes == 64 << 20
+
+
+def test_idle_streams_and_watches_do_not_hold_up_the_stop(engine: FakeEngine, tmp_path: Path) -> None:
+    server = RpcServer(engine.engine, clock=SystemClock(), limits=LIMITS)
+    server.listen_unix(str(tmp_path / "u"))
+    server.start()
+    done = threading.Event()
+
+    def endless() -> Iterator[vector_pb2.UpsertStreamRequest]:
+        yield vector_pb2.UpsertStreamRequest(upsert=batch(["a"]))
+        done.wait(60)
+
+    with grpc.insecure_channel(f"unix:{tmp_path / 'u'}") as channel:
+        upserts = VectorServiceStub(channel).UpsertStream(endless())
+        next(iter(upserts))
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(iter(watch)).status == health_pb2.HealthCheckResponse.SERVING
+        stopping = threading.Thread(target=server.stop, args=(60,))
+        stopping.start()
+        stopping.join(10)
+        assert not stopping.is_alive()
+        assert failing(lambda: next(iter(upserts))).info.reason == "STOPPING"
+        done.set()
+
+
+def test_a_running_call_is_finished_before_the_stop(engine: FakeEngine, tmp_path: Path) -> None:
+    server = RpcServer(engine.engine, clock=SystemClock(), limits=LIMITS)
+    server.listen_unix(str(tmp_path / "u"))
+    server.start()
+    entered, leave = threading.Event(), threading.Event()
+    count = engine.points.count
+
+    def slow(collection: str, filter_text: str | None = None) -> int:
+        entered.set()
+        leave.wait(10)
+        return count(collection)
+
+    engine.points.count = slow  # type: ignore[method-assign]
+    with grpc.insecure_channel(f"unix:{tmp_path / 'u'}") as channel:
+        answer = VectorServiceStub(channel).Count.future(vector_pb2.CountRequest(collection="books"))
+        assert entered.wait(10)
+        stopping = threading.Thread(target=server.stop, args=(60,))
+        stopping.start()
+        leave.set()
+        assert answer.result(10).count == 0
+        stopping.join(10)
+        assert not stopping.is_alive()
+
+
+def test_a_reply_beyond_the_limit_is_refused_with_a_hint(vectors: VectorServiceStub) -> None:
+    payload = b'{"text":"' + b"x" * 900_000 + b'"}'
+    for name in "abcde":
+        vectors.Upsert(batch([name], payloads=b"[" + payload + b"]"))
+    failure = failing(lambda: vectors.Get(vector_pb2.GetRequest(collection="books", ids=list("abcde"))))
+    assert (failure.code, failure.info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "REPLY_TOO_LARGE")
+    page = vectors.Scroll(vector_pb2.ScrollRequest(collection="books"))
+    assert len(page.ids) == 3
+    rest = vectors.Scroll(vector_pb2.ScrollRequest(collection="books", page_token=page.next_page_token))
+    assert list(page.ids) + list(rest.ids) == list("abcde")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 Described: TypeAlias = list[CollectionStats]
+Aliases: TypeAlias = list[tuple[str, str]]
 
 
 @dataclass
@@ -235,7 +236,7 @@ class FakeCollections:
             raise NotFound(f"there is no alias {alias!r}", reason="ALIAS_NOT_FOUND", alias=alias)
         del self.names[alias]
 
-    def aliases(self) -> list[tuple[str, str]]:
+    def aliases(self) -> Aliases:
         return sorted(self.names.items())
 
 

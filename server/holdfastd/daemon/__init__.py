@@ -11,7 +11,8 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NoReturn
 
 from .. import __version__, errors
@@ -50,6 +51,7 @@ def run(config: ServerConfig, environment: Mapping[str, str]) -> int:
     set_up_interpreter()
     # Every thread inherits the mask, so that a signal stays pending until the main thread asks for it.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     notifier = Notifier(environment, os.getpid())
     try:
         _serve(config, notifier)
@@ -59,6 +61,9 @@ def run(config: ServerConfig, environment: Mapping[str, str]) -> int:
     except OSError as error:
         _log.critical("the operating system refused: %s", error)
         return EXIT_DISK
+    except Exception:
+        _log.critical("the daemon failed unexpectedly", exc_info=True)
+        return EXIT_SOFTWARE
     return 0
 
 
@@ -79,7 +84,9 @@ def exit_code_of(error: errors.HoldfastError) -> int:
 
 def _serve(config: ServerConfig, notifier: Notifier) -> None:
     notifier.status("recovering")
-    engine = open_engine(config)
+    with signals_end_the_process():
+        tighten(config.data_dir)
+        engine = open_engine(config)
     try:
         server = make_server(config, engine)
         engine.start()
@@ -99,9 +106,28 @@ def _serve(config: ServerConfig, notifier: Notifier) -> None:
     finally:
         notifier.status("syncing")
         engine.stop()
-        with contextlib.suppress(FileNotFoundError):
-            _remove_socket(config.socket)
     _log.info("stopped", extra={"sequence": engine.sequence, "durable_sequence": engine.durable_sequence})
+
+
+@contextlib.contextmanager
+def signals_end_the_process() -> Iterator[None]:
+    """Let SIGTERM and SIGINT end the process at once: what is interrupted here is taken up again at the next start."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+
+
+def tighten(data_dir: str) -> None:
+    """Take the data directory away from everybody but its owner, with a warning. A missing one is made so later."""
+    try:
+        mode = stat.S_IMODE(Path(data_dir).stat().st_mode)
+    except FileNotFoundError:
+        return
+    if mode & 0o077:
+        Path(data_dir).chmod(mode & ~0o077)
+        _log.warning("the data directory was open to others", extra={"path": data_dir, "mode": f"{mode:04o}"})
 
 
 def open_engine(config: ServerConfig) -> Engine:
@@ -160,7 +186,7 @@ def _listen(config: ServerConfig, server: RpcServer) -> list[str]:
 def _check_socket_free(path: str) -> None:
     """gRPC would take a socket away from whoever serves it now, and would replace any file."""
     try:
-        kind = os.lstat(path).st_mode
+        kind = Path(path).lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(kind):
@@ -177,11 +203,6 @@ def _check_socket_free(path: str) -> None:
         reason="CANNOT_LISTEN",
         hint="stop it, or give this daemon another --socket",
     )
-
-
-def _remove_socket(path: str) -> None:
-    if stat.S_ISSOCK(os.lstat(path).st_mode):
-        OsFileSystem().unlink(path)
 
 
 def _live(engine: Engine, server: RpcServer, notifier: Notifier) -> None:

@@ -132,7 +132,11 @@ def _snapshot_result(result: Mapping[str, Any]) -> operation_pb2.SnapshotResult:
         vector_count=result.get("vectors", 0),
         size_bytes=result.get("size_bytes", 0),
         compressed=bool(result.get("compressed")),
+        uncompressed_bytes=result.get("uncompressed_bytes", 0),
         path=result.get("path") or "",
+        sequence=result.get("sequence", 0),
+        timeline=result.get("timeline", 0),
+        sha256=result.get("sha256") or "",
         duration_ms=result.get("duration_ms", 0),
     )
     return operation_pb2.SnapshotResult(
@@ -146,6 +150,14 @@ def _restore_result(result: Mapping[str, Any]) -> operation_pb2.RestoreResult:
         collections_restored=result.get("collections_restored", ()),
         vectors_restored=result.get("vectors_restored", 0),
         duration_ms=result.get("duration_ms", 0),
+        collections_untouched=result.get("collections_untouched", ()),
+        collections_overwritten=result.get("collections_overwritten", ()),
+        chain=result.get("chain", ()),
+        restored_through_sequence=result.get("restored_through_sequence", 0),
+        restored_through_time=timestamp(result.get("restored_through_us", 0)),
+        operations_replayed=result.get("operations_replayed", 0),
+        verified=bool(result.get("verified")),
+        sequence=result.get("sequence", 0),
         warnings=result.get("warnings", ()),
     )
 

@@ -21,10 +21,11 @@ from ..engine.changes import (
     UpsertRows,
 )
 from ..engine.wal_control import LoggedOperation, LogReport, WalStatus
-from ..errors import InvalidArgument, NotFound
+from ..errors import InvalidArgument
 from ..format.record import RecordKind, padded_size
 from ..model import Mark
 from .convert import SYNC_MODE_OF, duration, time_of, timestamp
+from .requests import refuse
 
 _Kind = wal_pb2.WalRecord
 MAX_FIRST_IDS = 5
@@ -61,34 +62,25 @@ class Bound:
         return Bound(time_us=max(0, (self.time_us or 0) - 1))
 
 
-def bound_of(point: common_pb2.HistoryPoint, marks: Mapping[str, Mark], field: str) -> Bound:
-    """The moment that a request names. Raises InvalidArgument, or NotFound for an unknown mark."""
+def bound_of(point: common_pb2.HistoryPoint, field: str) -> Bound:
+    """The moment that a request names. Raises InvalidArgument for none, Unimplemented for a mark."""
     which = point.WhichOneof("point")
+    refuse(f"{field}.mark", which == "mark")
     if which == "time":
         return Bound(time_us=time_of(point.time, f"{field}.time"))
     if which == "sequence":
         return Bound(sequence=point.sequence)
-    if which == "mark":
-        mark = marks.get(point.mark)
-        if mark is None:
-            raise NotFound(
-                f"there is no mark {point.mark!r}",
-                reason="MARK_NOT_FOUND",
-                hint="`holdfast storage wal status` lists them",
-                mark=point.mark,
-            )
-        return Bound(sequence=mark.sequence)
     raise InvalidArgument(
         f"{field} names no moment", field=field, hint="send a time, a sequence or the name of a mark in it"
     )
 
 
-def end_of(request: wal_pb2.DumpWalRequest | wal_pb2.ReplayWalRequest, marks: Mapping[str, Mark]) -> Bound:
+def end_of(request: wal_pb2.DumpWalRequest | wal_pb2.ReplayWalRequest) -> Bound:
     """Where a range ends, as an inclusive bound."""
     if request.HasField("to"):
-        return bound_of(request.to, marks, "to")
+        return bound_of(request.to, "to")
     if request.HasField("before"):
-        return bound_of(request.before, marks, "before").before()
+        return bound_of(request.before, "before").before()
     return Bound()
 
 

@@ -19,6 +19,10 @@ class Draining:
 
     def goes_on(self, context: grpc.ServicerContext) -> bool:
         """Whether a stream should go on; False when its client has gone. Raises Unavailable when the server stops."""
+        self.check()
+        return context.is_active()
+
+    def check(self) -> None:
+        """Raise Unavailable when the server stops."""
         if self._begun:
             raise Unavailable("the daemon is stopping", reason="STOPPING", hint="connect again when it is back")
-        return context.is_active()

@@ -15,13 +15,15 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, ResourceExhausted
 from . import wire
 from .admission import Slots, WorkerPool
 from .errors import abort, as_holdfast_error
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behavior: TypeAlias = Callable[[Any, grpc.ServicerContext], Any]
+Parse: TypeAlias = Callable[[bytes], Message]
+Serialize: TypeAlias = Callable[[Message], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +37,16 @@ class Unparsed:
 class Routes(grpc.GenericRpcHandler):
     """All methods of a server. ``service`` runs on gRPC's polling thread and blocks nobody."""
 
-    def __init__(self, pool: WorkerPool) -> None:
+    def __init__(self, pool: WorkerPool, max_reply_bytes: int) -> None:
         self._pool = pool
+        self._max_reply_bytes = max_reply_bytes
         self._handlers: dict[str, tuple[Handler, Slots]] = {}
 
     def add(self, service: ServiceDescriptor, servicer: object, *, unary: Slots, streams: Slots) -> None:
         """Serve every method of a service with the servicer's method of that name."""
         for method in service.methods:
             slots = streams if method.client_streaming or method.server_streaming else unary
-            handler = _handler(method, getattr(servicer, method.name))
+            handler = _handler(method, getattr(servicer, method.name), self._max_reply_bytes)
             self._handlers[f"/{service.full_name}/{method.name}"] = handler, slots
 
     @property
@@ -75,20 +78,19 @@ def _refusal(slots: Slots) -> Handler:
     return grpc.stream_stream_rpc_method_handler(refuse)
 
 
-def _handler(method: MethodDescriptor, behavior: Behavior) -> Handler:
-    request_class = GetMessageClass(method.input_type)
-    serialize = GetMessageClass(method.output_type).SerializeToString
-    parse = _parser(method, request_class)
+def _handler(method: MethodDescriptor, behavior: Behavior, max_reply_bytes: int) -> Handler:
+    parse = _parser(method)
+    serialize = _serializer(max_reply_bytes)
     if method.client_streaming:
-        streaming = _streaming(method, behavior, lambda raws: _each(raws, parse))
-        return grpc.stream_stream_rpc_method_handler(streaming, None, serialize)
+        streaming = _streaming(method, behavior, lambda raws: _each(raws, parse), serialize)
+        return grpc.stream_stream_rpc_method_handler(streaming)
     if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(_streaming(method, behavior, parse), None, serialize)
-    return grpc.unary_unary_rpc_method_handler(_unary(method, behavior, parse), None, serialize)
+        return grpc.unary_stream_rpc_method_handler(_streaming(method, behavior, parse, serialize))
+    return grpc.unary_unary_rpc_method_handler(_unary(method, behavior, parse, serialize))
 
 
-def _parser(method: MethodDescriptor, request_class: type[Message]) -> Callable[[bytes], Message]:
-    parse = request_class.FromString
+def _parser(method: MethodDescriptor) -> Parse:
+    parse = GetMessageClass(method.input_type).FromString
     descriptor = method.input_type
 
     def checked(raw: bytes) -> Message:
@@ -100,7 +102,22 @@ def _parser(method: MethodDescriptor, request_class: type[Message]) -> Callable[
     return checked
 
 
-def _each(raws: Iterator[bytes], parse: Callable[[bytes], Message]) -> Iterator[Message | Unparsed]:
+def _serializer(max_reply_bytes: int) -> Serialize:
+    def checked(message: Message) -> bytes:
+        raw = message.SerializeToString()
+        if len(raw) > max_reply_bytes:
+            raise ResourceExhausted(
+                f"the reply would have {len(raw)} bytes, the limit is {max_reply_bytes}",
+                reason="REPLY_TOO_LARGE",
+                hint="ask for fewer points at a time, or leave out vectors or payloads",
+                limit=max_reply_bytes,
+            )
+        return raw
+
+    return checked
+
+
+def _each(raws: Iterator[bytes], parse: Parse) -> Iterator[Message | Unparsed]:
     for raw in raws:
         try:
             yield parse(raw)
@@ -108,12 +125,12 @@ def _each(raws: Iterator[bytes], parse: Callable[[bytes], Message]) -> Iterator[
             yield Unparsed(raw, error)
 
 
-def _unary(method: MethodDescriptor, behavior: Behavior, parse: Callable[[bytes], Message]) -> Behavior:
+def _unary(method: MethodDescriptor, behavior: Behavior, parse: Parse, serialize: Serialize) -> Behavior:
     name = method.full_name
 
-    def handle(raw: bytes, context: grpc.ServicerContext) -> Any:
+    def handle(raw: bytes, context: grpc.ServicerContext) -> bytes:
         try:
-            return behavior(parse(raw), context)
+            return serialize(behavior(parse(raw), context))
         except Exception as error:
             failure = as_holdfast_error(error, name)
         abort(context, failure)
@@ -121,13 +138,16 @@ def _unary(method: MethodDescriptor, behavior: Behavior, parse: Callable[[bytes]
     return handle
 
 
-def _streaming(method: MethodDescriptor, behavior: Behavior, parse: Callable[[Any], Any]) -> Behavior:
+def _streaming(
+    method: MethodDescriptor, behavior: Behavior, parse: Callable[[Any], Any], serialize: Serialize
+) -> Behavior:
     """A stream's generator, closed when the stream ends, so that what it holds is let go at once."""
     name = method.full_name
 
-    def handle(raw: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+    def handle(raw: Any, context: grpc.ServicerContext) -> Iterator[bytes]:
         try:
-            yield from behavior(parse(raw), context)
+            for message in behavior(parse(raw), context):
+                yield serialize(message)
             return
         except Exception as error:
             if not context.is_active():

@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from holdfast.v1 import collection_pb2, operation_pb2, storage_pb2, vector_pb2, wal_pb2
+from holdfast.v1 import collection_pb2, operation_pb2, snapshot_pb2, storage_pb2, vector_pb2, wal_pb2
 
 from ..errors import FailedPrecondition, InvalidArgument, Unavailable
 from ..storage.clock import Clock
@@ -24,6 +24,7 @@ from .health import HealthService
 from .operations import OperationService
 from .requests import Callers, Paths
 from .routes import Routes
+from .snapshots import SnapshotService
 from .storage import StorageService
 from .vectors import VectorService
 from .wal import WalService
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 MAX_SOCKET_PATH_BYTES = 107
 HEALTH_SLOTS = 16
 HANDSHAKE_TIMEOUT_MS = 10_000
+STOP_POLL_SECONDS = 0.02
 _REPLY_MARGIN_BYTES = 1 << 20
 
 
@@ -78,13 +80,16 @@ class RpcServer:
             (collection_pb2.DESCRIPTOR, CollectionService(engine, callers)),
             (
                 vector_pb2.DESCRIPTOR,
-                VectorService(engine, callers, self._readers, limits.max_message_bytes - _REPLY_MARGIN_BYTES),
+                VectorService(
+                    engine, callers, self._readers, self._draining, limits.max_message_bytes - _REPLY_MARGIN_BYTES
+                ),
             ),
             (storage_pb2.DESCRIPTOR, StorageService(engine, clock)),
+            (snapshot_pb2.DESCRIPTOR, SnapshotService(engine, callers, paths)),
             (wal_pb2.DESCRIPTOR, WalService(engine, callers, paths, clock, self._draining)),
             (operation_pb2.DESCRIPTOR, OperationService(engine.operations, callers, self._draining)),
         ]
-        self._server.add_generic_rpc_handlers([self._routes(servicers)])
+        self._server.add_generic_rpc_handlers([self._routes(servicers, limits.max_message_bytes)])
 
     def listen_unix(self, path: str) -> None:
         """Bind a Unix socket; its mode follows the caller's umask. Raises InvalidArgument or Unavailable."""
@@ -116,12 +121,16 @@ class RpcServer:
         """Refuse new calls, end endless streams, let running calls finish within the grace. Blocks."""
         self._draining.begin()
         self.health.stop()
-        self._server.stop(grace_seconds).wait()
+        ended = self._server.stop(grace_seconds)
+        while not ended.wait(STOP_POLL_SECONDS):
+            # What is left then are watches of health, which end only when they are cancelled.
+            if not self._admission.unary.in_use and not self._admission.streams.in_use:
+                self._server.stop(0)
         self._pool.shutdown(wait=True)
         self._readers.shutdown(wait=True)
 
-    def _routes(self, servicers: Iterable[tuple[FileDescriptor, object]]) -> Routes:
-        routes, slots = Routes(self._pool), self._admission
+    def _routes(self, servicers: Iterable[tuple[FileDescriptor, object]], max_reply_bytes: int) -> Routes:
+        routes, slots = Routes(self._pool, max_reply_bytes), self._admission
         names = ["grpc.health.v1.Health", reflection.SERVICE_NAME]
         for file, servicer in servicers:
             for service in file.services_by_name.values():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from holdfast.v1 import operation_pb2, storage_pb2
+from holdfast.v1 import common_pb2, operation_pb2, storage_pb2
 from holdfast.v1.storage_pb2_grpc import StorageServiceServicer
 
 from .. import __version__
@@ -15,6 +15,7 @@ from ..errors import Unimplemented
 from ..model import Alarm
 from ..storage.clock import Clock
 from .convert import duration, timestamp
+from .convert_snapshots import snapshot_message
 from .convert_wal import status_message
 from .requests import refuse
 
@@ -61,6 +62,7 @@ class StorageService(StorageServiceServicer):
                 memory_bytes=store.memory_bytes,
                 wal=status_message(engine.wal.status()),
                 mmap=_mmap_message(store),
+                last_snapshot=_last_snapshot(engine),
                 alarms=_alarm_messages(engine.alarms()),
                 running_operation_count=sum(not each.state.final for each in engine.operations.list()),
                 server_time=timestamp(now_us),
@@ -87,6 +89,13 @@ class StorageService(StorageServiceServicer):
         self, request: storage_pb2.ListAlarmsRequest, context: grpc.ServicerContext
     ) -> storage_pb2.ListAlarmsResponse:
         return storage_pb2.ListAlarmsResponse(alarms=_alarm_messages(self._engine.alarms()))
+
+
+def _last_snapshot(engine: Engine) -> common_pb2.Snapshot | None:
+    """The newest complete one."""
+    ready = (info for info in engine.snapshots.list() if info.state == "ready")
+    newest = next(ready, None)
+    return None if newest is None else snapshot_message(newest)
 
 
 def _mmap_message(store: StoreStatus) -> storage_pb2.MmapStatus:

@@ -20,6 +20,7 @@ from ..engine.tickets import Outcome, Submission
 from . import wire
 from .convert import wants_sync
 from .convert_points import matrix_of
+from .draining import Draining
 from .errors import as_holdfast_error, status_of
 from .handoff import Handoff
 from .requests import Callers
@@ -51,12 +52,13 @@ class UpsertStreams:
     points: Points
     callers: Callers
     readers: ThreadPoolExecutor
+    draining: Draining
 
     def serve(
         self, requests: Iterator[vector_pb2.UpsertStreamRequest | Unparsed], context: grpc.ServicerContext
     ) -> Iterator[vector_pb2.UpsertStreamResponse]:
         """One answer per request, in their order. Blocks; ends when the client has sent everything or is gone."""
-        handoff: Handoff[Pending] = Handoff(MAX_IN_FLIGHT)
+        handoff: Handoff[Pending] = Handoff(MAX_IN_FLIGHT, on_idle=self.draining.check)
         self.readers.submit(self._read, requests, context, handoff)
         try:
             for pending in handoff:

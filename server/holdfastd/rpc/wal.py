@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -11,14 +11,13 @@ import grpc
 from holdfast.v1 import operation_pb2, wal_pb2
 from holdfast.v1.wal_pb2_grpc import WalServiceServicer
 
-from ..engine.operations import OperationState, Work
+from ..engine.operations import Work
 from ..engine.replay import ReplayRequest
 from ..engine.wal_control import LoggedOperation, WalChanges
 from ..errors import InvalidArgument
-from ..model import Mark
 from ..storage.clock import Clock
 from .convert import SYNC_MODES, chosen, microseconds_of
-from .convert_operations import failure_of, operation_message, planned_message
+from .convert_operations import operation_message
 from .convert_wal import (
     Bound,
     bound_of,
@@ -31,6 +30,7 @@ from .convert_wal import (
     verify_document,
 )
 from .draining import Draining
+from .plans import started_or_planned
 from .requests import Callers, Paths, refuse
 
 if TYPE_CHECKING:
@@ -84,11 +84,10 @@ class WalService(WalServiceServicer):
     def GetWalStatus(
         self, request: wal_pb2.GetWalStatusRequest, context: grpc.ServicerContext
     ) -> wal_pb2.GetWalStatusResponse:
-        marks = sorted(self._marks().values(), key=lambda mark: mark.sequence, reverse=True)
-        return wal_pb2.GetWalStatusResponse(status=status_message(self._wal.status()), marks=map(mark_message, marks))
+        return wal_pb2.GetWalStatusResponse(status=status_message(self._wal.status()))
 
     def ReplayWal(self, request: wal_pb2.ReplayWalRequest, context: grpc.ServicerContext) -> operation_pb2.Operation:
-        start, end = self._start_of(request), end_of(request, self._marks())
+        start, end = _start_of(request), end_of(request)
         asked = ReplayRequest(
             path=self._paths.resolve(request.path, request.working_directory, context),
             from_sequence=start.sequence,
@@ -101,12 +100,7 @@ class WalService(WalServiceServicer):
             validate_only=request.validate_only,
         )
         operation = self._engine.replay.start(asked, caller=self._callers.of(context, request.request_id))
-        if not request.validate_only:
-            return operation_message(operation)
-        ended = self._engine.operations.wait(operation.id)
-        if ended.state is not OperationState.SUCCEEDED:
-            raise failure_of(ended)
-        return planned_message(ended)
+        return started_or_planned(self._engine.operations, operation, planned=request.validate_only)
 
     def VerifyWal(self, request: wal_pb2.VerifyWalRequest, context: grpc.ServicerContext) -> operation_pb2.Operation:
         path = self._paths.resolve(request.path, request.working_directory, context)
@@ -128,7 +122,7 @@ class WalService(WalServiceServicer):
     ) -> Iterator[wal_pb2.DumpWalResponse]:
         if request.limit < 0:
             raise InvalidArgument(f"limit is {request.limit}, it cannot be negative", field="limit")
-        start, end = self._start_of(request), end_of(request, self._marks())
+        start, end = _start_of(request), end_of(request)
         records = self._wal.records(
             from_sequence=start.sequence or 0,
             to_sequence=end.sequence,
@@ -147,7 +141,7 @@ class WalService(WalServiceServicer):
         self, request: wal_pb2.TailWalRequest, context: grpc.ServicerContext
     ) -> Iterator[wal_pb2.TailWalResponse]:
         durable = self._engine.durable_sequence
-        begin = self._start_of(request)
+        begin = _start_of(request)
         from_us = begin.time_us
         absent = begin.sequence is None and from_us is None
         position = durable if absent else max(0, (begin.sequence or 0) - 1)
@@ -171,12 +165,6 @@ class WalService(WalServiceServicer):
         mark = self._wal.mark(request.name, caller=self._callers.of(context, request.request_id, sync=True))
         return wal_pb2.CreateMarkResponse(mark=mark_message(mark), durable=True)
 
-    def _marks(self) -> Mapping[str, Mark]:
-        return {}
-
-    def _start_of(self, request: wal_pb2.DumpWalRequest | wal_pb2.TailWalRequest | wal_pb2.ReplayWalRequest) -> Bound:
-        return bound_of(request.start, self._marks(), "start") if request.HasField("start") else Bound()
-
     def _chosen(
         self,
         records: Iterable[LoggedOperation],
@@ -192,6 +180,10 @@ class WalService(WalServiceServicer):
                 continue
             if only is None or collection_of(each.logged.change) == only:
                 yield record_message(each, names)
+
+
+def _start_of(request: wal_pb2.DumpWalRequest | wal_pb2.TailWalRequest | wal_pb2.ReplayWalRequest) -> Bound:
+    return bound_of(request.start, "start") if request.HasField("start") else Bound()
 
 
 def _wanted_collection(name: str, engine: Engine) -> uuid.UUID:

@@ -1,0 +1,62 @@
+"""Snapshots as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from holdfast.v1 import common_pb2
+
+from ..engine.snapshot_catalog import SnapshotInfo
+from ..model import Metric, StorageKind
+from ..storage.registry import SnapshotMember
+from .convert import METRIC_OF, STORAGE_KIND_OF, timestamp
+
+_STATES: Mapping[str, common_pb2.Snapshot.State.ValueType] = {
+    "creating": common_pb2.Snapshot.STATE_CREATING,
+    "ready": common_pb2.Snapshot.STATE_READY,
+    "missing": common_pb2.Snapshot.STATE_MISSING,
+    "damaged": common_pb2.Snapshot.STATE_DAMAGED,
+    "base_missing": common_pb2.Snapshot.STATE_BASE_MISSING,
+}
+
+
+def snapshot_message(info: SnapshotInfo) -> common_pb2.Snapshot:
+    """A snapshot with what the registry knows of its file."""
+    record = info.record
+    return common_pb2.Snapshot(
+        id=record.id,
+        state=_STATES[info.state],
+        type=common_pb2.Snapshot.TYPE_INCREMENTAL if record.base_id else common_pb2.Snapshot.TYPE_FULL,
+        collections=map(_member_message, record.members),
+        vector_count=record.vectors,
+        size_bytes=record.size_bytes,
+        uncompressed_bytes=record.uncompressed_bytes,
+        compressed=record.compressed,
+        path=info.path,
+        create_time=timestamp(record.created_us),
+        sequence=record.sequence,
+        timeline=record.timeline,
+        store_id=record.store_id,
+        base_id=record.base_id,
+        base_sequence=record.base_sequence,
+        duration_ms=record.duration_ms,
+        sha256=record.sha256,
+        dependent_ids=info.dependents,
+        verify_time=timestamp(record.verified_us),
+        daemon_version=record.daemon_version,
+    )
+
+
+def _member_message(member: SnapshotMember) -> common_pb2.SnapshotCollection:
+    return common_pb2.SnapshotCollection(
+        name=member.name,
+        collection_id=member.collection_id,
+        dimensions=member.dimensions,
+        metric=METRIC_OF[Metric(member.metric)],
+        storage=STORAGE_KIND_OF[StorageKind(member.storage)],
+        vector_count=member.vectors,
+        deleted_count=member.deleted,
+        digest=member.digest,
+        whole=member.whole,
+        total_vector_count=member.total_vectors,
+    )

@@ -1,0 +1,146 @@
+"""SnapshotService: backups of one exact moment, created, restored, verified, listed and deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NoReturn
+
+import grpc
+
+from holdfast.v1 import operation_pb2, snapshot_pb2
+from holdfast.v1.snapshot_pb2_grpc import SnapshotServiceServicer
+
+from ..engine.snapshot_catalog import SnapshotInfo, is_path
+from ..engine.snapshots import RestoreRequest, SnapshotRequest
+from ..errors import InvalidArgument, Unimplemented
+from .convert_operations import operation_message
+from .convert_snapshots import snapshot_message
+from .convert_wal import Bound, bound_of
+from .plans import started_or_planned
+from .requests import Callers, Paths, page_by_key, refuse
+from .routes import Unparsed
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
+
+
+class SnapshotService(SnapshotServiceServicer):
+    """See the module. Handlers run in worker threads; long work becomes an operation."""
+
+    def __init__(self, engine: Engine, callers: Callers, paths: Paths) -> None:
+        self._snapshots = engine.snapshots
+        self._operations = engine.operations
+        self._callers = callers
+        self._paths = paths
+
+    def CreateSnapshot(
+        self, request: snapshot_pb2.CreateSnapshotRequest, context: grpc.ServicerContext
+    ) -> operation_pb2.Operation:
+        if request.base_id and not request.incremental:
+            raise InvalidArgument(
+                "base_id is given without incremental", field="base_id", hint="send incremental, or leave out base_id"
+            )
+        asked = SnapshotRequest(
+            collection=request.collection or None,
+            path=self._paths.resolve(request.path, request.working_directory, context),
+            compress=request.compress,
+            incremental=request.incremental,
+            base_id=request.base_id or None,
+            validate_only=request.validate_only,
+        )
+        caller = self._callers.of(context, request.request_id)
+        operation = self._snapshots.start_create(asked, caller=caller)
+        return started_or_planned(self._operations, operation, planned=request.validate_only)
+
+    def ListSnapshots(
+        self, request: snapshot_pb2.ListSnapshotsRequest, context: grpc.ServicerContext
+    ) -> snapshot_pb2.ListSnapshotsResponse:
+        path = self._paths.resolve(request.path, request.working_directory, context)
+        listing = self._snapshots.listing(path=path, collection=request.collection or None)
+        page, token = page_by_key(listing.snapshots, _age_key, request.page_size, request.page_token, descending=True)
+        return snapshot_pb2.ListSnapshotsResponse(
+            snapshots=map(snapshot_message, page),
+            next_page_token=token,
+            total_count=len(listing.snapshots),
+            warnings=listing.warnings,
+        )
+
+    def GetSnapshot(
+        self, request: snapshot_pb2.GetSnapshotRequest, context: grpc.ServicerContext
+    ) -> snapshot_pb2.GetSnapshotResponse:
+        info = self._snapshots.get(self._reference(request.snapshot, request.working_directory, context))
+        return snapshot_pb2.GetSnapshotResponse(snapshot=snapshot_message(info))
+
+    def RestoreSnapshot(
+        self, request: snapshot_pb2.RestoreSnapshotRequest, context: grpc.ServicerContext
+    ) -> operation_pb2.Operation:
+        end = bound_of(request.to, "to") if request.HasField("to") else Bound()
+        before = bound_of(request.before, "before") if request.HasField("before") else Bound()
+        asked = RestoreRequest(
+            snapshot=self._reference(request.snapshot, request.working_directory, context),
+            collection=request.collection or None,
+            from_collection=request.from_collection or None,
+            overwrite=request.overwrite,
+            verify=request.verify,
+            validate_only=request.validate_only,
+            base_path=self._paths.resolve(request.base_path, request.working_directory, context, field="base_path"),
+            to_sequence=end.sequence,
+            to_us=end.time_us,
+            before_sequence=before.sequence,
+            before_us=before.time_us,
+        )
+        operation = self._snapshots.start_restore(asked, caller=self._callers.of(context, request.request_id))
+        return started_or_planned(self._operations, operation, planned=request.validate_only)
+
+    def VerifySnapshot(
+        self, request: snapshot_pb2.VerifySnapshotRequest, context: grpc.ServicerContext
+    ) -> operation_pb2.Operation:
+        refuse("base_path", request.base_path)
+        reference = self._reference(request.snapshot, request.working_directory, context)
+        caller = self._callers.of(context, request.request_id)
+        return operation_message(self._snapshots.start_verify(reference, caller=caller))
+
+    def DeleteSnapshot(
+        self, request: snapshot_pb2.DeleteSnapshotRequest, context: grpc.ServicerContext
+    ) -> snapshot_pb2.DeleteSnapshotResponse:
+        reference = self._reference(request.snapshot, request.working_directory, context)
+        self._callers.of(context, request.request_id)
+        info = self._snapshots.delete(reference, validate_only=request.validate_only)
+        freed = 0 if info.state == "missing" else info.record.size_bytes
+        return snapshot_pb2.DeleteSnapshotResponse(snapshot=snapshot_message(info), freed_bytes=freed)
+
+    def PruneSnapshots(
+        self, request: snapshot_pb2.PruneSnapshotsRequest, context: grpc.ServicerContext
+    ) -> snapshot_pb2.PruneSnapshotsResponse:
+        _not_built("pruning snapshots", "delete them one by one with `holdfast storage snapshot delete`")
+
+    def DiffSnapshots(
+        self, request: snapshot_pb2.DiffSnapshotsRequest, context: grpc.ServicerContext
+    ) -> snapshot_pb2.DiffSnapshotsResponse:
+        _not_built("comparing snapshots", "compare the digests that `holdfast storage snapshot show` prints")
+
+    def DownloadSnapshot(
+        self, request: snapshot_pb2.DownloadSnapshotRequest, context: grpc.ServicerContext
+    ) -> Iterator[snapshot_pb2.DownloadSnapshotResponse]:
+        _not_built("downloading snapshots", "copy the file from the daemon's machine; its path is in the listing")
+
+    def UploadSnapshot(
+        self,
+        request_iterator: Iterator[snapshot_pb2.UploadSnapshotRequest | Unparsed],
+        context: grpc.ServicerContext,
+    ) -> Iterator[snapshot_pb2.UploadSnapshotResponse]:
+        _not_built("uploading snapshots", "copy the file to the daemon's machine and restore it by its path")
+
+    def _reference(self, snapshot: str, working_directory: str, context: grpc.ServicerContext) -> str:
+        """The snapshot as the engine takes it: an id or `latest` as they are, a path made absolute."""
+        if not is_path(snapshot):
+            return snapshot
+        return self._paths.resolve(snapshot, working_directory, context, field="snapshot") or snapshot
+
+
+def _age_key(info: SnapshotInfo) -> str:
+    return f"{info.record.created_us:020d} {info.id} {info.path}"
+
+
+def _not_built(what: str, instead: str) -> NoReturn:
+    raise Unimplemented(f"this daemon does not support {what} yet", reason="METHOD_NOT_SUPPORTED", hint=instead)

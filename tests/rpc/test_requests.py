@@ -1,0 +1,99 @@
+"""Paths and tokens as clients send them."""
+
+from __future__ import annotations
+
+import contextlib
+from types import SimpleNamespace
+from typing import cast
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfastd.errors import InvalidArgument, PermissionDenied, Unimplemented
+from holdfastd.rpc.requests import Paths, decode_token, encode_token, page_size, refuse
+
+PATHS = Paths("/data", ("/backup",))
+
+
+def peer(name: str) -> grpc.ServicerContext:
+    return cast(grpc.ServicerContext, SimpleNamespace(peer=lambda: name))
+
+
+LOCAL, REMOTE = peer("unix:"), peer("ipv4:127.0.0.1:4711")
+
+
+@pytest.mark.parametrize(
+    ("path", "directory", "expected"),
+    [
+        ("", "", None),
+        ("/anywhere/at/all", "", "/anywhere/at/all"),
+        ("sub", "/home/me", "/home/me/sub"),
+        ("./a/../b//c", "/home/me", "/home/me/b/c"),
+        ("../up", "/home/me", "/home/up"),
+    ],
+)
+def test_the_socket_sees_the_whole_machine(path: str, directory: str, expected: str | None) -> None:
+    assert PATHS.resolve(path, directory, LOCAL) == expected
+
+
+@pytest.mark.parametrize("directory", ["", "relative"])
+def test_a_relative_path_needs_an_absolute_base(directory: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        PATHS.resolve("sub", directory, LOCAL)
+    assert caught.value.reason == "RELATIVE_PATH"
+
+
+@pytest.mark.parametrize("path", ["/data", "/data/snapshots", "/backup/x", "/backup/./x/../y"])
+def test_over_tcp_some_directories_are_allowed(path: str) -> None:
+    assert PATHS.resolve(path, "", REMOTE)
+
+
+@pytest.mark.parametrize("path", ["/", "/etc/passwd", "/database", "/backup/../etc", "/backups", "/data/../etc"])
+def test_over_tcp_no_others_are(path: str) -> None:
+    with pytest.raises(PermissionDenied):
+        PATHS.resolve(path, "", REMOTE)
+
+
+def test_over_tcp_there_is_no_working_directory() -> None:
+    for path in ("sub", "", "/data/x"):
+        with pytest.raises(InvalidArgument) as caught:
+            PATHS.resolve(path, "/data", REMOTE)
+        assert caught.value.field == "working_directory"
+    with pytest.raises(InvalidArgument):
+        PATHS.resolve("sub", "", REMOTE)
+
+
+def test_a_nul_is_no_path() -> None:
+    with pytest.raises(InvalidArgument, match="NUL"):
+        PATHS.resolve("/data/a\0b", "", LOCAL, field="snapshot")
+
+
+@given(st.integers(0, 1 << 63), st.text())
+def test_tokens_come_back(number: int, text: str) -> None:
+    assert decode_token(encode_token(number, text), tuple[int, str]) == (number, text)
+
+
+@given(st.text(max_size=30))
+def test_any_other_text_is_refused_in_order(token: str) -> None:
+    if not token.isascii() or len(token) < 4:
+        with pytest.raises(InvalidArgument) as caught:
+            decode_token(token, tuple[int, str])
+        assert caught.value.field == "page_token"
+    else:
+        with contextlib.suppress(InvalidArgument):
+            decode_token(token, tuple[int, str])
+
+
+def test_sizes_of_pages() -> None:
+    assert [page_size(asked) for asked in (0, 1, 1000, 5000)] == [100, 1, 1000, 1000]
+    with pytest.raises(InvalidArgument):
+        page_size(-1)
+
+
+def test_a_field_that_is_not_supported_is_named_and_never_ignored() -> None:
+    refuse("base_id", "")
+    with pytest.raises(Unimplemented) as caught:
+        refuse("base_id", "snap-1")
+    assert caught.value.metadata["field"] == "base_id"
