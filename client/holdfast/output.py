@@ -73,6 +73,8 @@ def _yaml(document: Document, width: int | None) -> str:
 def _csv(document: Document, width: int | None) -> str:
     rows = rows_of(document)
     flat = [flatten(row) for row in ([document] if rows is None else rows)]
+    if not flat:
+        return ""
     out = io.StringIO()
     writer = csv.DictWriter(out, _columns(flat), lineterminator="\n", restval="")
     writer.writeheader()

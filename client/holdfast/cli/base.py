@@ -152,8 +152,10 @@ class LazyGroup(_WithCommonOptions, click.Group):
 class Root(LazyGroup):
     """The top of the tree; its members may be written with a leading slash, as in the prompt."""
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, cmd_name.removeprefix("/"))
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        return super().resolve_command(ctx, [args[0].removeprefix("/"), *args[1:]])
 
 
 def load(leaf: Leaf) -> click.Command:

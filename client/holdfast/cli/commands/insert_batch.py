@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import BinaryIO
 
@@ -72,7 +72,8 @@ def insert_batch(
     )
     started = time.perf_counter()
     with ExitStack() as files:
-        rows = _rows(chosen, *(_open(files, name) for name in (path, ids, payloads)))
+        opened = [_open(files, name) for name in (path, ids, payloads)]
+        rows = files.enter_context(closing(_rows(chosen, *opened)))
         _run(state, importer, rows, path)
     return Document(
         inserted=importer.tally.inserted,

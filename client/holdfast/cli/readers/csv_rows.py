@@ -16,7 +16,8 @@ _MAX_CELL = 16 << 20
 def read_csv(file: BinaryIO) -> Rows:
     """One row a record; a record may span lines inside quotes, and is named by its last one."""
     csv.field_size_limit(_MAX_CELL)
-    records = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    records = csv.reader(text, strict=True)
     try:
         header = [name.strip() for name in next(records, [])]
         convert = _converter(header)
@@ -27,6 +28,8 @@ def read_csv(file: BinaryIO) -> Rows:
         raise BadFile(f"not CSV: {error}", records.line_num) from None
     except UnicodeDecodeError as error:
         raise BadFile(f"not UTF-8: {error.reason}", records.line_num + 1) from None
+    finally:
+        text.detach()
 
 
 def _row(line: int, cells: list[str], width: int, convert: Callable[[list[str]], tuple[Any, Any, Any]]) -> Row | BadRow:

@@ -29,8 +29,12 @@ def read_ndjson(file: BinaryIO) -> Rows:
 
 def read_json(file: BinaryIO) -> Rows:
     """An array of objects; memory holds one chunk and one element."""
-    for line, value in _Elements(io.TextIOWrapper(file, encoding="utf-8")):
-        yield row_of_object(line, value)
+    text = io.TextIOWrapper(file, encoding="utf-8")
+    try:
+        for line, value in _Elements(text):
+            yield row_of_object(line, value)
+    finally:
+        text.detach()
 
 
 class _Elements:

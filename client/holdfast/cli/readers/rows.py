@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -32,7 +32,8 @@ class BadRow:
     message: str
 
 
-Rows: TypeAlias = "Iterator[Row | BadRow]"
+Rows: TypeAlias = "Generator[Row | BadRow, None, None]"
+"""Rows as a generator: closing it gives the file back."""
 
 
 class BadFile(Exception):

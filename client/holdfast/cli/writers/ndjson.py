@@ -1,4 +1,7 @@
-"""``ndjson``: one ``{"id","vector","payload"}`` a line; nine digits read back to the same float32."""
+"""``ndjson``: one ``{"id","vector","payload"}`` a line.
+
+Nine digits read back to the same float32; a negative zero is written as -0.0, since JSON's -0 is a whole number.
+"""
 
 from __future__ import annotations
 
@@ -29,5 +32,7 @@ def _lines(batch: vector_pb2.ExportResponse) -> Iterable[str]:
     payloads = decode_payloads(batch.payloads, len(batch.ids))
     for row, (point_id, payload) in enumerate(zip(batch.ids, payloads, strict=True)):
         vector = numbers % unpack(batch.vectors.data, row * width)
+        if "-0" in vector:
+            vector = ",".join("-0.0" if text == "-0" else text for text in vector.split(","))
         text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
         yield f'{{"id":{json.dumps(point_id, ensure_ascii=False)},"vector":[{vector}],"payload":{text}}}\n'

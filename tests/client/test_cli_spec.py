@@ -1,0 +1,254 @@
+"""Each answer that the specification shows: the same keys in the same order, with values of the same types."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import holdfast
+from holdfast.v1 import common_pb2, storage_pb2
+from tests.client.conftest import Outcome
+from tests.support.fake_server import FakeDaemon
+
+SNAPSHOT_CREATE = """
+{"snapshot_id": "snap-2024-01-20-103045", "type": "full", "collections": ["products"], "vectors": 100000,
+ "size_bytes": 52428800, "compressed": true, "path": "/backups/snapshots/snap-2024-01-20-103045.gz",
+ "duration_ms": 5432, "status": "completed"}
+"""
+SNAPSHOT_RESTORE = """
+{"snapshot_id": "snap-2024-01-20-103045", "collections_restored": ["products"], "vectors_restored": 100000,
+ "duration_ms": 3210, "status": "completed"}
+"""
+SNAPSHOT_LIST = """
+{"snapshots": [{"id": "snap-2024-01-20-103045", "type": "full", "collections": ["products"], "vectors": 100000,
+  "size_bytes": 52428800, "compressed": true, "created_at": "2024-01-20T10:30:45Z",
+  "path": "/backups/snapshots/snap-2024-01-20-103045.gz"}], "total": 2}
+"""
+WAL_ENABLE = """
+{"wal_enabled": true, "path": "/data/wal", "sync_mode": "fsync", "segment_size_bytes": 67108864, "retention": "24h",
+ "status": "active"}
+"""
+WAL_REPLAY = """
+{"segments_replayed": 5, "operations_replayed": 50000, "operations_skipped": 0,
+ "collections_affected": ["products", "embeddings"], "duration_ms": 8765, "status": "completed"}
+"""
+MMAP = """
+{"mmap_enabled": true, "advise_mode": "sequential", "populate": false, "total_mapped_bytes": 1073741824,
+ "resident_bytes": 536870912}
+"""
+COMPACT = """
+{"collections_compacted": ["products"], "before_size_bytes": 157286400, "after_size_bytes": 125829120,
+ "freed_bytes": 31457280, "reduction_percent": 20.0, "duration_ms": 12345, "status": "completed"}
+"""
+STATS = """
+{"name": "products", "dimensions": 2, "metric": "cosine", "vectors": 3, "size_bytes": 24, "digest": "00", "sequence": 2,
+ "segments": 1, "garbage_percent": 12.5,
+ "indexes": [{"name": "hnsw-1", "type": "hnsw", "vectors": 1, "size_bytes": 10}],
+ "storage": {"type": "disk", "quantization": "none", "compression_ratio": 1.0, "hot_bytes": 0, "cold_bytes": 100},
+ "performance": {"avg_insert_time_ms": 1.5, "avg_search_time_ms": 0.5, "qps": 0.0}}
+"""
+CREATE = '{"name": "c", "dimensions": 3, "metric": "cosine", "storage": "disk", "status": "created", "vectors": 0}'
+LIST = """
+{"collections": [{"name": "products", "dimensions": 2, "vectors": 3, "indexes": 0, "size_bytes": 24}], "total": 1}
+"""
+INFO = """
+{"name": "products", "dimensions": 2, "metric": "cosine", "vectors": 3, "created_at": "", "updated_at": ""}
+"""
+SWITCH = '{"alias": "old", "old_collection": "", "new_collection": "", "status": "switched"}'
+INSERT = '{"id": "x", "status": "inserted", "collection": "products", "sequence": 9}'
+SEARCH = '{"results": [{"id": "a", "score": 1.0, "payload": {"n": 1}}], "count": 1, "duration_ms": 0.5}'
+SCROLL = '{"vectors": [{"id": "a", "payload": {"n": 1}}], "count": 1, "offset": 0, "total": 3}'
+
+ANSWERS = [
+    ("storage snapshot create products --path /backups/snapshots --compress", SNAPSHOT_CREATE),
+    ("storage snapshot restore latest --overwrite --verify", SNAPSHOT_RESTORE),
+    ("storage snapshot list", SNAPSHOT_LIST),
+    ("storage wal enable --path /data/wal --sync-mode fsync", WAL_ENABLE),
+    ("storage wal replay --verify", WAL_REPLAY),
+    ("storage mmap --enable --advise sequential", MMAP),
+    ("storage compact products --threshold 30", COMPACT),
+    ("collection create c -d 3", CREATE),
+    ("collection delete products --confirm", '{"name": "products", "vectors_deleted": 3, "status": "deleted"}'),
+    ("collection list", LIST),
+    ("collection info products", INFO),
+    ("collection stats products", STATS),
+    ("collection alias create live -c products", '{"alias": "live", "collection": "products", "status": "created"}'),
+    ("collection alias switch old -c products", SWITCH),
+    ("collection alias delete old", '{"alias": "old", "status": "deleted"}'),
+    ("collection alias list", '{"aliases": [{"alias": "old", "collection": "products"}], "total": 1}'),
+    ("vector insert products -v [1,2] --id x", INSERT),
+    ("vector get products --id a", '{"id": "a", "vector": [1.0], "payload": {"n": 1}, "version": 1}'),
+    ("vector update products --id a --vector [2,2]", '{"id": "a", "status": "updated", "version": 2}'),
+    ("vector delete products --id a,b", '{"deleted": 2, "status": "deleted"}'),
+    ("vector search products -q [1,0] --k 1", SEARCH),
+    ("vector scroll products --limit 1", SCROLL),
+    ("vector count products", '{"count": 3, "collection": "products"}'),
+]
+
+
+@pytest.fixture
+def store(db: holdfast.Client, products: holdfast.Collection) -> None:
+    db.collections.aliases.create("old", "products")
+    db.snapshots.create("products")
+
+
+def shape(value: Any) -> Any:
+    """Keys and types; the elements of a list by its first."""
+    if isinstance(value, dict):
+        return [(key, shape(inner)) for key, inner in value.items()]
+    if isinstance(value, list):
+        return [shape(value[0])] if value else []
+    return type(value).__name__
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(("line", "expected"), ANSWERS, ids=[line for line, _ in ANSWERS])
+def test_an_answer_has_the_keys_and_types_of_the_specification(
+    cli: Callable[..., Outcome], line: str, expected: str
+) -> None:
+    outcome = cli(*line.split())
+    assert outcome.code == 0, outcome.err
+    assert shape(outcome.json) == shape(json.loads(expected))
+
+
+@pytest.mark.usefixtures("store")
+def test_several_vectors_are_a_list(cli: Callable[..., Outcome]) -> None:
+    answer = cli("vector", "get", "products", "--id", "c,missing,a", "--no-include-vector").json
+    assert [row["id"] for row in answer["vectors"]] == ["c", "a"]
+    assert "vector" not in answer["vectors"][0]
+    assert cli("vector", "get", "products", "--id", "missing").code == 4
+
+
+@pytest.mark.usefixtures("store")
+def test_a_failed_search_and_a_missing_thing_exit_by_their_status(cli: Callable[..., Outcome]) -> None:
+    assert cli("collection", "create", "products", "-d", "2").code == 5
+    assert cli("vector", "search", "products", "-q", "[1,2,3]").code == 2
+    assert cli("storage", "snapshot", "restore", "nope").code == 4
+
+
+@pytest.mark.usefixtures("store")
+def test_float32_is_shown_with_as_many_digits_as_it_has(cli: Callable[..., Outcome]) -> None:
+    cli("vector", "insert", "products", "-v", "[0.1, 16777217]", "--id", "x")
+    assert cli("vector", "get", "products", "--id", "x").json["vector"] == [0.1, 16777216.0]
+
+
+def test_sizes_of_wal_segments_are_binary_and_others_are_not(cli: Callable[..., Outcome], daemon: FakeDaemon) -> None:
+    assert cli("storage", "wal", "enable", "--segment-size", "64MB").json["segment_size_bytes"] == 67108864
+    assert (
+        cli("storage", "wal", "enable", "--segment-size", "134217728", "--retention", "48h").json["retention"] == "48h"
+    )
+    assert daemon.requests["EnableWal"][1].retention.seconds == 172800
+    cli("collection", "create", "h", "-d", "2", "--storage", "hybrid", "--hot-tier-size", "10GB")
+    assert daemon.requests["CreateCollection"][0].hot_tier_size_bytes == 10**10
+    cli("storage", "wal", "enable", "--sync-mode", "periodic", "--flush-interval", "5s")
+    assert daemon.requests["EnableWal"][2].flush_interval.seconds == 5
+
+
+def test_resolved_times_are_echoed_on_stderr(cli: Callable[..., Outcome], daemon: FakeDaemon) -> None:
+    outcome = cli("storage", "wal", "replay", "--from", "2024-01-20T10:00:00Z", "--to", "yesterday 10:32")
+    sent = daemon.requests["ReplayWal"][0]
+    assert sent.start.time.ToJsonString() == "2024-01-20T10:00:00Z"
+    assert outcome.err == f"--to: 'yesterday 10:32' is {sent.to.time.ToJsonString()}\n"
+
+
+def test_restore_takes_a_sequence_or_a_mark(cli: Callable[..., Outcome], daemon: FakeDaemon, store: None) -> None:
+    cli("storage", "snapshot", "restore", "latest", "--to", "17")
+    cli("storage", "snapshot", "restore", "latest", "--before", "before-import")
+    first, second = daemon.requests["RestoreSnapshot"]
+    assert first.to.sequence == 17
+    assert second.before.mark == "before-import"
+
+
+def test_verbose_shows_all_that_is_known(cli: Callable[..., Outcome], store: None) -> None:
+    assert "sequence" in cli("storage", "snapshot", "create", "-v").json
+    assert "digest" in cli("collection", "list", "--detailed").json["collections"][0]
+    assert "state" in cli("storage", "snapshot", "list", "--verbose").json["snapshots"][0]
+
+
+def test_progress_goes_to_stderr_and_the_result_to_stdout(cli: Callable[..., Outcome], store: None) -> None:
+    outcome = cli("storage", "snapshot", "create", "-v")
+    assert outcome.json["status"] == "completed"
+    assert "op-2: writing  25 %  100 B/400 B" in outcome.err
+    assert cli("storage", "snapshot", "create").err == ""
+
+
+def test_no_wait_names_the_operation(cli: Callable[..., Outcome], store: None) -> None:
+    outcome = cli("storage", "compact", "--no-wait")
+    assert outcome.json["operation_id"] == "op-2"
+    assert "holdfast operation watch op-2" in outcome.err
+    assert cli("operation", "watch", "op-2").json["status"] == "completed"
+    assert cli("operation", "show", "op-2").json["state"] == "succeeded"
+    assert [row["id"] for row in cli("operation", "list").json["operations"]] == ["op-2", "op-1"]
+
+
+def test_a_cancelled_operation_exits_with_14(cli: Callable[..., Outcome], store: None) -> None:
+    cli("storage", "compact", "--no-wait")
+    assert cli("operation", "cancel", "op-2").json["status"] == "cancelling"
+    outcome = cli("operation", "watch", "op-2")
+    assert (outcome.code, outcome.err) == (14, "error: cancelled by its owner\n")
+
+
+def test_damage_exits_with_13_and_is_shown(cli: Callable[..., Outcome], daemon: FakeDaemon, store: None) -> None:
+    next(iter(daemon.snapshots.values())).state = common_pb2.Snapshot.STATE_DAMAGED
+    outcome = cli("storage", "snapshot", "verify", "latest")
+    assert outcome.code == 13
+    assert outcome.json["problems"][0]["offset"] == 512
+    assert outcome.err.startswith("error: 1 damaged place")
+    assert cli("storage", "wal", "verify").json["valid"] is True
+
+
+def test_warnings_are_said_on_stderr_and_kept_out_of_the_result(cli: Callable[..., Outcome]) -> None:
+    outcome = cli("storage", "wal", "disable", "--confirm")
+    assert outcome.err == "warning: from now on a write is durable only with the next checkpoint\n"
+    assert "warnings" not in outcome.json
+
+
+def test_dry_runs_change_nothing(cli: Callable[..., Outcome], store: None) -> None:
+    assert cli("storage", "snapshot", "create", "--dry-run").json["status"] == "validated"
+    assert cli("storage", "snapshot", "prune", "--keep-last", "1", "--dry-run").json["kept"] == 1
+    assert cli("storage", "snapshot", "delete", "latest", "--dry-run").json["status"] == "validated"
+    assert cli("storage", "snapshot", "list").json["total"] == 1
+    assert cli("vector", "delete", "products", "--all", "--dry-run").json == {"deleted": 3, "status": "validated"}
+    assert cli("vector", "count", "products").json["count"] == 3
+
+
+@pytest.mark.parametrize("line", ["collection delete products", "vector delete products --all", "storage wal disable"])
+def test_what_destroys_needs_a_yes_where_nobody_can_be_asked(
+    cli: Callable[..., Outcome], store: None, line: str
+) -> None:
+    outcome = cli(*line.split(), stdin="")
+    assert outcome.code == 2
+    assert "--confirm" in outcome.err
+    assert cli("vector", "count", "products").json["count"] == 3
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 0), ("n\n", 2, 1), ("", 2, 1)])
+def test_on_a_terminal_the_question_has_the_count(
+    cli: Callable[..., Outcome], store: None, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, left: int
+) -> None:
+    monkeypatch.setattr("holdfast.cli.state.State.can_ask", lambda self: True)
+    outcome = cli("collection", "delete", "products", stdin=answer)
+    assert outcome.err.startswith("Delete collection 'products' with 3 vectors? [y/N] ")
+    assert outcome.code == code
+    assert cli("collection", "list").json["total"] == left
+
+
+def test_records_of_the_log_are_one_a_line(cli: Callable[..., Outcome], store: None) -> None:
+    lines = cli("storage", "wal", "dump").out.splitlines()
+    assert [json.loads(line)["kind"] for line in lines] == ["create_collection", "upsert"]
+    assert cli("storage", "wal", "tail", "--format", "csv").out.splitlines()[0].startswith("sequence,time,kind")
+    table = cli("storage", "wal", "dump", "--limit", "1", "--format", "table").out.splitlines()
+    assert table[0].split()[:3] == ["SEQUENCE", "TIME", "KIND"]
+    assert cli("storage", "wal", "mark", "here").json["sequence"] == 4
+
+
+def test_alarms_and_diff(cli: Callable[..., Outcome], daemon: FakeDaemon, store: None) -> None:
+    daemon.alarms.append(storage_pb2.Alarm(code="DISK_LOW", message="5 % left", hint="holdfast storage compact"))
+    assert cli("storage", "alarms").json["total"] == 1
+    assert cli("storage", "snapshot", "diff", "latest").json["collections"][0]["added"] == 1
+    assert "added_ids" not in cli("storage", "snapshot", "diff", "latest", "--format", "csv").out
+    assert cli("storage", "snapshot", "show", "latest").json["members"][0]["name"] == "products"
+    assert cli("storage", "snapshot", "delete", "latest").json["freed_bytes"] == 52428800

@@ -1,0 +1,255 @@
+"""Files into collections: every format, bad rows with their lines, exact counts."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+import holdfast
+from holdfast.cli.readers.json_rows import read_json, read_ndjson
+from holdfast.cli.readers.npy_rows import read_npy
+from holdfast.cli.readers.rows import BadFile, BadRow, Row, is_finite
+from tests.client.conftest import Outcome
+from tests.support.fake_server import FakeDaemon
+
+Write = Callable[[str, str | bytes], str]
+ROWS = [{"id": f"r{n}", "vector": [float(n), 0.5], "payload": {"n": n}} for n in range(5)]
+
+
+def ndjson(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def npy(array: Any) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
+
+
+@pytest.fixture
+def points(db: holdfast.Client) -> holdfast.Collection:
+    return db.collections.create("points", 2)
+
+
+FILES = {
+    "rows.ndjson": ndjson(ROWS),
+    "rows.jsonl": "\n" + ndjson(ROWS) + "\n\n",
+    "rows.json": json.dumps(ROWS, indent=2),
+    "rows.csv": "id,vector,payload\n" + "".join(f'r{n},"[{n}, 0.5]","{{""n"": {n}}}"\n' for n in range(5)),
+    "wide.csv": "\ufeffpayload,v1,v0,id\r\n" + "".join(f'"{{""n"": {n}}}",0.5,{n},r{n}\r\n' for n in range(5)),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_text_format_brings_the_same_rows(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection, name: str
+) -> None:
+    outcome = cli("vector", "insert-batch", "points", "--file", write(name, FILES[name]))
+    assert outcome.code == 0, outcome.err
+    answer = outcome.json
+    assert list(answer) == ["inserted", "failed", "errors", "duration_ms"]
+    assert (answer["inserted"], answer["failed"], answer["errors"]) == (5, 0, [])
+    records = points.get([f"r{n}" for n in range(5)])
+    assert [list(record.vector or ()) for record in records] == [[float(n), 0.5] for n in range(5)]
+    assert [record.payload for record in records] == [{"n": n} for n in range(5)]
+
+
+@pytest.mark.parametrize("dtype", ["<f4", "<f2"])
+def test_an_array_comes_with_ids_and_payloads_beside_it(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection, dtype: str
+) -> None:
+    array = np.array([[n, 0.5] for n in range(600)], dtype)
+    ids = write("ids.txt", "".join(f"r{n}\n" for n in range(600)))
+    payloads = write("payloads.ndjson", "".join("\n" if n % 2 else f'{{"n": {n}}}\n' for n in range(600)))
+    arguments = ["--file", write("v.npy", npy(array)), "--ids", ids, "--payloads", payloads, "--batch-size", "100"]
+    outcome = cli("vector", "insert-batch", "points", *arguments)
+    assert (outcome.code, outcome.json["inserted"]) == (0, 600)
+    records = points.get(["r599", "r4"])
+    assert [record.payload for record in records] == [None, {"n": 4}]
+    assert list(records[0].vector or ()) == [599, 0.5]
+
+
+def test_ids_that_are_missing_are_generated(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection
+) -> None:
+    assert (
+        cli("vector", "insert-batch", "points", "-f", write("v.npy", npy(np.zeros((3, 2), "f4")))).json["inserted"] == 3
+    )
+    rows = [{"vector": [1, 2]}, {"vector": [1, 2], "id": 7}]
+    assert cli("vector", "insert-batch", "points", "-f", write("v.json", json.dumps(rows))).json["inserted"] == 2
+    assert points.count() == 5
+    assert points.get("7")[0].payload is None
+
+
+def test_standard_input_needs_its_format(cli: Callable[..., Outcome], points: holdfast.Collection) -> None:
+    assert (
+        cli("vector", "insert-batch", "points", "--file", "-", "--format", "ndjson", stdin=ndjson(ROWS)).json[
+            "inserted"
+        ]
+        == 5
+    )
+    outcome = cli("vector", "insert-batch", "points", "--file", "-", stdin="")
+    assert outcome.code == 2
+    assert "give --format json|ndjson|csv|npy|parquet" in outcome.err
+
+
+BAD_LINES = {
+    "{": "not JSON",
+    "[1]": "not an object",
+    '{"id": "x"}': "no vector",
+    '{"id": "x", "vector": [1]}': "1 values, the collection 2",
+    '{"id": "x", "vector": [1, "a"]}': "not a number",
+    '{"id": "x", "vector": [1, NaN]}': "not finite",
+    '{"id": "x", "vector": [1, 1e300]}': "beyond float32",
+    '{"id": "x", "vector": 7}': "not a list",
+    '{"id": "", "vector": [1, 2]}': "0 bytes, not 1 to 512",
+    '{"id": 1.5, "vector": [1, 2]}': "the id is float",
+    '{"id": "x", "vector": [1, 2], "payload": 3}': "the payload is int",
+    '{"id": "x", "vector": [1, 2], "embedding": 3}': "unknown key 'embedding'",
+}
+
+
+@pytest.mark.parametrize(("line", "words"), BAD_LINES.items(), ids=list(BAD_LINES.values()))
+def test_a_bad_row_stops_after_the_rows_before_it(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection, line: str, words: str
+) -> None:
+    content = ndjson(ROWS[:3]) + line + "\n" + ndjson(ROWS[3:])
+    outcome = cli("vector", "insert-batch", "points", "--file", write("rows.ndjson", content))
+    assert outcome.code == 2
+    assert (outcome.json["inserted"], outcome.json["failed"]) == (3, 1)
+    assert outcome.json["errors"][0]["line"] == 4
+    assert words in outcome.json["errors"][0]["error"]
+    assert "rows.ndjson, line 4: " in outcome.err
+    assert points.count() == 3
+
+
+def test_bad_rows_are_left_out_on_request(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection
+) -> None:
+    lines = [line for row in ROWS for line in (json.dumps(row), "{", "[]", '{"id": "y"}')]
+    path = write("rows.ndjson", "\n".join(lines))
+    outcome = cli("vector", "insert-batch", "points", "--file", path, "--on-error", "skip", "--batch-size", "2")
+    assert outcome.code == 3
+    assert (outcome.json["inserted"], outcome.json["failed"]) == (5, 15)
+    assert [error["line"] for error in outcome.json["errors"]] == [2, 3, 4, 6, 7, 8, 10, 11, 12, 14]
+
+
+def test_rows_that_only_the_daemon_refuses_are_found_by_halving(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection, daemon: FakeDaemon
+) -> None:
+    daemon.fail_next("UpsertStreamBatch", grpc.StatusCode.INVALID_ARGUMENT, "one of them is bad")
+    daemon.fail_next("Upsert", grpc.StatusCode.INVALID_ARGUMENT, "still")
+    daemon.fail_next("Upsert", grpc.StatusCode.INVALID_ARGUMENT, "this one")
+    outcome = cli("vector", "insert-batch", "points", "-f", write("r.ndjson", ndjson(ROWS[:4])), "--on-error", "skip")
+    assert (outcome.code, outcome.json["inserted"], outcome.json["failed"]) == (3, 3, 1)
+    assert outcome.json["errors"] == [{"line": 1, "error": "this one"}]
+    assert points.count() == 3
+
+
+def test_a_daemon_that_refuses_everything_ends_the_import_with_its_status(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection, daemon: FakeDaemon
+) -> None:
+    daemon.fail_next("UpsertStreamBatch", grpc.StatusCode.RESOURCE_EXHAUSTED, "the disk is full", hint="make room")
+    outcome = cli("vector", "insert-batch", "points", "--file", write("r.ndjson", ndjson(ROWS)))
+    assert outcome.code == 9
+    assert outcome.json["inserted"] == 0
+    assert outcome.err == "error: the disk is full\nhint: make room\n"
+
+
+BAD_FILES = {
+    "object.json": ('{"id": 1}', "line 1: not a JSON array"),
+    "comma.json": ('[{"vector": [1, 2]}\n{"vector": [1, 2]}]', "line 2: '{' where ',' or ']' was expected"),
+    "broken.json": ('[\n{"vector": [1, 2},\n]', "line 2: not JSON"),
+    "short.json": ('[{"vector": [1, 2]},', "line 1: not JSON"),
+    "header.csv": ("id,embedding\n", "line 1: the header is neither"),
+    "both.csv": ("id,vector,v0\n", "line 1: the header is neither"),
+    "gap.csv": ("id,v0,v2\n", "line 1: the header is neither"),
+    "latin.csv": (b"id,vector\n\xff,[1]\n", "not UTF-8"),
+    "quote.csv": ('id,vector\n"a"b,[1]\n', "not CSV"),
+    "text.npy": ("hello", "not a .npy file"),
+    "double.npy": (npy(np.zeros((2, 2))), "float64, not float32 or float16: convert it"),
+    "flat.npy": (npy(np.zeros(4, "f4")), "shape (4,)"),
+    "fortran.npy": (npy(np.asfortranarray(np.zeros((2, 3), "f4"))), "Fortran order"),
+    "cut.npy": (npy(np.zeros((10, 2), "f4"))[:-3], "ends inside row 10 of 10"),
+    "damaged.npy": (npy(np.zeros((2, 2), "f4")).replace(b"descr", b"d\x00scr"), "header of the .npy file is damaged"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_file_that_cannot_be_read_says_where(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection, name: str
+) -> None:
+    content, words = BAD_FILES[name]
+    outcome = cli("vector", "insert-batch", "points", "--file", write(name, content), "--on-error", "skip")
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert outcome.json["inserted"] == points.count()
+
+
+def test_ids_and_payloads_must_be_as_many_as_rows(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection
+) -> None:
+    array = write("v.npy", npy(np.ones((3, 2), "f4")))
+    outcome = cli("vector", "insert-batch", "points", "-f", array, "--ids", write("ids", "a\nb\n"))
+    assert "the file of --ids ends after 2 lines" in outcome.err
+    assert outcome.json["inserted"] == 2
+    outcome = cli("vector", "insert-batch", "points", "-f", array, "--payloads", write("p", "{}\n" * 4))
+    assert "the file of --payloads has more lines than the array's 3 rows" in outcome.err
+    assert outcome.code == 2
+
+
+def test_ids_beside_a_text_file_are_refused(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection
+) -> None:
+    outcome = cli("vector", "insert-batch", "points", "-f", write("r.ndjson", ""), "--ids", "x")
+    assert (outcome.code, "go with npy" in outcome.err) == (2, True)
+    outcome = cli("vector", "insert-batch", "points", "-f", "/nonexistent.ndjson")
+    assert (outcome.code, "cannot read /nonexistent.ndjson" in outcome.err) == (2, True)
+
+
+def test_the_output_format_goes_before_the_subcommand(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection
+) -> None:
+    outcome = cli("--format", "csv", "vector", "insert-batch", "points", "--file", write("r.ndjson", ndjson(ROWS)))
+    assert outcome.out.startswith("inserted,failed,errors,duration_ms\n5,0,")
+
+
+def test_an_array_of_objects_is_decoded_piece_by_piece() -> None:
+    rows = [{"id": f"é{n}", "vector": [0.25] * 400, "payload": {"text": "x" * 500}} for n in range(1500)]
+    text = json.dumps(rows, ensure_ascii=False, indent=1)
+    read = list(read_json(io.BytesIO(text.encode())))
+    assert [row.id for row in read if isinstance(row, Row)] == [row["id"] for row in rows]
+    lines = text.splitlines()
+    assert all(lines[row.line - 1].strip() == "{" for row in read)
+
+
+def test_an_empty_array_has_no_rows() -> None:
+    assert list(read_json(io.BytesIO(b" [ ] "))) == []
+
+
+def test_a_deep_line_is_a_bad_row_and_not_a_crash() -> None:
+    [bad] = read_ndjson(io.BytesIO(b"[" * 100_000))
+    assert isinstance(bad, BadRow)
+
+
+def test_bad_lines_beside_an_array_are_bad_rows() -> None:
+    array = npy(np.array([[1, 2], [np.inf, 2], [3, 4], [5, 6]], "f4"))
+    rows = list(read_npy(io.BytesIO(array), io.BytesIO(b"a\nb\n\xff\nd\n"), io.BytesIO(b"{}\n{}\n{}\n[]\n")))
+    assert [type(row) for row in rows] == [Row, BadRow, BadRow, BadRow]
+    with pytest.raises(BadFile):
+        list(read_npy(io.BytesIO(b"")))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_is_seen_at_every_place(value: float) -> None:
+    for place in range(3):
+        vector = np.array([3.4e38, -3.4e38, 0], "f4")
+        assert is_finite(vector.tobytes())
+        vector[place] = value
+        assert not is_finite(vector.tobytes())
