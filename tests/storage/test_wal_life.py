@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfastd.errors import FailedPrecondition
+from holdfastd.errors import EngineFailed, FailedPrecondition
 from holdfastd.storage.clock import SystemClock, SystemRandomness
 from holdfastd.storage.osfiles import OsFileSystem
 from holdfastd.storage.wal import Wal
@@ -132,6 +132,35 @@ def test_enabling_and_disabling_without_writes_leaves_one_file_for_the_place(kit
     assert len(kit.wal.files) == 2
     assert kit.fs.listdir("/fast") == []
     assert kit.sequences(from_sequence=51) == [51]
+
+
+def test_a_gap_moves_along_with_its_file(kit: LogKit) -> None:
+    kit.append(10)
+    kit.wal.close_log()
+    begin_anew(kit, 50)
+    kit.wal.rotate(directory="/fast")
+    kit.append(10)
+    assert [file.header.gap_before for file in kit.wal.files] == [False, True]
+    kit.directories.append("/fast")
+    assert kit.recover(from_sequence=51).last_sequence == 51
+
+
+def test_the_newer_of_two_files_for_one_place_counts_though_the_clock_went_back(kit: LogKit) -> None:
+    """The power goes when the log has begun anew elsewhere and the file that it replaces is still there."""
+    kit.append(10)
+    kit.wal.close_log()
+    begin_anew(kit, 50)
+    kit.wal.close_log()
+    kit.clock.jump_us(-3_600_000_000)
+    kit.directory = "/fast"
+    kit.directories = ["/fast", DIRECTORY]
+    kit.fs.fail_on("unlink", "*")
+    with pytest.raises(EngineFailed):
+        begin_anew(kit, 50)
+    recovered = kit.recover(from_sequence=51)
+    assert not recovered.closed
+    assert recovered.tail is not None
+    assert recovered.tail.path.startswith("/fast/")
 
 
 # Trimming ------------------------------------------------------------------------------------------------------------
