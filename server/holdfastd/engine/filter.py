@@ -161,7 +161,10 @@ class Filter:
             return self._decode(payload)
         except msgspec.DecodeError:
             # The fast decoder refuses what JSON's grammar allows: numbers beyond float64, lone surrogates.
-            return self._row(json.loads(payload))
+            whole = json.loads(payload)
+        if not isinstance(whole, dict):
+            raise ValueError("a payload that is not a JSON object")
+        return self._row(whole)
 
 
 def parse_filter(text: str) -> Filter:
