@@ -21,6 +21,7 @@ from holdfastd.rpc.server import Limits, RpcServer, is_loopback
 from holdfastd.storage.clock import SystemClock
 from tests.rpc.calls import batch, failing
 from tests.rpc.conftest import LIMITS
+from tests.support.clock import ManualClock
 from tests.support.fake_engine import FakeEngine
 
 
@@ -212,3 +213,23 @@ def test_a_reply_beyond_the_limit_is_refused_with_a_hint(vectors: VectorServiceS
     assert len(page.ids) == 3
     rest = vectors.Scroll(vector_pb2.ScrollRequest(collection="books", page_token=page.next_page_token))
     assert list(page.ids) + list(rest.ids) == list("abcde")
+
+
+def test_a_write_that_does_not_end_is_noticed(engine: FakeEngine, tmp_path: Path) -> None:
+    clock = ManualClock()
+    server = RpcServer(engine.engine, clock=clock, limits=LIMITS)
+    server.listen_unix(str(tmp_path / "u"))
+    server.start()
+    engine.points.held = True
+    with grpc.insecure_channel(f"unix:{tmp_path / 'u'}") as channel:
+        requests = iter([vector_pb2.UpsertStreamRequest(upsert=batch(["a"]))])
+        answers = VectorServiceStub(channel).UpsertStream(requests)
+        while not server.writes.oldest_seconds():
+            threading.Event().wait(0.005)
+        clock.advance_us(20_000_000)
+        assert server.writes.oldest_seconds() > 20
+        engine.points.held = False
+        engine.points.release()
+        assert len(list(answers)) == 1
+        assert server.writes.oldest_seconds() == 0
+    server.stop(0)

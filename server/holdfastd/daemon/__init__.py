@@ -206,9 +206,10 @@ def _check_socket_free(path: str) -> None:
 
 
 def _live(engine: Engine, server: RpcServer, notifier: Notifier) -> None:
-    """Wait for a signal; meanwhile feed the watchdog and keep health up to date."""
-    beat = min(BEAT_SECONDS, (notifier.watchdog_seconds or 4 * BEAT_SECONDS) / 4)
-    failed = False
+    """Wait for a signal; meanwhile keep health up to date, and feed the watchdog as long as the log goes on."""
+    patience = (notifier.watchdog_seconds or 0.0) / 2
+    beat = min(BEAT_SECONDS, patience / 2 or BEAT_SECONDS)
+    failed = stuck = False
     while True:
         received = signal.sigtimedwait(STOP_SIGNALS, beat)
         if received is not None:
@@ -220,6 +221,13 @@ def _live(engine: Engine, server: RpcServer, notifier: Notifier) -> None:
             failed = True
             _log.critical(failure.message, extra={"reason": failure.reason, "hint": failure.hint})
             notifier.status("read-only: restart the daemon")
+        waited = server.writes.oldest_seconds()
+        if patience and waited > patience:
+            if not stuck:
+                _log.critical("the log does not go on", extra={"write_waits_seconds": round(waited, 1)})
+            stuck = True
+            continue
+        stuck = False
         notifier.alive()
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 from ..errors import ResourceExhausted
+from ..storage.clock import Clock
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,3 +94,26 @@ class WorkerPool(ThreadPoolExecutor):
         if slots is not None:
             future.add_done_callback(slots.give_back)
         return future
+
+
+class InFlight:
+    """Which writes are under way, and since when: a write that does not end means a disk that does not answer."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._began_ns: dict[object, int] = {}  # setting and removing one key are atomic
+
+    def begin(self) -> object:
+        """A write begins; give what this returns to ``end``."""
+        token = object()
+        self._began_ns[token] = self._clock.monotonic_ns()
+        return token
+
+    def end(self, token: object) -> None:
+        """The write has been answered, in whatever way."""
+        del self._began_ns[token]
+
+    def oldest_seconds(self) -> float:
+        """How long the oldest one has been under way; 0 if there is none."""
+        oldest = min(list(self._began_ns.values()), default=None)
+        return 0.0 if oldest is None else max(0.0, (self._clock.monotonic_ns() - oldest) / 1e9)

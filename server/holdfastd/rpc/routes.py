@@ -17,13 +17,17 @@ from google.protobuf.message_factory import GetMessageClass
 
 from ..errors import InvalidArgument, ResourceExhausted
 from . import wire
-from .admission import Slots, WorkerPool
+from .admission import InFlight, Slots, WorkerPool
 from .errors import abort, as_holdfast_error
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behavior: TypeAlias = Callable[[Any, grpc.ServicerContext], Any]
 Parse: TypeAlias = Callable[[bytes], Message]
 Serialize: TypeAlias = Callable[[Message], bytes]
+
+
+WRITES = frozenset(f"holdfast.v1.VectorService.{name}" for name in ("Upsert", "Update", "Delete"))
+"""Short calls that wait for the log and for little else: they must end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +41,20 @@ class Unparsed:
 class Routes(grpc.GenericRpcHandler):
     """All methods of a server. ``service`` runs on gRPC's polling thread and blocks nobody."""
 
-    def __init__(self, pool: WorkerPool, max_reply_bytes: int) -> None:
+    def __init__(self, pool: WorkerPool, max_reply_bytes: int, writes: InFlight) -> None:
         self._pool = pool
         self._max_reply_bytes = max_reply_bytes
+        self._writes = writes
         self._handlers: dict[str, tuple[Handler, Slots]] = {}
 
     def add(self, service: ServiceDescriptor, servicer: object, *, unary: Slots, streams: Slots) -> None:
         """Serve every method of a service with the servicer's method of that name."""
         for method in service.methods:
             slots = streams if method.client_streaming or method.server_streaming else unary
-            handler = _handler(method, getattr(servicer, method.name), self._max_reply_bytes)
+            behavior = getattr(servicer, method.name)
+            if method.full_name in WRITES:
+                behavior = _noted(behavior, self._writes)
+            handler = _handler(method, behavior, self._max_reply_bytes)
             self._handlers[f"/{service.full_name}/{method.name}"] = handler, slots
 
     @property
@@ -76,6 +84,17 @@ def _refusal(slots: Slots) -> Handler:
         abort(context, slots.refusal())
 
     return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _noted(behavior: Behavior, writes: InFlight) -> Behavior:
+    def handle(request: Any, context: grpc.ServicerContext) -> Any:
+        token = writes.begin()
+        try:
+            return behavior(request, context)
+        finally:
+            writes.end(token)
+
+    return handle
 
 
 def _handler(method: MethodDescriptor, behavior: Behavior, max_reply_bytes: int) -> Handler:

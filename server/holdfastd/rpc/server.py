@@ -17,7 +17,7 @@ from holdfast.v1 import collection_pb2, operation_pb2, snapshot_pb2, storage_pb2
 
 from ..errors import FailedPrecondition, InvalidArgument, Unavailable
 from ..storage.clock import Clock
-from .admission import Admission, Slots, WorkerPool
+from .admission import Admission, InFlight, Slots, WorkerPool
 from .collections import CollectionService
 from .draining import Draining
 from .health import HealthService
@@ -26,6 +26,7 @@ from .requests import Callers, Paths
 from .routes import Routes
 from .snapshots import SnapshotService
 from .storage import StorageService
+from .upserts import UpsertStreams
 from .vectors import VectorService
 from .wal import WalService
 
@@ -74,22 +75,11 @@ class RpcServer:
         self._server = grpc.server(
             self._pool, options=_options(limits), maximum_concurrent_rpcs=self._admission.workers
         )
-        callers = Callers(only)
+        self.writes = InFlight(clock)
         paths = Paths(engine.status().data_dir, allowed_paths)
-        servicers: list[tuple[FileDescriptor, object]] = [
-            (collection_pb2.DESCRIPTOR, CollectionService(engine, callers)),
-            (
-                vector_pb2.DESCRIPTOR,
-                VectorService(
-                    engine, callers, self._readers, self._draining, limits.max_message_bytes - _REPLY_MARGIN_BYTES
-                ),
-            ),
-            (storage_pb2.DESCRIPTOR, StorageService(engine, clock)),
-            (snapshot_pb2.DESCRIPTOR, SnapshotService(engine, callers, paths)),
-            (wal_pb2.DESCRIPTOR, WalService(engine, callers, paths, clock, self._draining)),
-            (operation_pb2.DESCRIPTOR, OperationService(engine.operations, callers, self._draining)),
-        ]
-        self._server.add_generic_rpc_handlers([self._routes(servicers, limits.max_message_bytes)])
+        routes = Routes(self._pool, limits.max_message_bytes, self.writes)
+        self._add_routes(routes, self._servicers(engine, clock, limits, paths, Callers(only)))
+        self._server.add_generic_rpc_handlers([routes])
 
     def listen_unix(self, path: str) -> None:
         """Bind a Unix socket; its mode follows the caller's umask. Raises InvalidArgument or Unavailable."""
@@ -129,8 +119,23 @@ class RpcServer:
         self._pool.shutdown(wait=True)
         self._readers.shutdown(wait=True)
 
-    def _routes(self, servicers: Iterable[tuple[FileDescriptor, object]], max_reply_bytes: int) -> Routes:
-        routes, slots = Routes(self._pool, max_reply_bytes), self._admission
+    def _servicers(
+        self, engine: Engine, clock: Clock, limits: Limits, paths: Paths, callers: Callers
+    ) -> list[tuple[FileDescriptor, object]]:
+        """Each file of the API with what serves it."""
+        upserts = UpsertStreams(engine.points, callers, self._readers, self._draining, self.writes)
+        max_vectors_bytes = limits.max_message_bytes - _REPLY_MARGIN_BYTES
+        return [
+            (collection_pb2.DESCRIPTOR, CollectionService(engine, callers)),
+            (vector_pb2.DESCRIPTOR, VectorService(engine, callers, upserts, max_vectors_bytes)),
+            (storage_pb2.DESCRIPTOR, StorageService(engine, clock)),
+            (snapshot_pb2.DESCRIPTOR, SnapshotService(engine, callers, paths)),
+            (wal_pb2.DESCRIPTOR, WalService(engine, callers, paths, clock, self._draining)),
+            (operation_pb2.DESCRIPTOR, OperationService(engine.operations, callers, self._draining)),
+        ]
+
+    def _add_routes(self, routes: Routes, servicers: Iterable[tuple[FileDescriptor, object]]) -> None:
+        slots = self._admission
         names = ["grpc.health.v1.Health", reflection.SERVICE_NAME]
         for file, servicer in servicers:
             for service in file.services_by_name.values():
@@ -140,7 +145,6 @@ class RpcServer:
         routes.add(mirror, reflection.ReflectionServicer(names), unary=slots.unary, streams=slots.streams)
         for name, handler in self.health.handlers().items():
             routes.add_handler(name, handler, slots.health)
-        return routes
 
     def _bind(self, address: str, shown: str) -> int:
         try:

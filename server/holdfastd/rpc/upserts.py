@@ -18,6 +18,7 @@ from holdfast.v1 import vector_pb2
 from ..engine.points import Points
 from ..engine.tickets import Outcome, Submission
 from . import wire
+from .admission import InFlight
 from .convert import wants_sync
 from .convert_points import matrix_of
 from .draining import Draining
@@ -53,6 +54,7 @@ class UpsertStreams:
     callers: Callers
     readers: ThreadPoolExecutor
     draining: Draining
+    writes: InFlight
 
     def serve(
         self, requests: Iterator[vector_pb2.UpsertStreamRequest | Unparsed], context: grpc.ServicerContext
@@ -62,7 +64,12 @@ class UpsertStreams:
         self.readers.submit(self._read, requests, context, handoff)
         try:
             for pending in handoff:
-                yield _answer(*pending)
+                token = self.writes.begin()
+                try:
+                    answer = _answer(*pending)
+                finally:
+                    self.writes.end(token)
+                yield answer
         finally:
             handoff.close()
 

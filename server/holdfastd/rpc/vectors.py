@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import grpc
@@ -14,7 +13,6 @@ from holdfast.v1.vector_pb2_grpc import VectorServiceServicer
 from . import deletes, scrolls
 from .convert import chosen, wants_sync
 from .convert_points import fill, hits_message, in_messages, matrix_of, query_of
-from .draining import Draining
 from .requests import Callers, page_size
 from .routes import Unparsed
 from .searches import hits_of, hits_of_point, number_of_queries
@@ -36,13 +34,11 @@ _MERGE_OF_MODE: Mapping[int, bool] = {
 class VectorService(VectorServiceServicer):
     """See the module. Handlers run in worker threads and block until the engine has answered."""
 
-    def __init__(
-        self, engine: Engine, callers: Callers, readers: ThreadPoolExecutor, draining: Draining, max_reply_bytes: int
-    ) -> None:
+    def __init__(self, engine: Engine, callers: Callers, streams: UpsertStreams, max_reply_bytes: int) -> None:
         self._engine = engine
         self._points = engine.points
         self._callers = callers
-        self._streams = UpsertStreams(engine.points, callers, readers, draining)
+        self._streams = streams
         self._max_reply_bytes = max_reply_bytes
 
     def Upsert(self, request: vector_pb2.UpsertRequest, context: grpc.ServicerContext) -> vector_pb2.UpsertResponse:

@@ -1,0 +1,291 @@
+"""StorageService, SnapshotService and WalService over a real socket and the real engine, its files in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from holdfast.v1 import (
+    collection_pb2,
+    common_pb2,
+    operation_pb2,
+    snapshot_pb2,
+    storage_pb2,
+    vector_pb2,
+    wal_pb2,
+)
+from holdfast.v1.collection_pb2_grpc import CollectionServiceStub
+from holdfast.v1.operation_pb2_grpc import OperationServiceStub
+from holdfast.v1.snapshot_pb2_grpc import SnapshotServiceStub
+from holdfast.v1.storage_pb2_grpc import StorageServiceStub
+from holdfast.v1.vector_pb2_grpc import VectorServiceStub
+from holdfast.v1.wal_pb2_grpc import WalServiceStub
+from holdfastd.rpc.server import Limits, RpcServer
+from holdfastd.storage.clock import SystemClock
+from tests.rpc.calls import batch, failing
+from tests.support.engines import Kit
+
+Operation = operation_pb2.Operation
+Point = common_pb2.HistoryPoint
+REFUSED, WRONG = grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT
+
+
+class Wire:
+    """Every stub of one server, and the engine behind it."""
+
+    def __init__(self, kit: Kit, channel: grpc.Channel) -> None:
+        self.kit = kit
+        self.collections = CollectionServiceStub(channel)
+        self.vectors = VectorServiceStub(channel)
+        self.snapshots = SnapshotServiceStub(channel)
+        self.wal = WalServiceStub(channel)
+        self.storage = StorageServiceStub(channel)
+        self.operations = OperationServiceStub(channel)
+
+    def ended(self, operation: Operation) -> Operation:
+        """The operation once it has ended, as its watch shows it."""
+        *_, last = self.operations.WatchOperation(operation_pb2.WatchOperationRequest(id=operation.id))
+        return last.operation
+
+
+@pytest.fixture
+def wire(tmp_path: Path) -> Iterator[Wire]:
+    kit = Kit(segment_size=1 << 20)
+    kit.engine.start()
+    server = RpcServer(kit.engine, clock=SystemClock(), limits=Limits())
+    server.listen_unix(str(tmp_path / "s"))
+    server.start()
+    with grpc.insecure_channel(f"unix:{tmp_path / 's'}") as channel:
+        wire = Wire(kit, channel)
+        wire.collections.CreateCollection(collection_pb2.CreateCollectionRequest(name="books", dimensions=2))
+        wire.vectors.Upsert(batch(["a", "b"], request_id="first"))
+        yield wire
+    server.stop(0)
+    kit.engine.stop()
+
+
+class TestStorage:
+    def test_status_at_a_glance(self, wire: Wire) -> None:
+        status = wire.storage.GetStatus(storage_pb2.GetStatusRequest()).status
+        assert status.state == storage_pb2.StorageStatus.STATE_SERVING
+        assert (status.collection_count, status.vector_count, status.sequence) == (1, 2, 2)
+        assert status.store_id == str(wire.kit.engine.store_id)
+        assert status.wal.sync_mode == common_pb2.SYNC_MODE_FSYNC
+        assert not status.HasField("last_snapshot")
+
+    def test_a_change_that_changes_nothing_is_done(self, wire: Wire) -> None:
+        shown = wire.storage.ConfigureMmap(storage_pb2.ConfigureMmapRequest()).status
+        same = storage_pb2.ConfigureMmapRequest(
+            enable=shown.mmap_enabled, advise_mode=shown.advise_mode, populate=shown.populate
+        )
+        assert wire.storage.ConfigureMmap(same).status.mmap_enabled
+
+    @pytest.mark.parametrize(
+        ("change", "field"),
+        [({"enable": False}, "enable"), ({"populate": True}, "populate"), ({"advise_mode": 3}, "advise_mode")],
+    )
+    def test_what_cannot_be_changed_is_refused(self, wire: Wire, change: dict[str, object], field: str) -> None:
+        request = storage_pb2.ConfigureMmapRequest(**change)  # type: ignore[arg-type]
+        failure = failing(lambda: wire.storage.ConfigureMmap(request))
+        assert (failure.code, failure.info.metadata["field"]) == (grpc.StatusCode.UNIMPLEMENTED, field)
+
+    def test_no_alarms(self, wire: Wire) -> None:
+        assert not wire.storage.ListAlarms(storage_pb2.ListAlarmsRequest()).alarms
+
+
+class TestSnapshots:
+    def create(self, wire: Wire, **more: object) -> Operation:
+        request = snapshot_pb2.CreateSnapshotRequest(**more)  # type: ignore[arg-type]
+        return wire.ended(wire.snapshots.CreateSnapshot(request))
+
+    def test_from_creation_to_deletion(self, wire: Wire) -> None:
+        created = self.create(wire, compress=True)
+        assert (created.kind, created.state) == (Operation.KIND_CREATE_SNAPSHOT, Operation.STATE_SUCCEEDED)
+        made = created.snapshot.snapshot
+        assert (made.vector_count, made.compressed, made.sequence) == (2, True, 2)
+        (listed,) = wire.snapshots.ListSnapshots(snapshot_pb2.ListSnapshotsRequest()).snapshots
+        assert (listed.id, listed.path, listed.state) == (made.id, made.path, common_pb2.Snapshot.STATE_READY)
+        assert listed.collections[0].digest
+        got = wire.snapshots.GetSnapshot(snapshot_pb2.GetSnapshotRequest(snapshot="latest")).snapshot
+        assert got == listed
+        status = wire.storage.GetStatus(storage_pb2.GetStatusRequest()).status
+        assert status.last_snapshot.id == made.id
+        gone = wire.snapshots.DeleteSnapshot(snapshot_pb2.DeleteSnapshotRequest(snapshot=made.id))
+        assert (gone.snapshot.id, gone.freed_bytes) == (made.id, made.size_bytes)
+        failure = failing(lambda: wire.snapshots.GetSnapshot(snapshot_pb2.GetSnapshotRequest(snapshot=made.id)))
+        assert failure.code is grpc.StatusCode.NOT_FOUND
+
+    def test_a_restore_brings_the_points_back(self, wire: Wire) -> None:
+        made = self.create(wire).snapshot.snapshot
+        wire.vectors.Delete(vector_pb2.DeleteRequest(collection="books", all=True, confirm=True))
+        request = snapshot_pb2.RestoreSnapshotRequest(snapshot=made.path, overwrite=True, verify=True)
+        restored = wire.ended(wire.snapshots.RestoreSnapshot(request))
+        assert restored.state == Operation.STATE_SUCCEEDED, restored
+        assert (restored.restore.vectors_restored, list(restored.restore.collections_overwritten)) == (2, ["books"])
+        assert wire.vectors.Count(vector_pb2.CountRequest(collection="books")).count == 2
+
+    def test_a_plan_has_no_id_and_changes_nothing(self, wire: Wire) -> None:
+        plan = wire.snapshots.CreateSnapshot(snapshot_pb2.CreateSnapshotRequest(validate_only=True))
+        assert (plan.id, plan.state, plan.snapshot.snapshot.vector_count) == ("", Operation.STATE_SUCCEEDED, 2)
+        assert not wire.snapshots.ListSnapshots(snapshot_pb2.ListSnapshotsRequest()).snapshots
+
+    def test_a_plan_that_cannot_be_done_fails_the_call(self, wire: Wire) -> None:
+        self.create(wire)
+        request = snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", validate_only=True)
+        assert failing(lambda: wire.snapshots.RestoreSnapshot(request)).code is grpc.StatusCode.ALREADY_EXISTS
+
+    def test_damage_is_found_and_is_no_failure(self, wire: Wire) -> None:
+        made = self.create(wire).snapshot.snapshot
+        wire.kit.fs.damage(made.path, made.size_bytes // 2, b"\xff" * 8)
+        verified = wire.ended(wire.snapshots.VerifySnapshot(snapshot_pb2.VerifySnapshotRequest(snapshot=made.id)))
+        assert (verified.state, verified.verify.valid) == (Operation.STATE_SUCCEEDED, False)
+        assert verified.verify.problems[0].path.startswith(made.path)
+
+    def test_paths_are_taken_against_the_clients_directory(self, wire: Wire) -> None:
+        made = self.create(wire, path="backup", working_directory="/data/x").snapshot.snapshot
+        assert made.path.startswith("/data/x/backup/snap-")
+        failure = failing(lambda: wire.snapshots.CreateSnapshot(snapshot_pb2.CreateSnapshotRequest(path="backup")))
+        assert failure.info.reason == "RELATIVE_PATH"
+
+    @pytest.mark.parametrize(
+        ("request_", "code"),
+        [
+            (snapshot_pb2.CreateSnapshotRequest(incremental=True), REFUSED),
+            (snapshot_pb2.CreateSnapshotRequest(base_id="x"), WRONG),
+            (snapshot_pb2.CreateSnapshotRequest(collection="films"), grpc.StatusCode.NOT_FOUND),
+            (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", to=Point(sequence=2)), REFUSED),
+            (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", to=Point(mark="m")), REFUSED),
+            (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", to=Point()), WRONG),
+            (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", base_path="/x"), REFUSED),
+            (snapshot_pb2.VerifySnapshotRequest(snapshot="latest", base_path="/x"), REFUSED),
+            (snapshot_pb2.DeleteSnapshotRequest(snapshot="latest"), WRONG),
+            (snapshot_pb2.PruneSnapshotsRequest(), REFUSED),
+            (snapshot_pb2.DiffSnapshotsRequest(), REFUSED),
+        ],
+    )  # fmt: skip
+    def test_what_cannot_be_done_is_refused(self, wire: Wire, request_: object, code: grpc.StatusCode) -> None:
+        method = type(request_).__name__.removesuffix("Request")
+        self.create(wire)
+        assert failing(lambda: getattr(wire.snapshots, method)(request_)).code is code
+
+
+class TestWal:
+    def dump(self, wire: Wire, **more: object) -> list[wal_pb2.WalRecord]:
+        request = wal_pb2.DumpWalRequest(**more)  # type: ignore[arg-type]
+        return [record for answer in wire.wal.DumpWal(request) for record in answer.records]
+
+    def test_records_are_described(self, wire: Wire) -> None:
+        created, written = self.dump(wire)
+        assert (created.kind, created.detail) == (wal_pb2.WalRecord.KIND_CREATE_COLLECTION, "books")
+        assert (written.sequence, written.kind, written.count) == (2, wal_pb2.WalRecord.KIND_UPSERT, 2)
+        assert (list(written.first_ids), written.collection) == (["a", "b"], "books")
+        assert (written.actor, written.request_id) == ("unix", "first")
+        assert written.offset > created.offset
+        assert written.segment_path.startswith("/data/wal/")
+
+    def test_a_range_is_inclusive_and_before_is_not(self, wire: Wire) -> None:
+        assert [r.sequence for r in self.dump(wire, start=Point(sequence=2))] == [2]
+        assert [r.sequence for r in self.dump(wire, to=Point(sequence=1))] == [1]
+        assert [r.sequence for r in self.dump(wire, before=Point(sequence=2))] == [1]
+        second = self.dump(wire)[1].time
+        assert [r.sequence for r in self.dump(wire, start=Point(time=second))] == [2]
+        assert [r.sequence for r in self.dump(wire, before=Point(time=second))] == [1]
+        assert [r.sequence for r in self.dump(wire, limit=1)] == [1]
+        assert [r.sequence for r in self.dump(wire, kinds=[wal_pb2.WalRecord.KIND_UPSERT])] == [2]
+        assert [r.sequence for r in self.dump(wire, collection="books")] == [1, 2]
+
+    @pytest.mark.parametrize(
+        ("change", "code"),
+        [
+            ({"limit": -1}, grpc.StatusCode.INVALID_ARGUMENT),
+            ({"start": Point()}, grpc.StatusCode.INVALID_ARGUMENT),
+            ({"start": Point(mark="m")}, grpc.StatusCode.UNIMPLEMENTED),
+            ({"start": Point(time=Timestamp(seconds=-5))}, grpc.StatusCode.INVALID_ARGUMENT),
+            ({"collection": "films"}, grpc.StatusCode.NOT_FOUND),
+        ],
+    )
+    def test_ranges_that_make_no_sense(self, wire: Wire, change: dict[str, object], code: grpc.StatusCode) -> None:
+        assert failing(lambda: self.dump(wire, **change)).code is code
+
+    def test_a_tail_shows_what_comes(self, wire: Wire) -> None:
+        tail = wire.wal.TailWal(wal_pb2.TailWalRequest())
+        first = next(iter(tail))
+        assert (list(first.records), first.durable_sequence) == ([], 2)
+        wire.vectors.Upsert(batch(["c"]))
+        second = next(iter(tail))
+        assert [record.sequence for record in second.records] == [3]
+        tail.cancel()
+        from_start = wire.wal.TailWal(wal_pb2.TailWalRequest(start=Point(sequence=2)))
+        assert [record.sequence for record in next(iter(from_start)).records] == [2, 3]
+        from_start.cancel()
+
+    def test_settings_that_are_left_out_stay(self, wire: Wire) -> None:
+        request = wal_pb2.EnableWalRequest(
+            sync_mode=common_pb2.SYNC_MODE_PERIODIC, flush_interval=Duration(nanos=500_000_000)
+        )
+        status = wire.wal.EnableWal(request).status
+        assert (status.sync_mode, status.flush_interval.nanos) == (common_pb2.SYNC_MODE_PERIODIC, 500_000_000)
+        again = wire.wal.EnableWal(wal_pb2.EnableWalRequest(retention=Duration(seconds=60))).status
+        assert (again.sync_mode, again.retention.seconds) == (common_pb2.SYNC_MODE_PERIODIC, 60)
+
+    def test_disabling_and_enabling_tell_what_is_lost(self, wire: Wire) -> None:
+        trial = wire.wal.DisableWal(wal_pb2.DisableWalRequest(validate_only=True))
+        assert trial.status.enabled
+        assert trial.warnings
+        disabled = wire.wal.DisableWal(wal_pb2.DisableWalRequest())
+        assert (disabled.status.enabled, disabled.status.state) == (False, wal_pb2.WalStatus.STATE_DISABLED)
+        assert not wire.vectors.Upsert(batch(["c"])).durable
+        failure = failing(lambda: wire.vectors.Upsert(batch(["c"], durability=common_pb2.DURABILITY_SYNC)))
+        assert failure.info.reason == "WAL_DISABLED"
+        assert wire.wal.EnableWal(wal_pb2.EnableWalRequest()).warnings
+        assert wire.vectors.Upsert(batch(["d"])).durable
+
+    @pytest.mark.parametrize("change", [{"validate_only": True}, {"max_size_bytes": 1 << 30}])
+    def test_what_cannot_be_set_is_refused(self, wire: Wire, change: dict[str, object]) -> None:
+        request = wal_pb2.EnableWalRequest(**change)  # type: ignore[arg-type]
+        failure = failing(lambda: wire.wal.EnableWal(request))
+        assert failure.code is grpc.StatusCode.UNIMPLEMENTED
+        assert failure.info.metadata["field"] in change
+
+    def test_verifying_is_an_operation(self, wire: Wire) -> None:
+        found = wire.ended(wire.wal.VerifyWal(wal_pb2.VerifyWalRequest()))
+        assert (found.kind, found.verify.valid, found.verify.operation_count) == (Operation.KIND_VERIFY_WAL, True, 2)
+
+    def test_a_mark_is_durable(self, wire: Wire) -> None:
+        made = wire.wal.CreateMark(wal_pb2.CreateMarkRequest(name="before-import"))
+        assert (made.mark.sequence, made.durable) == (3, True)
+
+    def test_replay_rolls_a_restored_collection_forward(self, wire: Wire) -> None:
+        wire.ended(wire.snapshots.CreateSnapshot(snapshot_pb2.CreateSnapshotRequest()))
+        wire.vectors.Upsert(batch(["c"]))
+        restore = snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", collection="copy", from_collection="books")
+        wire.ended(wire.snapshots.RestoreSnapshot(restore))
+        plan = wire.wal.ReplayWal(wal_pb2.ReplayWalRequest(validate_only=True))
+        assert (plan.id, plan.replay.operations_replayed) == ("", 1)
+        assert wire.vectors.Count(vector_pb2.CountRequest(collection="copy")).count == 2
+        done = wire.ended(wire.wal.ReplayWal(wal_pb2.ReplayWalRequest(collection="copy", verify=True)))
+        assert list(done.replay.collections_affected) == ["copy"], done
+        assert wire.vectors.Count(vector_pb2.CountRequest(collection="copy")).count == 3
+
+    def test_replay_into_another_is_refused_by_name(self, wire: Wire) -> None:
+        failure = failing(lambda: wire.wal.ReplayWal(wal_pb2.ReplayWalRequest(collection="books", into="x")))
+        assert failure.code is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_repeated_request_is_done_once(wire: Wire) -> None:
+    again = wire.vectors.Upsert(batch(["a", "b"], request_id="first"))
+    assert again.sequence == 2
+    found = wire.vectors.Get(vector_pb2.GetRequest(collection="books", ids=["a"]))
+    assert list(found.versions) == [1]
+
+
+def test_a_stream_of_batches_commits_in_order(wire: Wire) -> None:
+    requests = (vector_pb2.UpsertStreamRequest(ticket=n, upsert=batch([f"s{n}"])) for n in range(40))
+    answers = list(wire.vectors.UpsertStream(requests))
+    assert [answer.result.sequence for answer in answers] == list(range(3, 43))
+    assert all(answer.result.durable for answer in answers)
