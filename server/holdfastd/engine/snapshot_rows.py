@@ -159,7 +159,7 @@ def _vectors(taken: TakenPart, rows_at_once: int) -> Iterator[Float32Array]:
 def _facts(part: Part, rows: Int64Array) -> Iterator[NDArray[Any]]:
     """The facts of ``rows`` as ``ROW_DTYPE``, in chunks of their own memory."""
     for chunk in _chunks(rows, ROWS_AT_ONCE):
-        yield _memtable_facts(part, chunk) if isinstance(part, MemtableSlice) else part.rows.take(chunk)
+        yield _memtable_facts(part, chunk) if isinstance(part, MemtableSlice) else part.facts_at(chunk)
 
 
 def _memtable_facts(part: MemtableSlice, rows: Int64Array) -> NDArray[Any]:

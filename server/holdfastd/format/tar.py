@@ -79,7 +79,7 @@ def decode_header(block: bytes) -> TarHeader | None:
     """
     if block == bytes(BLOCK):
         return None
-    if len(block) != BLOCK or _checksum(block) != _octal(block[148:156], "checksum"):
+    if len(block) != BLOCK or block[148:156] != _sum_field(sum(block) - sum(block[148:156])):
         raise ValueError("the header's checksum does not match")
     fields = _HEADER.unpack(block)
     name, kind, magic, prefix = fields[0], fields[7], fields[9], fields[14]
@@ -129,11 +129,12 @@ def _block(name: str, size: int, mtime: int, kind: bytes) -> bytes:
         b"0000000\0",
         b"",
     )
-    return blank[:148] + b"%06o\0 " % sum(blank) + blank[156:]
+    return blank[:148] + _sum_field(sum(blank) - 8 * ord(" ")) + blank[156:]
 
 
-def _checksum(block: bytes) -> int:
-    return sum(block[:148]) + 8 * ord(" ") + sum(block[156:])
+def _sum_field(total: int) -> bytes:
+    """The checksum of a block whose other bytes add up to ``total``: it counts as eight spaces itself."""
+    return b"%06o\0 " % (total + 8 * ord(" "))
 
 
 def _octal(field: bytes, what: str) -> int:

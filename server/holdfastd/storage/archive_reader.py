@@ -129,7 +129,7 @@ class ArchiveReader:
             what = "stands out of its place" if known else "is no member of this snapshot"
             self._refuse(f"{header.name!r} {what}: {name} belongs here", header.name)
         if size is not None and header.size != size:
-            self._refuse(f"has {header.size} bytes, the manifest says {size}")
+            self._refuse(f"has {header.size} bytes where {size} are expected")
         if header.size > most:
             self._refuse(f"has {header.size} bytes, the limit is {most}")
         self._left, self._pad, self._digest = header.size, padding(header.size), hashlib.sha256()
