@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from holdfast.connection import Connection, new_request_id
+from holdfast.encoded import EncodedUpsert
 from holdfast.enums import from_word
 from holdfast.errors import InvalidArgument
 from holdfast.payloads import Payload, encode_payloads
@@ -52,9 +53,9 @@ class Collection:
         """
         return self.send(upsert_request(self.name, ids, vectors, payloads, sync=sync, request_id=request_id))
 
-    def send(self, request: vector_pb2.UpsertRequest) -> WriteResult:
+    def send(self, batch: EncodedUpsert) -> WriteResult:
         """`upsert` of a batch that is encoded already."""
-        response = self._connection.call(self._connection.vectors.Upsert, request)
+        response = self._connection.call(self._connection.upsert, batch.unary())
         return WriteResult(response.sequence, response.count, response.durable)
 
     def upsert_stream(self, batches: Iterable[Batch], *, max_in_flight: int = 4) -> Iterator[WriteResult]:
@@ -334,22 +335,23 @@ def upsert_request(
     *,
     sync: bool = False,
     request_id: str | None = None,
-) -> vector_pb2.UpsertRequest:
+) -> EncodedUpsert:
     """Encode one batch. InvalidArgument for what cannot be sent."""
     from holdfast.v1 import vector_pb2
 
     ids = _ids(ids)
+    matrix = encode_matrix(vectors, count=len(ids))
     try:
-        return vector_pb2.UpsertRequest(
+        head = vector_pb2.UpsertRequest(
             collection=collection,
             ids=ids,
-            vectors=encode_matrix(vectors, count=len(ids)).data,
             payloads=encode_payloads(payloads, len(ids)),
             durability=_durability(sync),
             request_id=request_id or new_request_id(),
         )
     except (TypeError, UnicodeEncodeError) as error:
         raise _bad_ids(ids, error) from None
+    return EncodedUpsert(head, [matrix.data])
 
 
 def _ids(ids: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -20,6 +21,7 @@ from holdfast.errors import FailedPrecondition, HoldfastError, Unavailable
 if TYPE_CHECKING:
     import grpc
 
+    from holdfast.v1 import vector_pb2
     from holdfast.v1.collection_pb2_grpc import CollectionServiceStub
     from holdfast.v1.operation_pb2_grpc import OperationServiceStub
     from holdfast.v1.snapshot_pb2_grpc import SnapshotServiceStub
@@ -124,6 +126,14 @@ class Connection:
         finally:
             responses.cancel()
 
+    def warm_up(self) -> None:
+        """Connect now, so that the next call is not measured with it; a daemon that is away shows in that call."""
+        import grpc
+
+        self.check_open()
+        with suppress(grpc.FutureTimeoutError):
+            grpc.channel_ready_future(self.channel).result(timeout=_NO_SOCKET_PATIENCE_SECONDS)
+
     def now(self) -> float:
         """Seconds of a clock that only goes forward."""
         return self._clock.monotonic()
@@ -158,6 +168,28 @@ class Connection:
         from holdfast.v1.vector_pb2_grpc import VectorServiceStub
 
         return self._stub(VectorServiceStub)
+
+    @cached_property
+    def upsert(self) -> grpc.UnaryUnaryMultiCallable[bytes, vector_pb2.UpsertResponse]:
+        """VectorService.Upsert for a request that is encoded already."""
+        from holdfast.v1.vector_pb2 import UpsertResponse
+
+        with self._lock:
+            self.check_open()
+            return self.channel.unary_unary(
+                "/holdfast.v1.VectorService/Upsert", response_deserializer=UpsertResponse.FromString
+            )
+
+    @cached_property
+    def upsert_stream(self) -> grpc.StreamStreamMultiCallable[bytes, vector_pb2.UpsertStreamResponse]:
+        """VectorService.UpsertStream for requests that are encoded already."""
+        from holdfast.v1.vector_pb2 import UpsertStreamResponse
+
+        with self._lock:
+            self.check_open()
+            return self.channel.stream_stream(
+                "/holdfast.v1.VectorService/UpsertStream", response_deserializer=UpsertStreamResponse.FromString
+            )
 
     @cached_property
     def snapshots(self) -> SnapshotServiceStub:

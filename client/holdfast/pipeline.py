@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
 from holdfast.connection import Connection
+from holdfast.encoded import EncodedUpsert
 from holdfast.errors import FailedPrecondition, HoldfastError, Internal, Unavailable
 from holdfast.records import WriteResult
 
@@ -41,22 +42,20 @@ class Pipeline:
         self.failure: HoldfastError | None = None  # the first one; set once under the lock, read without it
 
         self._changed = threading.Condition()  # guards what follows
-        self._unanswered: deque[vector_pb2.UpsertStreamRequest] = deque()
+        self._unanswered: deque[bytes] = deque()
         self._untaken: deque[WriteResult | HoldfastError] = deque()
         self._closing = False
         self._aborted = False
         self._ended = False
-        self._outbox: SimpleQueue[vector_pb2.UpsertStreamRequest | None] = SimpleQueue()
+        self._outbox: SimpleQueue[bytes | None] = SimpleQueue()
         self._call = self._open()
 
         self._reader = threading.Thread(target=self._read, name="holdfast-acknowledgements", daemon=True)
         self._reader.start()
 
-    def send(self, upsert: vector_pb2.UpsertRequest) -> None:
+    def send(self, upsert: EncodedUpsert) -> None:
         """Queue one batch; blocks while the window is full. Raises nothing of its own: see ``failure``."""
-        from holdfast.v1 import vector_pb2
-
-        request = vector_pb2.UpsertStreamRequest(ticket=self._sent, upsert=upsert)
+        request = upsert.streamed(self._sent)
         with self._changed:
             self._changed.wait_for(lambda: self._ended or len(self._unanswered) < self._max_in_flight)
             self._unanswered.append(request)
@@ -107,7 +106,7 @@ class Pipeline:
     def _open(self) -> _Call:
         self._connection.check_open()
         requests = iter(self._outbox.get, None)
-        return self._connection.vectors.UpsertStream(requests, metadata=self._connection.metadata)
+        return self._connection.upsert_stream(requests, metadata=self._connection.metadata)
 
     def _read(self) -> None:
         """The reader thread: take answers until the stream ends, opening it again while that helps."""
@@ -176,7 +175,7 @@ class Pipeline:
 
 
 def stream_batches(
-    connection: Connection, requests: Iterable[vector_pb2.UpsertRequest], max_in_flight: int
+    connection: Connection, requests: Iterable[EncodedUpsert], max_in_flight: int
 ) -> Iterator[WriteResult]:
     """Send requests with a window of ``max_in_flight``; yield their results in order."""
     pipeline = Pipeline(connection, max_in_flight)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Any
 
 from holdfast.connection import Connection, new_request_id
+from holdfast.encoded import EncodedUpsert
 from holdfast.errors import FailedPrecondition, HoldfastError, InvalidArgument
 from holdfast.payloads import Payload, encode_payload, join_payloads
 from holdfast.pipeline import Pipeline
 from holdfast.records import WriteResult
 from holdfast.vectors import FLOAT_BYTES, Vector, encode_vector
-
-if TYPE_CHECKING:
-    from holdfast.v1 import vector_pb2
 
 _MAX_BATCH_BYTES = 8 << 20
 _NULL = b"null"
@@ -108,7 +106,7 @@ class Writer:
 
     def _start_batch(self) -> None:
         self._ids: list[str] = []
-        self._vectors: list[bytes] = []
+        self._vectors: list[bytes | memoryview[Any]] = []
         self._payloads: list[bytes] = []
         self._has_payloads = False
         self._limit = max(1, min(self._batch_size, _MAX_BATCH_BYTES // (self._width or FLOAT_BYTES)))
@@ -137,18 +135,18 @@ class Writer:
         self._start_batch()
         self._take_results()
 
-    def _request(self) -> vector_pb2.UpsertRequest:
+    def _request(self) -> EncodedUpsert:
         from holdfast.v1 import common_pb2, vector_pb2
 
         self._batches += 1
-        return vector_pb2.UpsertRequest(
+        head = vector_pb2.UpsertRequest(
             collection=self._collection,
             ids=self._ids,
-            vectors=b"".join(self._vectors),
             payloads=join_payloads(self._payloads) if self._has_payloads else b"",
             durability=common_pb2.DURABILITY_SYNC if self._sync else common_pb2.DURABILITY_UNSPECIFIED,
             request_id=f"{self._request_prefix}-{self._batches}",
         )
+        return EncodedUpsert(head, self._vectors)
 
     def _take_results(self) -> None:
         while (result := self._pipeline.take(wait=False)) is not None:

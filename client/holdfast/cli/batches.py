@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from holdfast.cli.commands.vector_write import new_id
 from holdfast.cli.readers.rows import BadFile, BadRow, Row, Rows
 from holdfast.connection import new_request_id
+from holdfast.encoded import EncodedUpsert
 from holdfast.errors import HoldfastError, InvalidArgument
 from holdfast.payloads import join_payloads
 from holdfast.pipeline import Pipeline
@@ -18,7 +19,6 @@ from holdfast.pipeline import Pipeline
 if TYPE_CHECKING:
     from holdfast.collection import Collection
     from holdfast.records import WriteResult
-    from holdfast.v1 import vector_pb2
 
 MAX_ERRORS_SHOWN = 10
 _MAX_BATCH_BYTES = 16 << 20
@@ -139,17 +139,17 @@ class Importer:
             except InvalidArgument as again:
                 self._divide(half, again)
 
-    def _request(self, rows: list[Row]) -> vector_pb2.UpsertRequest:
+    def _request(self, rows: list[Row]) -> EncodedUpsert:
         from holdfast.v1 import vector_pb2
 
         has_payloads = any(row.payload is not None for row in rows)
-        return vector_pb2.UpsertRequest(
+        head = vector_pb2.UpsertRequest(
             collection=self._collection.name,
             ids=[row.id or "" for row in rows],
-            vectors=b"".join([row.vector for row in rows]),
             payloads=join_payloads([row.payload or b"null" for row in rows]) if has_payloads else b"",
             request_id=new_request_id(),
         )
+        return EncodedUpsert(head, [row.vector for row in rows])
 
 
 class Ticker:
