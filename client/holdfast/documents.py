@@ -28,15 +28,16 @@ Documents: TypeAlias = list[Document]
 """Several documents; a name of its own, since classes here have methods called ``list``."""
 
 
-def timestamp(value: Timestamp) -> str | None:
-    """RFC 3339 with microseconds where there are any; None for a time that is not set."""
+def timestamp(value: Timestamp, *, whole_seconds: bool = False) -> str | None:
+    """RFC 3339 with microseconds where there are any, or cut to the second; None for a time that is not set."""
     if not value.seconds and not value.nanos:
         return None
     from datetime import UTC, datetime, timedelta
 
     from holdfast.times import format_time
 
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
+    microseconds = 0 if whole_seconds else value.nanos // 1000
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=value.seconds, microseconds=microseconds)
     return format_time(moment)
 
 

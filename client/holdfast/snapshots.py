@@ -262,7 +262,7 @@ class Snapshots:
             snapshots=[
                 Document(
                     id=decision.snapshot.id,
-                    created_at=timestamp(decision.snapshot.create_time),
+                    created_at=timestamp(decision.snapshot.create_time, whole_seconds=True),
                     size_bytes=decision.snapshot.size_bytes,
                     keep=decision.keep,
                     reasons=list(decision.reasons),
@@ -343,7 +343,7 @@ def snapshot_document(message: common_pb2.Snapshot) -> Document:
         vectors=message.vector_count,
         size_bytes=message.size_bytes,
         compressed=message.compressed,
-        created_at=timestamp(message.create_time),
+        created_at=timestamp(message.create_time, whole_seconds=True),
         path=message.path,
         state=to_word(common_pb2.Snapshot.State, message.state, "STATE_"),
         base_id=message.base_id or None,

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, overload
 
 from holdfast.connection import Connection, new_request_id
-from holdfast.documents import Document, Documents, duration, timestamp
+from holdfast.documents import Document, Documents, timestamp
 from holdfast.enums import from_word, to_word
 from holdfast.operations import OnProgress, Operation, settle
 from holdfast.snapshots import snapshot_document
 from holdfast.wal import status_document
 
 if TYPE_CHECKING:
+    from google.protobuf.duration_pb2 import Duration
+
     from holdfast.v1 import storage_pb2
 
 
@@ -105,7 +107,7 @@ def status_of(status: storage_pb2.StorageStatus) -> Document:
         version=status.version,
         store_id=status.store_id,
         timeline=status.timeline,
-        uptime=duration(status.uptime),
+        uptime=_whole_seconds(status.uptime),
         data_dir=status.data_dir,
         sequence=status.sequence,
         durable_sequence=status.durable_sequence,
@@ -147,3 +149,11 @@ def alarm_document(alarm: storage_pb2.Alarm) -> Document:
         hint=alarm.hint or None,
         since=timestamp(alarm.since_time),
     )
+
+
+def _whole_seconds(uptime: Duration) -> str:
+    from datetime import timedelta
+
+    from holdfast.units import format_duration
+
+    return format_duration(timedelta(seconds=uptime.seconds))

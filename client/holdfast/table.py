@@ -19,7 +19,7 @@ def grid(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], width: int |
         return "(none)\n"
     cells = [[cell(column, row.get(column)) for column in columns] for row in rows]
     headings = [heading(column).upper() for column in columns]
-    right = [all(_is_number(row.get(column)) for row in rows) for column in columns]
+    right = [_is_numeric([row.get(column) for row in rows]) for column in columns]
     widths = [max(display_width(line[i]) for line in [headings, *cells]) for i in range(len(columns))]
     widths = _shrink(widths, right, width)
     lines = [*_line(headings, widths, right), "-" * (sum(widths) + len(_GAP) * (len(widths) - 1))]
@@ -91,8 +91,9 @@ def display_width(text: str) -> int:
     return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
-def _is_number(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+def _is_numeric(values: Sequence[object]) -> bool:
+    present = [value for value in values if value is not None]
+    return bool(present) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in present)
 
 
 def _shrink(widths: list[int], right: list[bool], limit: int | None) -> list[int]:

@@ -12,6 +12,7 @@ from prompt_toolkit.document import Document
 import holdfast
 from holdfast.cli.complete import Names
 from holdfast.cli.completer import TreeCompleter
+from holdfast.cli.main import complete as complete_shell
 from holdfast.cli.prompt import history_path, run_line, split
 from holdfast.cli.state import Connector, State
 from tests.client.conftest import Outcome
@@ -147,3 +148,18 @@ def test_the_history_has_a_place_where_there_is_a_home() -> None:
     assert history_path({"XDG_STATE_HOME": "/s"}.get, homeless) == Path("/s/holdfast/history")
     assert history_path({}.get, lambda: Path("/h")) == Path("/h/.local/state/holdfast/history")
     assert history_path({}.get, homeless) is None
+
+
+def test_the_shell_is_completed_by_the_same_tree(
+    daemon: FakeDaemon,
+    products: holdfast.Collection,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert complete_shell("bash_source") == 0
+    assert "_HOLDFAST_COMPLETE=bash_complete" in capsys.readouterr().out
+    monkeypatch.setenv("HOLDFAST_ADDRESS", daemon.address)
+    monkeypatch.setenv("COMP_WORDS", "holdfast collection stats pr")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    assert complete_shell("bash_complete") == 0
+    assert capsys.readouterr().out == "plain,products\n"

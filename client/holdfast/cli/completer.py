@@ -30,13 +30,14 @@ class TreeCompleter(Completer):
     def _candidates(self, before: list[str], current: str) -> Iterable[tuple[str, str | None]]:
         from click.shell_completion import ShellComplete
 
+        from holdfast.cli.main import COMPLETION_VARIABLE
         from holdfast.cli.tree import build
 
         slash = "/" if not before and current.startswith("/") else ""
         stripped = [before[0].removeprefix("/"), *before[1:]] if before else []
         if stripped[:1] == ["help"]:
             stripped = stripped[1:]
-        complete = ShellComplete(build(), {"obj": self._state.for_line()}, "holdfast", "_HOLDFAST_COMPLETE")
+        complete = ShellComplete(build(), {"obj": self._state.for_line()}, "holdfast", COMPLETION_VARIABLE)
         for item in complete.get_completions(stripped, current.removeprefix(slash)):
             yield slash + str(item.value), item.help
         if not before:

@@ -11,16 +11,28 @@ from holdfast.cli import exit_codes
 from holdfast.cli.state import State
 from holdfast.errors import HoldfastError
 
+COMPLETION_VARIABLE = "_HOLDFAST_COMPLETE"
+
 
 def main() -> NoReturn:
     """Run ``sys.argv`` and leave the process at once: the interpreter's teardown would cost a tenth of a second."""
-    code = run(sys.argv[1:])
+    instruction = os.environ.get(COMPLETION_VARIABLE)
+    code = complete(instruction) if instruction else run(sys.argv[1:])
     try:
         sys.stdout.flush()
         sys.stderr.flush()
     except BrokenPipeError:
         code = exit_codes.BROKEN_PIPE
     os._exit(code)
+
+
+def complete(instruction: str) -> int:
+    """Serve the shell's completion: ``bash_source`` prints what the shell must load, ``bash_complete`` completes."""
+    from click.shell_completion import shell_complete
+
+    from holdfast.cli.tree import build
+
+    return shell_complete(build(), {}, "holdfast", COMPLETION_VARIABLE, instruction)
 
 
 def run(arguments: Sequence[str], state: State | None = None) -> int:

@@ -76,8 +76,10 @@ def search(
     """
     if (query is None) == (query_id is None):
         raise click.UsageError("give exactly one of --query and --query-id")
+    target = state.client.collection(collection)
+    target.connection.warm_up()
     started = time.perf_counter()
-    hits = state.client.collection(collection).search(
+    hits = target.search(
         query, k, expression, query_id=query_id, threshold=threshold, exact=exact, ef=ef, include_vector=include_vector
     )
     duration_ms = round((time.perf_counter() - started) * 1000, 3)
