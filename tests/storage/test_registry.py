@@ -1,0 +1,119 @@
+"""The registry of snapshots: replaced atomically, and worth nothing that cannot be found again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from holdfastd.errors import UnsupportedFormat
+from holdfastd.format.document import encode_document
+from holdfastd.storage.files import make_dirs
+from holdfastd.storage.names import Layout
+from holdfastd.storage.registry import (
+    PendingSnapshot,
+    Registry,
+    SnapshotMember,
+    SnapshotRecord,
+    part_path,
+    snapshot_file_id,
+)
+from tests.support.memfs import MemFileSystem
+
+LAYOUT = Layout("/data")
+MEMBER = SnapshotMember("products", "c0111ec7-0000-4000-8000-000000000002", 2, "cosine", "disk", 3, "ab" * 16)
+RECORD = SnapshotRecord(
+    id="snap-2026-01-01-000000",
+    type="full",
+    path="snapshots/snap-2026-01-01-000000.snap",
+    created_us=1,
+    store_id="5701e000-0000-4000-8000-000000000001",
+    timeline=1,
+    sequence=7,
+    size_bytes=10,
+    uncompressed_bytes=10,
+    compressed=False,
+    everything=True,
+    members=(MEMBER, replace(MEMBER, name="other", vectors=2)),
+)
+
+
+@pytest.fixture
+def fs() -> MemFileSystem:
+    fs = MemFileSystem()
+    make_dirs(fs, LAYOUT.root)
+    return fs
+
+
+def test_an_empty_data_directory_has_no_snapshots(fs: MemFileSystem) -> None:
+    registry = Registry.load(fs, LAYOUT)
+    assert (registry.snapshots, registry.pending, registry.problem) == ((), (), None)
+
+
+def test_what_is_noted_is_there_after_a_restart(fs: MemFileSystem) -> None:
+    registry = Registry.load(fs, LAYOUT)
+    pending = PendingSnapshot(RECORD.id, "/backups/a.snap")
+    registry.begin(pending)
+    registry.begin(PendingSnapshot("snap-2026-01-01-000001", "/backups/b.snap"))
+    assert Registry.load(fs, LAYOUT).pending == registry.pending == (pending, registry.pending[1])
+    registry.put(RECORD)
+    registry.abandon("snap-2026-01-01-000001")
+    again = Registry.load(fs, LAYOUT)
+    assert (again.snapshots, again.pending) == ((RECORD,), ())
+    assert again.find(RECORD.id) == RECORD
+    assert again.find("snap-2026-01-01-000001") is None
+    assert RECORD.vectors == 5
+
+
+def test_a_snapshot_is_replaced_by_its_id_and_removed(fs: MemFileSystem) -> None:
+    registry = Registry.load(fs, LAYOUT)
+    registry.put(RECORD)
+    registry.put(replace(RECORD, damage="bad"))
+    assert [record.damage for record in registry.snapshots] == ["bad"]
+    registry.remove(RECORD.id)
+    assert Registry.load(fs, LAYOUT).snapshots == ()
+
+
+def test_a_failed_write_changes_nothing(fs: MemFileSystem) -> None:
+    registry = Registry.load(fs, LAYOUT)
+    registry.put(RECORD)
+    fs.fail_on("write", "*REGISTRY*", 28)
+    with pytest.raises(OSError, match="No space"):
+        registry.remove(RECORD.id)
+    assert registry.snapshots == Registry.load(fs, LAYOUT).snapshots == (RECORD,)
+
+
+def test_a_damaged_registry_is_moved_aside_and_said(fs: MemFileSystem) -> None:
+    Registry.load(fs, LAYOUT).put(RECORD)
+    fs.damage(LAYOUT.registry, 200, b"x")
+    registry = Registry.load(fs, LAYOUT)
+    assert registry.snapshots == ()
+    assert registry.problem is not None
+    assert "moved to /data/REGISTRY.json.damaged" in registry.problem
+    assert fs.exists("/data/REGISTRY.json.damaged")
+    assert Registry.load(fs, LAYOUT).problem is None
+
+
+def test_a_newer_registry_is_refused(fs: MemFileSystem) -> None:
+    file = fs.create(LAYOUT.registry)
+    file.pwrite([encode_document("registry", {"format_version": 2})], 0)
+    with pytest.raises(UnsupportedFormat) as caught:
+        Registry.load(fs, LAYOUT)
+    assert caught.value.metadata["path"] == LAYOUT.registry
+
+
+NAMES = [
+    ("snap-2026-01-01-000000.snap", "snap-2026-01-01-000000"),
+    ("snap-2026-01-01-000000-2.gz", "snap-2026-01-01-000000-2"),
+    ("snap-2026-01-01-000000.snap.part", None),
+    ("snap-2026-01-01-000000.tar", None),
+    ("snap-2026-01-01-000000", None),
+    ("other.snap", None),
+    (".snap", None),
+]
+
+
+@pytest.mark.parametrize(("name", "id"), NAMES)
+def test_a_snapshots_file_is_known_by_its_name(name: str, id: str | None) -> None:
+    assert snapshot_file_id(name) == id
+    assert snapshot_file_id(part_path(name)) is None
