@@ -39,7 +39,8 @@ def test_what_is_not_chosen_is_the_default(collections: CollectionServiceStub) -
     [
         ({"metric": 9}, grpc.StatusCode.INVALID_ARGUMENT, "metric"),
         ({"storage": 9}, grpc.StatusCode.INVALID_ARGUMENT, "storage"),
-        ({"hot_tier_size_bytes": -1}, grpc.StatusCode.INVALID_ARGUMENT, "hot_tier_size_bytes"),
+        ({"hot_tier_size_bytes": 1 << 20}, grpc.StatusCode.INVALID_ARGUMENT, "hot_tier_size_bytes"),
+        ({"hot_tier_size_bytes": -1, "storage": 3}, grpc.StatusCode.INVALID_ARGUMENT, "hot_tier_size_bytes"),
         ({"quantization": common_pb2.QUANTIZATION_SCALAR}, grpc.StatusCode.UNIMPLEMENTED, "quantization"),
         ({"validate_only": True}, grpc.StatusCode.UNIMPLEMENTED, "validate_only"),
     ],

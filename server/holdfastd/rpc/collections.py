@@ -10,6 +10,7 @@ from holdfast.v1 import collection_pb2
 from holdfast.v1.collection_pb2_grpc import CollectionServiceServicer
 
 from ..errors import InvalidArgument
+from ..model import StorageKind
 from .convert import METRICS, QUANTIZATIONS, STORAGE_KINDS, chosen
 from .convert_collections import collection_message, stats_message
 from .requests import Callers, page_by_key, refuse
@@ -33,8 +34,12 @@ class CollectionService(CollectionServiceServicer):
         quantization = chosen(QUANTIZATIONS, request.quantization, "quantization")
         refuse("quantization", quantization != "none")
         storage = chosen(STORAGE_KINDS, request.storage, "storage")
-        if request.hot_tier_size_bytes < 0:
-            raise InvalidArgument("hot_tier_size_bytes cannot be negative", field="hot_tier_size_bytes")
+        if request.hot_tier_size_bytes and (request.hot_tier_size_bytes < 0 or storage is not StorageKind.HYBRID):
+            raise InvalidArgument(
+                f"hot_tier_size_bytes is {request.hot_tier_size_bytes} for a collection of the kind {storage}",
+                field="hot_tier_size_bytes",
+                hint="only a hybrid collection has a hot tier; leave it out for the others",
+            )
         stats = self._collections.create(
             request.name,
             request.dimensions,
