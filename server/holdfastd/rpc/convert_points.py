@@ -23,7 +23,12 @@ Columns: TypeAlias = vector_pb2.GetResponse | vector_pb2.ScrollResponse | vector
 
 
 def matrix_of(
-    data: bytes, points: Sequence[common_pb2.Vector], count: int, *, field: str = "vectors", other: str = "points"
+    data: bytes | memoryview,
+    points: Sequence[common_pb2.Vector],
+    count: int,
+    *,
+    field: str = "vectors",
+    other: str = "points",
 ) -> Float32Array:
     """The vectors of a batch, (count, d) float32 over the message's own bytes.
 

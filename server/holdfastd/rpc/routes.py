@@ -6,7 +6,7 @@ nobody; and what cannot be parsed is answered with the field that is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,16 +18,24 @@ from google.protobuf.message_factory import GetMessageClass
 from ..errors import InvalidArgument, ResourceExhausted
 from . import wire
 from .admission import InFlight, Slots, WorkerPool
+from .batches import parse_ticketed, parse_upsert
 from .errors import abort, as_holdfast_error
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behavior: TypeAlias = Callable[[Any, grpc.ServicerContext], Any]
-Parse: TypeAlias = Callable[[bytes], Message]
+Parse: TypeAlias = Callable[[bytes], Any]
 Serialize: TypeAlias = Callable[[Message], bytes]
 
 
 WRITES = frozenset(f"holdfast.v1.VectorService.{name}" for name in ("Upsert", "Update", "Delete"))
 """Short calls that wait for the log and for little else: they must end."""
+
+
+_PARSERS: Mapping[str, Parse] = {
+    "holdfast.v1.VectorService.Upsert": parse_upsert,
+    "holdfast.v1.VectorService.UpsertStream": parse_ticketed,
+}
+"""Methods whose requests are not parsed by protobuf alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +117,10 @@ def _handler(method: MethodDescriptor, behavior: Behavior, max_reply_bytes: int)
 
 
 def _parser(method: MethodDescriptor) -> Parse:
-    parse = GetMessageClass(method.input_type).FromString
+    parse = _PARSERS.get(method.full_name) or GetMessageClass(method.input_type).FromString
     descriptor = method.input_type
 
-    def checked(raw: bytes) -> Message:
+    def checked(raw: bytes) -> Any:
         try:
             return parse(raw)
         except DecodeError:
@@ -136,7 +144,7 @@ def _serializer(max_reply_bytes: int) -> Serialize:
     return checked
 
 
-def _each(raws: Iterator[bytes], parse: Parse) -> Iterator[Message | Unparsed]:
+def _each(raws: Iterator[bytes], parse: Parse) -> Iterator[Any]:
     for raw in raws:
         try:
             yield parse(raw)

@@ -19,6 +19,7 @@ from ..engine.points import Points
 from ..engine.tickets import Outcome, Submission
 from . import wire
 from .admission import InFlight
+from .batches import TicketedBatch, UpsertBatch
 from .convert import wants_sync
 from .convert_points import matrix_of
 from .draining import Draining
@@ -36,11 +37,12 @@ _METHOD = "holdfast.v1.VectorService.UpsertStream"
 
 
 def upsert(
-    points: Points, callers: Callers, request: vector_pb2.UpsertRequest, context: grpc.ServicerContext
+    points: Points, callers: Callers, batch: UpsertBatch, context: grpc.ServicerContext
 ) -> vector_pb2.UpsertResponse:
     """Write one batch. Blocks until it is acknowledged."""
+    request = batch.request
     ids = list(request.ids)
-    vectors = matrix_of(request.vectors, request.points, len(ids))
+    vectors = matrix_of(batch.vectors, request.points, len(ids))
     caller = callers.of(context, request.request_id, sync=wants_sync(request.durability))
     outcome = points.upsert(request.collection, ids, vectors, request.payloads, caller=caller)
     return _response(outcome, len(ids))
@@ -57,7 +59,9 @@ class UpsertStreams:
     writes: InFlight
 
     def serve(
-        self, requests: Iterator[vector_pb2.UpsertStreamRequest | Unparsed], context: grpc.ServicerContext
+        self,
+        requests: Iterator[vector_pb2.UpsertStreamRequest | TicketedBatch | Unparsed],
+        context: grpc.ServicerContext,
     ) -> Iterator[vector_pb2.UpsertStreamResponse]:
         """One answer per request, in their order. Blocks; ends when the client has sent everything or is gone."""
         handoff: Handoff[Pending] = Handoff(MAX_IN_FLIGHT, on_idle=self.draining.check)
@@ -75,7 +79,7 @@ class UpsertStreams:
 
     def _read(
         self,
-        requests: Iterator[vector_pb2.UpsertStreamRequest | Unparsed],
+        requests: Iterator[vector_pb2.UpsertStreamRequest | TicketedBatch | Unparsed],
         context: grpc.ServicerContext,
         handoff: Handoff[Pending],
     ) -> None:
@@ -88,14 +92,18 @@ class UpsertStreams:
         else:
             handoff.finish()
 
-    def _begin(self, request: vector_pb2.UpsertStreamRequest | Unparsed, context: grpc.ServicerContext) -> Pending:
+    def _begin(
+        self, request: vector_pb2.UpsertStreamRequest | TicketedBatch | Unparsed, context: grpc.ServicerContext
+    ) -> Pending:
         if isinstance(request, Unparsed):
             number = vector_pb2.UpsertStreamRequest.TICKET_FIELD_NUMBER
             return wire.first_varint(request.raw, number), request.error, 0
-        ticket, batch = request.ticket, request.upsert
+        if not isinstance(request, TicketedBatch):
+            request = TicketedBatch(request.ticket, UpsertBatch(request.upsert, request.upsert.vectors))
+        ticket, batch = request.ticket, request.upsert.request
         try:
             ids = list(batch.ids)
-            vectors = matrix_of(batch.vectors, batch.points, len(ids))
+            vectors = matrix_of(request.upsert.vectors, batch.points, len(ids))
             caller = self.callers.of(context, batch.request_id, sync=wants_sync(batch.durability))
             submission = self.points.prepare_upsert(batch.collection, ids, vectors, batch.payloads, caller=caller)
             self.points.commit_nowait(submission)

@@ -11,6 +11,7 @@ from holdfast.v1 import vector_pb2
 from holdfast.v1.vector_pb2_grpc import VectorServiceServicer
 
 from . import deletes, scrolls
+from .batches import TicketedBatch, UpsertBatch
 from .convert import chosen, wants_sync
 from .convert_points import fill, hits_message, in_messages, matrix_of, query_of
 from .requests import Callers, page_size
@@ -41,12 +42,15 @@ class VectorService(VectorServiceServicer):
         self._streams = streams
         self._max_reply_bytes = max_reply_bytes
 
-    def Upsert(self, request: vector_pb2.UpsertRequest, context: grpc.ServicerContext) -> vector_pb2.UpsertResponse:
-        return upsert(self._points, self._callers, request, context)
+    def Upsert(
+        self, request: vector_pb2.UpsertRequest | UpsertBatch, context: grpc.ServicerContext
+    ) -> vector_pb2.UpsertResponse:
+        batch = request if isinstance(request, UpsertBatch) else UpsertBatch(request, request.vectors)
+        return upsert(self._points, self._callers, batch, context)
 
     def UpsertStream(
         self,
-        request_iterator: Iterator[vector_pb2.UpsertStreamRequest | Unparsed],
+        request_iterator: Iterator[vector_pb2.UpsertStreamRequest | TicketedBatch | Unparsed],
         context: grpc.ServicerContext,
     ) -> Iterator[vector_pb2.UpsertStreamResponse]:
         return self._streams.serve(request_iterator, context)
