@@ -24,6 +24,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import EngineFailed
 from ..format.manifest import CollectionEntry, Manifest, SegmentEntry
 from ..model import CollectionSpec, Digest, Int64Array, Mark, Sequence64, StorageKind, Uint64Array
 from ..storage.clock import Randomness
@@ -34,6 +35,7 @@ from ..storage.segment import Segment, SegmentColumns, open_segment, write_segme
 from .apply import Applier
 from .collection import Collection
 from .committer import Committer
+from .disk_errors import disk_errors_of
 from .manifest_keeper import ManifestKeeper
 from .memtable import Memtable
 
@@ -111,12 +113,11 @@ class Checkpointer:
     def run(self, *, clean: bool = False) -> Sequence64:
         """Checkpoint the whole store; returns the sequence through which everything is in segments.
 
-        ``clean`` marks the store as stopped in order. Raises OSError or a HoldfastError; then nothing has changed.
+        ``clean`` marks the store as stopped in order. Raises a HoldfastError; then nothing has changed.
         """
-        with self._one_at_a_time:
+        with self._one_at_a_time, disk_errors_of("a checkpoint"):
             frozen: Frozen = self._committer.between_groups(self._freeze)
-            if self._committer.log is not None:
-                self._committer.log.sync()
+            self._sync_log()
             written = [self._write(each, frozen.sequence) for each in frozen.collections]
             requests_file = self._write_requests(frozen)
             before = self._keeper.current
@@ -124,6 +125,14 @@ class Checkpointer:
             self._committer.between_groups(lambda: self._install(frozen, written))
             self._remove_obsolete(before, [path for done in written for path in done.replaced])
             return frozen.sequence
+
+    def _sync_log(self) -> None:
+        try:
+            if self._committer.log is not None:
+                self._committer.log.sync()
+        except EngineFailed as error:
+            self._committer.fail(error)
+            raise
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

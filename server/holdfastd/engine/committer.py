@@ -335,4 +335,6 @@ class Committer:
         try:
             submission.ticket.succeed(submission.action())
         except BaseException as error:
+            if isinstance(error, EngineFailed):
+                self.fail(error)
             submission.ticket.fail(error)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from ..errors import EngineFailed
+from ..errors import CommitUnknown, EngineFailed, HoldfastError
 from ..format.manifest import Manifest
 from ..model import Alarm, Sequence64
 from ..storage.clock import Clock, Randomness
@@ -23,6 +23,7 @@ from .background import CheckpointThread
 from .checkpoint import Checkpointer
 from .collections import Collections
 from .committer import Committer
+from .disk_errors import disk_errors_of
 from .meters import Meters
 from .operations import OperationRegistry
 from .points import Points
@@ -147,6 +148,7 @@ class Engine:
             config=config,
         )
         self._committer.wait_for_sync = self._syncer.wait_for_sync
+        store.keeper.on_failure = self._committer.fail
         self._committer.on_applied = self._checkpoints.notice
         self._committer.hold_writes_while(self._checkpoints.memory_is_full)
         # Changed by start and stop.
@@ -164,20 +166,22 @@ class Engine:
     ) -> Engine:
         """Lock the data directory, recover what is in it, or create a store. Blocks; starts no thread.
 
-        Raises DataDirectoryLocked, Corruption (nothing was touched), UnsupportedFormat, FailedPrecondition.
+        Raises DataDirectoryLocked, Corruption (nothing was touched), UnsupportedFormat, FailedPrecondition,
+        ResourceExhausted or EngineFailed.
         """
         layout = Layout(config.data_dir)
-        make_dirs(fs, layout.root)
-        lock = fs.lock(layout.lock)
-        try:
-            store = open_store(fs, layout, clock, randomness, config, threading.Lock)
-            engine = cls(config, fs, clock, randomness, store, lock, on_fatal)
-            engine.operations.load()
-            engine.snapshots.load()
-        except BaseException:
-            lock.release()
-            raise
-        return engine
+        with disk_errors_of(f"opening the store in {layout.root}"):
+            make_dirs(fs, layout.root)
+            lock = fs.lock(layout.lock)
+            try:
+                store = open_store(fs, layout, clock, randomness, config, threading.Lock)
+                engine = cls(config, fs, clock, randomness, store, lock, on_fatal)
+                engine.operations.load()
+                engine.snapshots.load()
+            except BaseException:
+                lock.release()
+                raise
+            return engine
 
     def start(self) -> None:
         """Start the committer, fsync and checkpoint threads. Writes work without them, one caller at a time."""
@@ -294,7 +298,12 @@ class Engine:
     def _catalog_changed(self) -> None:
         """Without a log, only a manifest makes a change of the catalog durable, and it does so at once (RULES 5)."""
         if self._committer.log is None:
-            self._checkpointer.run()
+            try:
+                self._checkpointer.run()
+            except HoldfastError as error:
+                raise CommitUnknown(
+                    f"the change is made, but could not be written to the disk: {error.message}", hint=error.hint
+                ) from error
         else:
             self._checkpoints.request()
 

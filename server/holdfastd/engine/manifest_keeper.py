@@ -23,6 +23,8 @@ class ManifestKeeper:
         # Replaced under _lock, read by anybody.
         self.current = manifest
         self.failure: EngineFailed | None = None
+        # Set once by the engine, before any change.
+        self.on_failure: Callable[[EngineFailed], None] = lambda error: None
 
     def update(self, change: Callable[[Manifest], Manifest]) -> Manifest:
         """Replace the manifest by ``change(current)``. Durable on return; blocks. Raises EngineFailed, for good."""
@@ -35,6 +37,7 @@ class ManifestKeeper:
                 files.commit(self._fs, self._layout, wanted)
             except EngineFailed as error:
                 self.failure = error
+                self.on_failure(error)
                 raise
             self.current = wanted
             return wanted

@@ -332,7 +332,7 @@ class _Recovery:
     # The manifest ---------------------------------------------------------------------------------------------------
 
     def _renew_memory_collections(self) -> None:
-        """Give every memory collection a new id: its points are gone, so it must not pass for the old one (RULES 30)."""
+        """Give every memory collection a new id: its points are gone, it must not pass for the old one (RULES 30)."""
         catalog = self.applier.catalog
         for collection in list(catalog.collections.values()):
             spec = collection.spec

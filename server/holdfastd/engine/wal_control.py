@@ -54,7 +54,7 @@ class WalChanges:
 
 @dataclass(frozen=True, slots=True)
 class WalStatus:
-    """The log as ``wal status`` shows it. Sequences are 0 where there are none; ``window_reason`` tells why it starts."""
+    """The log as ``wal status`` shows it. Sequences: 0 where there are none; ``window_reason`` tells why it starts."""
 
     settings: WalSettings
     path: str
@@ -214,6 +214,9 @@ class WalControl:
     def mark(self, name: str, *, caller: Caller) -> Mark:
         """Name this moment as a restore point. Raises InvalidArgument, or FailedPrecondition with the log disabled."""
         check_mark_name(name)
+        earlier = self._committer.earlier(caller)
+        if earlier is not None:
+            return Mark(name, earlier.sequence, earlier.time_us)
         if self._committer.log is None:
             raise FailedPrecondition(
                 "the log is disabled, so no moment can be returned to",

@@ -1,0 +1,32 @@
+"""What an error of the operating system means outside the log and the manifest: refused, with nothing in doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import FailedPrecondition, ResourceExhausted
+from ..storage.wal_errors import is_lack_of_space
+
+
+@contextmanager
+def disk_errors_of(what: str) -> Iterator[None]:
+    """Turn OSError into ResourceExhausted or FailedPrecondition; ``what`` could not be done, such as "a checkpoint"."""
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        message = f"{what} failed: {error.strerror or error}{where}"
+        if is_lack_of_space(error):
+            raise ResourceExhausted(
+                message,
+                reason="DISK_FULL",
+                hint="free space on that file system, for example by deleting snapshots, then try again",
+                path=error.filename,
+            ) from error
+        raise FailedPrecondition(
+            message,
+            reason="DISK_ERROR",
+            hint="check permissions and the disk (dmesg, smartctl), then try again",
+            path=error.filename,
+        ) from error
