@@ -15,6 +15,7 @@ from ..storage.names import Layout
 from .apply import Applier
 from .checkpoint import Checkpointer
 from .committer import Committer
+from .disk_errors import disk_errors_of
 from .manifest_keeper import ManifestKeeper
 from .operations import Operation, OperationRegistry
 from .settings import EngineConfig
@@ -101,8 +102,9 @@ class Snapshots:
         known = self._known(caller)
         if known is not None:
             return known
-        info = self._catalog.get(request.snapshot)
-        archive = self._catalog.open(info)
+        info = self.get(request.snapshot)
+        with disk_errors_of(f"reading {info.path}"):
+            archive = self._catalog.open(info)
         plan = plan_restore(request, archive.manifest, self._context.applier.catalog, self._context.randomness.uuid4)
         return self._operations.start(
             "restore",
@@ -120,7 +122,7 @@ class Snapshots:
 
     def start_verify(self, snapshot: str, *, caller: Caller) -> Operation:
         """Begin reading a whole snapshot against its checksums. Raises NotFound, UnsupportedFormat or Corruption."""
-        info = self._catalog.get(snapshot)
+        info = self.get(snapshot)
         return self._operations.start(
             "verify",
             lambda work: Verification(self._context, self._catalog, info, work).run(),
@@ -143,7 +145,8 @@ class Snapshots:
 
     def listing(self, path: str | None = None, collection: str | None = None) -> SnapshotListing:
         """Snapshots, newest first: those that the store knows, or those in the directory ``path``; with warnings."""
-        return self._catalog.listing(path, collection)
+        with disk_errors_of("listing snapshots"):
+            return self._catalog.listing(path, collection)
 
     def list(self, path: str | None = None, collection: str | None = None) -> list[SnapshotInfo]:
         """As ``listing``, without the warnings."""
@@ -151,14 +154,16 @@ class Snapshots:
 
     def get(self, snapshot: str) -> SnapshotInfo:
         """The snapshot that an id, ``latest`` or a path stands for. Raises NotFound, InvalidArgument or Corruption."""
-        return self._catalog.get(snapshot)
+        with disk_errors_of(f"reading {snapshot}"):
+            return self._catalog.get(snapshot)
 
     def delete(self, snapshot: str, *, validate_only: bool = False) -> SnapshotInfo:
         """Delete a snapshot's file; returns the snapshot as it was. Raises NotFound or FailedPrecondition.
 
         A collection that no snapshot covers any more forgets that one did, so that its history is no longer kept.
         """
-        info = self._catalog.delete(snapshot, validate_only=validate_only)
+        with disk_errors_of(f"deleting {snapshot}"):
+            info = self._catalog.delete(snapshot, validate_only=validate_only)
         if not validate_only:
             self._forget_history(info)
         return info

@@ -1,0 +1,323 @@
+"""Snapshots by command: what is listed, found, verified and deleted, wherever the files lie."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from holdfastd.errors import Corruption, FailedPrecondition, InvalidArgument, NotFound
+from holdfastd.storage.registry import PendingSnapshot
+from tests.support.engines import CALLER
+from tests.support.snapshots import SNAPSHOTS_DIR, Archive, SnapshotKit
+
+SECOND_US = 1_000_000
+
+
+@pytest.fixture
+def kit() -> SnapshotKit:
+    kit = SnapshotKit()
+    kit.create("c")
+    kit.upsert(["a", "b"], 1, 2)
+    return kit
+
+
+def later(kit: SnapshotKit, **request: Any) -> str:
+    """A snapshot of the next second; returns its id."""
+    kit.clock.advance_us(SECOND_US)
+    return str(kit.snapshot(**request)["snapshot_id"])
+
+
+# Listing --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_comes_first_and_a_restart_forgets_nothing(kit: SnapshotKit) -> None:
+    ids = [later(kit), later(kit, compress=True), later(kit, path="/backups")]
+    listed = kit.engine.snapshots.list()
+    assert [info.id for info in listed] == ids[::-1]
+    kit.reopen()
+    assert kit.engine.snapshots.list() == listed
+    info = listed[0]
+    assert (info.state, info.collections, info.path) == ("ready", ("c",), f"/backups/{info.id}.snap")
+    record = info.record
+    assert (record.type, record.vectors, record.compressed, record.size_bytes) == (
+        "full",
+        2,
+        False,
+        kit.fs.size(info.path),
+    )
+    assert record.members[0].digest == kit.engine.collections.stats("c").digest.hex()
+
+
+def test_more_than_nine_in_one_second_keep_their_order(kit: SnapshotKit) -> None:
+    kit.clock.step_us = 0
+    ids = [kit.snapshot()["snapshot_id"] for _ in range(12)]
+    assert kit.ids() == ids[::-1]
+
+
+def test_a_collection_filters(kit: SnapshotKit) -> None:
+    kit.create("d")
+    first, second, both = later(kit, collection="c"), later(kit, collection="d"), later(kit)
+    listed = kit.engine.snapshots.list
+    assert [info.id for info in listed(collection="c")] == [both, first]
+    assert [info.id for info in listed(collection="d")] == [both, second]
+    assert listed(collection="e") == []
+
+
+def test_a_directory_shows_what_is_in_it_known_or_not(kit: SnapshotKit) -> None:
+    inside, outside = later(kit), later(kit, path="/backups")
+    foreign = SnapshotKit(seed=9)
+    foreign.create("other", dimensions=3)
+    foreign.clock.advance_us(10 * SECOND_US)
+    made = foreign.snapshot(compress=True)
+    kit.put(f"/backups/{made['snapshot_id']}.gz", foreign.fs.read(made["path"]))
+    kit.put("/backups/notes.txt", b"x")
+    kit.put("/backups/snap-2020-01-01-000000.snap", b"not a tar")
+    listing = kit.engine.snapshots.listing("/backups")
+    assert [info.id for info in listing.snapshots] == [made["snapshot_id"], outside]
+    assert len(listing.warnings) == 1
+    assert listing.warnings[0].startswith("/backups/snap-2020-01-01-000000.snap")
+    theirs = listing.snapshots[0].record
+    assert (theirs.store_id, theirs.compressed, theirs.members[0].dimensions) == (str(foreign.engine.store_id), True, 3)
+    assert theirs.uncompressed_bytes == made["uncompressed_bytes"]
+    assert [info.id for info in kit.engine.snapshots.list()] == [outside, inside]
+
+
+def test_files_put_into_the_default_directory_are_found(kit: SnapshotKit) -> None:
+    foreign = SnapshotKit(seed=9)
+    made = foreign.snapshot()
+    kit.put(f"{SNAPSHOTS_DIR}/{made['snapshot_id']}.snap", foreign.fs.read(made["path"]))
+    assert kit.ids() == [made["snapshot_id"]]
+    assert kit.engine.snapshots.get(made["snapshot_id"]).state == "ready"
+    assert later(kit) != made["snapshot_id"]
+
+
+def test_a_file_that_is_gone_is_said_and_not_hidden(kit: SnapshotKit) -> None:
+    old, new = later(kit), later(kit)
+    kit.fs.unlink(kit.engine.snapshots.get(new).path)
+    assert [(info.id, info.state) for info in kit.engine.snapshots.list()] == [(new, "missing"), (old, "ready")]
+    assert kit.engine.snapshots.get("latest").id == old
+    with pytest.raises(NotFound, match="there is no snapshot file /data/snapshots/"):
+        kit.restore(new, collection="x")
+    assert kit.engine.snapshots.delete(new).state == "missing"
+    assert kit.ids() == [old]
+
+
+def test_a_directory_that_is_not_there(kit: SnapshotKit) -> None:
+    with pytest.raises(NotFound, match="there is no directory /nowhere"):
+        kit.engine.snapshots.list("/nowhere")
+
+
+def test_a_damaged_registry_loses_nothing_in_the_default_directory(kit: SnapshotKit) -> None:
+    id = later(kit)
+    kit.fs.damage("/data/REGISTRY.json", 100, b"zz")
+    kit.reopen()
+    listing = kit.engine.snapshots.listing()
+    assert [info.id for info in listing.snapshots] == [id]
+    assert "REGISTRY.json was damaged" in listing.warnings[0]
+
+
+# Finding --------------------------------------------------------------------------------------------------------------
+
+
+def test_an_id_a_path_and_latest_find_the_same(kit: SnapshotKit) -> None:
+    id = later(kit)
+    get = kit.engine.snapshots.get
+    assert get(id) == get("latest") == get(f"snapshots/{id}.snap") == get(f"/data/snapshots/{id}.snap")
+
+
+def test_a_file_of_any_name_can_be_named_by_its_path(kit: SnapshotKit) -> None:
+    made = kit.snapshot()
+    kit.put("/backups.snap", kit.fs.read(made["path"]))
+    info = kit.engine.snapshots.get("/backups.snap")
+    assert (info.id, info.path) == (made["snapshot_id"], "/backups.snap")
+    kit.restore("/backups.snap", collection="copy")
+
+
+NOT_FOUND = [
+    ("snap-2020-01-01-000000", NotFound, "there is no snapshot snap-2020-01-01-000000"),
+    ("latest", NotFound, "there is no snapshot yet"),
+    ("/nowhere/x.snap", NotFound, "there is no snapshot file /nowhere/x.snap"),
+    ("snapshots/", NotFound, "there is no snapshot file /data/snapshots"),
+    ("yesterday", InvalidArgument, "'yesterday' is not a snapshot id"),
+    ("../../etc", NotFound, "there is no snapshot file /etc"),
+]
+
+
+@pytest.mark.parametrize(("reference", "error", "message"), NOT_FOUND)
+def test_what_stands_for_nothing(kit: SnapshotKit, reference: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        kit.engine.snapshots.get(reference)
+
+
+def test_a_file_that_says_it_is_another_one_is_refused(kit: SnapshotKit) -> None:
+    made = kit.snapshot()
+    kit.put("/backups-snap-2020-01-01-000000.snap", b"")
+    path = kit.put("/snap-2020-01-01-000000.snap", kit.fs.read(made["path"]))
+    with pytest.raises(Corruption, match=f"says that it is {made['snapshot_id']}"):
+        kit.engine.snapshots.get(path)
+
+
+# Verifying ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_whole_snapshot_verifies(kit: SnapshotKit, compress: bool) -> None:
+    made = kit.snapshot(compress=compress)
+    result = kit.verify(made["snapshot_id"])
+    assert (
+        result
+        | {
+            "valid": True,
+            "problems": [],
+            "snapshot_id": made["snapshot_id"],
+            "path": made["path"],
+            "chain": [made["snapshot_id"]],
+            "files": 8,
+            "vectors": 2,
+            "size_bytes": made["size_bytes"],
+            "last_sequence": made["sequence"],
+            "status": "completed",
+        }
+        == result
+    )
+    assert kit.engine.snapshots.get("latest").record.verified_us > 0
+
+
+def test_damage_is_a_result_with_its_place_and_is_remembered_until_it_is_gone(kit: SnapshotKit) -> None:
+    made = kit.snapshot()
+    good = kit.fs.read(made["path"])
+    at = good.index(b"ab", good.index(b"ids.npy"))
+    kit.fs.damage(made["path"], at, b"A")
+    result = kit.verify(made["snapshot_id"])
+    (problem,) = result["problems"]
+    assert not result["valid"]
+    assert problem["path"].endswith("/0/ids.npy")
+    assert "does not match its SHA-256" in problem["message"]
+    assert kit.engine.snapshots.list()[0].state == "damaged"
+    kit.fs.damage(made["path"], at, b"a")
+    assert kit.verify(made["snapshot_id"])["valid"]
+    assert kit.engine.snapshots.list()[0].state == "ready"
+
+
+def test_a_digest_that_the_rows_do_not_have_is_found(kit: SnapshotKit) -> None:
+    archive = Archive.of(kit.fs.read(kit.snapshot()["path"]))
+    archive.set_collection(lambda collection: replace(collection, digest=collection.digest.plus(0, 1)))
+    result = kit.verify(kit.put("/wrong.snap", archive.tar()))
+    assert not result["valid"]
+    assert "the rows of c have digest" in result["problems"][0]["message"]
+
+
+# Deleting -------------------------------------------------------------------------------------------------------------
+
+
+def high_water(kit: SnapshotKit) -> int:
+    return kit.engine._keeper.current.collections[0].high_water
+
+
+def test_a_deleted_snapshot_is_gone_and_its_history_is_kept_no_longer(kit: SnapshotKit) -> None:
+    old, new = later(kit), later(kit)
+    assert high_water(kit) > 0
+    deleted = kit.engine.snapshots.delete(new)
+    assert not kit.fs.exists(deleted.path)
+    assert kit.ids() == [old]
+    assert high_water(kit) > 0, "the older one still covers the collection"
+    kit.engine.snapshots.delete(old)
+    assert high_water(kit) == 0
+    kit.reopen()
+    assert kit.ids() == []
+    with pytest.raises(NotFound):
+        kit.engine.snapshots.delete(old)
+
+
+def test_a_plan_deletes_nothing(kit: SnapshotKit) -> None:
+    id = later(kit)
+    assert kit.engine.snapshots.delete(id, validate_only=True).id == id
+    assert kit.ids() == [id]
+
+
+def test_latest_is_never_deleted(kit: SnapshotKit) -> None:
+    later(kit)
+    with pytest.raises(InvalidArgument, match="may mean another snapshot"):
+        kit.engine.snapshots.delete("latest")
+
+
+def test_only_snapshots_are_deleted(kit: SnapshotKit) -> None:
+    path = kit.put("/etc.snap", b"root:x:0:0")
+    with pytest.raises(Corruption):
+        kit.engine.snapshots.delete(path)
+    assert kit.fs.exists(path)
+
+
+def test_a_base_is_not_deleted(kit: SnapshotKit) -> None:
+    base, child = later(kit), later(kit)
+    catalog = kit.engine.snapshots._catalog
+    catalog.put(replace(kit.engine.snapshots.get(child).record, base_id=base))
+    assert kit.engine.snapshots.get(base).dependents == (child,)
+    with pytest.raises(FailedPrecondition, match=f"{base} is the base of {child}"):
+        kit.engine.snapshots.delete(base)
+
+
+def test_a_snapshot_that_is_being_read_is_not_deleted(kit: SnapshotKit) -> None:
+    id = later(kit)
+    refused: list[str] = []
+    creating = kit.fs.create
+
+    def create(path: str, size: int = 0, *, direct: bool = False) -> Any:
+        if path.endswith("staged.json"):
+            with pytest.raises(FailedPrecondition) as caught:
+                kit.engine.snapshots.delete(id)
+            refused.append(caught.value.reason)
+        return creating(path, size, direct=direct)
+
+    kit.fs.create = create  # type: ignore[method-assign]
+    kit.restore(id, collection="copy")
+    assert refused == ["SNAPSHOT_IN_USE"]
+    kit.engine.snapshots.delete(id)
+
+
+def test_dropping_a_collection_never_deletes_snapshots(kit: SnapshotKit) -> None:
+    id = later(kit)
+    kit.engine.collections.drop("c", caller=CALLER)
+    kit.engine.checkpoint()
+    kit.reopen()
+    kit.restore(id)
+    assert kit.values() == {"a": 1.0, "b": 2.0}
+
+
+def test_a_file_that_cannot_be_deleted_is_still_known(kit: SnapshotKit) -> None:
+    id = later(kit)
+    kit.fs.fail_on("unlink", "*.snap", errno.EIO)
+    with pytest.raises(FailedPrecondition, match=f"deleting {id} failed: .*/snapshots/{id}.snap"):
+        kit.engine.snapshots.delete(id)
+    assert kit.ids() == [id]
+
+
+# After a crash --------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_crash_left_half_written_is_removed_wherever_it_lies(kit: SnapshotKit) -> None:
+    registry = kit.engine.snapshots._catalog._registry
+    assert registry is not None
+    later(kit, path="/backups")
+    registry.begin(PendingSnapshot("snap-2020-01-01-000000", "/backups/snap-2020-01-01-000000.snap"))
+    registry.begin(PendingSnapshot("snap-2020-01-02-000000", "/gone/snap-2020-01-02-000000.snap"))
+    kit.put("/backups/snap-2020-01-01-000000.snap.part", b"half")
+    kit.put(f"{SNAPSHOTS_DIR}/snap-2020-01-03-000000.gz.part", b"half")
+    kit.put("/backups/other.part", b"not ours")
+    kit.reopen()
+    assert [name for name in kit.fs.listdir("/backups") if name.endswith(".part")] == ["other.part"]
+    assert kit.fs.listdir(SNAPSHOTS_DIR) == []
+    assert len(kit.ids()) == 1
+
+
+def test_what_was_whole_when_the_power_went_is_known_afterwards(kit: SnapshotKit) -> None:
+    made = kit.snapshot(path="/backups")
+    registry = kit.engine.snapshots._catalog._registry
+    assert registry is not None
+    registry.remove(made["snapshot_id"])
+    registry.begin(PendingSnapshot(made["snapshot_id"], made["path"]))
+    kit.reopen()
+    assert kit.ids() == [made["snapshot_id"]]
