@@ -134,6 +134,10 @@ class Connection:
         with suppress(grpc.FutureTimeoutError):
             grpc.channel_ready_future(self.channel).result(timeout=_NO_SOCKET_PATIENCE_SECONDS)
 
+    def pause(self, seconds: float) -> None:
+        """Block for a while."""
+        self._clock.sleep(seconds)
+
     def now(self) -> float:
         """Seconds of a clock that only goes forward."""
         return self._clock.monotonic()

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from holdfast.connection import Connection, new_request_id
 from holdfast.documents import Document, Documents, timestamp
 from holdfast.enums import from_word, to_word
-from holdfast.errors import FailedPrecondition, HoldfastError, Unavailable
+from holdfast.errors import FailedPrecondition, HoldfastError, ResourceExhausted, Unavailable
 
 if TYPE_CHECKING:
     from holdfast.v1 import operation_pb2
 
+_POLL_SECONDS = 0.5
 _FINAL = frozenset({"succeeded", "failed", "cancelled", "interrupted"})
 
 
@@ -98,7 +99,8 @@ class Operation:
     def watch(self) -> Iterator[Progress]:
         """Its progress at once and whenever it changes, until it has ended; leaving early does not stop the work.
 
-        A daemon that goes away meanwhile is waited for within the usual patience, and asked again.
+        A daemon that goes away meanwhile is waited for within the usual patience, and asked again; one that has no
+        stream to spare is asked twice a second instead.
         """
         from holdfast.v1 import operation_pb2
 
@@ -108,8 +110,9 @@ class Operation:
                 for response in self._connection.stream(self._connection.operations.WatchOperation, request):
                     self._message = response.operation
                     yield self.progress
-            except Unavailable:
-                self.refresh()  # retries, and raises if the daemon stays away
+            except (Unavailable, ResourceExhausted):
+                self._connection.pause(_POLL_SECONDS)
+                yield self.refresh().progress  # retries, and raises if the daemon stays away
 
     def wait(self, on_progress: OnProgress | None = None) -> Document:
         """Block until it has ended; returns its result, or raises its error. ``on_progress`` is called as it goes."""

@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 
 Document: TypeAlias = dict[str, Any]
 
+_STREAM_MIN = 10
+
 FORMATS = ("json", "table", "yaml", "csv")
 
 
@@ -24,7 +26,7 @@ def render(document: Document, output_format: str, *, width: int | None = None) 
 
 def render_stream(documents: Iterable[Document], output_format: str) -> Iterator[str]:
     """Each document of an endless answer as text: JSON lines, YAML documents, CSV rows or aligned columns."""
-    columns: list[str] = []
+    widths: dict[str, int] = {}
     for document in documents:
         if output_format == "json":
             yield json.dumps(document, ensure_ascii=False) + "\n"
@@ -32,9 +34,9 @@ def render_stream(documents: Iterable[Document], output_format: str) -> Iterator
             yield "---\n" + _yaml(document, None)
         else:
             row = flatten(document)
-            first = not columns
-            columns = columns or list(row)
-            yield _stream_row(row, columns, output_format, with_header=first)
+            first = not widths
+            widths = widths or stream_widths(row)
+            yield _stream_row(row, widths, output_format, with_header=first)
 
 
 def flatten(document: Mapping[str, Any], prefix: str = "") -> Document:
@@ -118,17 +120,24 @@ def pairs_line(document: Document) -> str:
     return ", ".join(f"{heading(key)}: {cell(key, value)}" for key, value in document.items()) + "\n"
 
 
-def _stream_row(row: Document, columns: list[str], output_format: str, *, with_header: bool) -> str:
+def stream_widths(row: Document) -> dict[str, int]:
+    """Columns of an endless table, as wide as its first row needs."""
+    from holdfast.table import cell, display_width
+
+    return {key: max(_STREAM_MIN, len(key), display_width(cell(key, value))) for key, value in row.items()}
+
+
+def _stream_row(row: Document, widths: dict[str, int], output_format: str, *, with_header: bool) -> str:
     if output_format == "csv":
         out = io.StringIO()
-        writer = csv.DictWriter(out, columns, lineterminator="\n", restval="", extrasaction="ignore")
+        writer = csv.DictWriter(out, list(widths), lineterminator="\n", restval="", extrasaction="ignore")
         if with_header:
             writer.writeheader()
         writer.writerow({key: _csv_cell(value) for key, value in row.items()})
         return out.getvalue()
     from holdfast.table import stream_line
 
-    return stream_line(row, columns, with_header=with_header)
+    return stream_line(row, widths, with_header=with_header)
 
 
 _RENDERERS: Mapping[str, Callable[[Document, int | None], str]] = {

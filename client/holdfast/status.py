@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from holdfast.errors import CLASS_OF_STATUS, HoldfastError, Unavailable, Unknown
@@ -10,6 +11,24 @@ if TYPE_CHECKING:
     import grpc
     from google.rpc.status_pb2 import Status
 
+_OWN_WORDS: Mapping[str, tuple[str, str, str]] = {
+    "DEADLINE_EXCEEDED": (
+        "DEADLINE_EXCEEDED",
+        "the daemon did not answer in time",
+        "a change may have been made all the same; allow more with --timeout SECONDS, or connect(timeout=)",
+    ),
+    "UNIMPLEMENTED": (
+        "UNKNOWN_METHOD",
+        "this daemon does not know this call",
+        "it is older than this client: holdfast storage status -v shows its version",
+    ),
+}
+"""What gRPC itself says where the daemon never got to answer: reason, message, hint."""
+_TOO_LARGE = (
+    "MESSAGE_TOO_LARGE",
+    "the message is larger than the daemon accepts",
+    "send smaller batches, or ask for less at once; the daemon's limit is --max-message-size",
+)
 _DETAILS_KEY = "grpc-status-details-bin"
 _START_HINT = "start it (systemctl start holdfastd, or holdfastd --data-dir DIR), or name another with --address"
 
@@ -27,7 +46,10 @@ def error_of(failure: grpc.RpcError, address: str) -> HoldfastError:
             hint=_START_HINT,
             metadata={"address": address},
         )
-    return CLASS_OF_STATUS.get(code, Unknown)(text or f"the call failed with {code}", reason=code)
+    reason, message, hint = _OWN_WORDS.get(code, (code, text or f"the call failed with {code}", None))
+    if code == "RESOURCE_EXHAUSTED" and "larger than max" in text:
+        reason, message, hint = _TOO_LARGE
+    return CLASS_OF_STATUS.get(code, Unknown)(message, reason=reason, hint=hint)
 
 
 def error_of_status(status: Status, code: str | None = None) -> HoldfastError:

@@ -10,7 +10,6 @@ from holdfast.units import format_size
 
 _GAP = "  "
 _MIN_COLUMN = 12
-_STREAM_MIN = 10
 
 
 def grid(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], width: int | None) -> str:
@@ -42,11 +41,10 @@ def pairs(document: Mapping[str, Any], width: int | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def stream_line(row: Mapping[str, Any], columns: Sequence[str], *, with_header: bool) -> str:
+def stream_line(row: Mapping[str, Any], widths: Mapping[str, int], *, with_header: bool) -> str:
     """One aligned line of an endless table, under the headings if it is the first."""
-    widths = [max(_STREAM_MIN, len(column)) for column in columns]
-    headings = _GAP.join(f"{heading(c).upper():<{w}}" for c, w in zip(columns, widths, strict=True)).rstrip() + "\n"
-    line = _GAP.join(f"{cell(c, row.get(c)):<{w}}" for c, w in zip(columns, widths, strict=True)).rstrip() + "\n"
+    headings = _GAP.join(f"{heading(key).upper():<{width}}" for key, width in widths.items()).rstrip() + "\n"
+    line = _GAP.join(f"{cell(key, row.get(key)):<{width}}" for key, width in widths.items()).rstrip() + "\n"
     return headings + line if with_header else line
 
 

@@ -113,3 +113,22 @@ def test_a_failure_without_anything_is_unknown() -> None:
     error = error_of(grpc.RpcError(), "x")
     assert isinstance(error, errors.Unknown)
     assert OF_STATUS[error.status] == FAILURE
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "reason", "words"),
+    [
+        ("DEADLINE_EXCEEDED", "Deadline Exceeded", "DEADLINE_EXCEEDED", "may have been made"),
+        ("UNIMPLEMENTED", "Method not found!", "UNKNOWN_METHOD", "older than this client"),
+        (
+            "RESOURCE_EXHAUSTED",
+            "SERVER: Sent message larger than max (9 vs. 8)",
+            "MESSAGE_TOO_LARGE",
+            "smaller batches",
+        ),
+    ],
+)
+def test_what_grpc_itself_says_is_said_in_words_of_ours(code: str, text: str, reason: str, words: str) -> None:
+    error = error_of(Failed(grpc.StatusCode[code], text), "x")
+    assert (type(error), error.reason) == (CLASS_OF_STATUS[code], reason)
+    assert words in (error.hint or "")

@@ -94,6 +94,16 @@ def test_watching_survives_a_daemon_that_goes_away_for_a_moment(
     assert db.snapshots.create("products").status == "completed"
 
 
+def test_without_a_stream_to_spare_an_operation_is_asked_after(
+    daemon: FakeDaemon, db: holdfast.Client, products: holdfast.Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused: list[float] = []
+    monkeypatch.setattr(db.connection, "pause", paused.append)
+    daemon.fail_next("WatchOperation", grpc.StatusCode.RESOURCE_EXHAUSTED, "no stream slot")
+    assert db.snapshots.create("products").status == "completed"
+    assert paused == [0.5]
+
+
 def test_a_failed_operation_raises_its_error(daemon: FakeDaemon, db: holdfast.Client) -> None:
     operation = db.storage.compact(wait=False)
     assert isinstance(operation, Operation)

@@ -85,7 +85,10 @@ def test_a_line_is_cut_as_a_shell_would(line: str, words: list[str]) -> None:
 
 
 def complete(state: State, text: str) -> list[str]:
-    return [c.text for c in TreeCompleter(state).get_completions(Document(text), CompleteEvent())]
+    """What is offered; the only candidate comes with a space, so that the next word can be typed."""
+    texts = [c.text for c in TreeCompleter(state).get_completions(Document(text), CompleteEvent())]
+    assert [text[-1:] == " " for text in texts] == [len(texts) == 1] * len(texts)
+    return [text.removesuffix(" ") for text in texts]
 
 
 @pytest.mark.parametrize(

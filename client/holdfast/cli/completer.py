@@ -24,8 +24,11 @@ class TreeCompleter(Completer):
         if words is None:
             return
         *before, current = words
-        for value, help_text in self._candidates(before, current):
-            yield Completion(_quoted(value), start_position=-len(current), display=value, display_meta=help_text or "")
+        found = list(self._candidates(before, current))
+        end = " " if len(found) == 1 else ""  # the only candidate is the whole word
+        for value, help_text in found:
+            text = _quoted(value) + end
+            yield Completion(text, start_position=-len(current), display=value, display_meta=help_text or "")
 
     def _candidates(self, before: list[str], current: str) -> Iterable[tuple[str, str | None]]:
         from click.shell_completion import ShellComplete

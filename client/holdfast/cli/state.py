@@ -80,7 +80,6 @@ class State:
     connector: Connector = field(default_factory=Connector)
     output_format: str = "json"
     verbose: bool = False
-    in_prompt: bool = False
     exit_code: int = exit_codes.SUCCESS
     _names: Names | None = None
 
@@ -95,7 +94,7 @@ class State:
 
     def for_line(self) -> State:
         """A state of its own for one line of the prompt: its options do not outlive it."""
-        return replace(self, in_prompt=True, exit_code=exit_codes.SUCCESS)
+        return replace(self, exit_code=exit_codes.SUCCESS)
 
     @property
     def client(self) -> Client:
