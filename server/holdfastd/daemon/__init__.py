@@ -212,7 +212,8 @@ def _live(engine: Engine, server: RpcServer, notifier: Notifier) -> None:
     failed = stuck = False
     while True:
         received = signal.sigtimedwait(STOP_SIGNALS, beat)
-        if received is not None:
+        # Python hands out rubbish when the wait itself is interrupted, by a debugger or a profiler for instance.
+        if received is not None and received.si_signo in STOP_SIGNALS:
             _log.info("stopping", extra={"signal": signal.Signals(received.si_signo).name})
             return
         server.health.refresh()

@@ -67,10 +67,11 @@ class Collection:
     def upsert(self, rows: Rows, sequence: Sequence64, time_us: int) -> NDArray[np.uint32]:
         """Write ``rows``; returns (n,) u32, the version that each now has."""
         versions = np.ones(len(rows), np.uint32)
-        for live in self.find_live(rows.ids, rows.id_hashes):
+        previous = self.memtable.latest_rows(rows.ids)
+        for live in self.find_live(rows.ids, rows.id_hashes, previous):
             versions[live.positions] = versions_at(live.table, live.rows) + 1
             self._kill(live.table, live.rows, sequence)
-        self.memtable.append(rows, versions, sequence, time_us)
+        self.memtable.append(rows, previous, versions, sequence, time_us)
         self.count += len(rows)
         self.digest = self.digest.plus(*digest_sums(rows.hashes))
         self._touch(sequence, time_us)
@@ -114,22 +115,26 @@ class Collection:
 
     # Looking up -----------------------------------------------------------------------------------------------------
 
-    def find_live(self, ids: list[bytes], id_hashes: Uint64Array) -> Iterator[LivePoints]:
-        """The live rows of ``ids``, table by table. All are found before the first is given out."""
+    def find_live(
+        self, ids: list[bytes], id_hashes: Uint64Array, latest: Int64Array | None = None
+    ) -> list[LivePoints]:
+        """The live rows of ``ids``, table by table. ``latest``: what the active memtable says of them, if known."""
         found: list[LivePoints] = []
         open_positions = np.arange(len(ids), dtype=np.int64)
         for table in (self.memtable, *reversed(self.frozen)):
             if not len(open_positions) or not table.length:
                 continue
             wanted = ids if len(open_positions) == len(ids) else [ids[p] for p in open_positions]
-            rows = table.live_rows(wanted)
+            known = latest if table is self.memtable else None
+            rows = table.latest_rows(wanted) if known is None else known
             hit = rows >= 0
             if hit.any():
+                hit &= table.killed[rows] == 0
                 found.append(LivePoints(table, rows[hit], open_positions[hit]))
                 open_positions = open_positions[~hit]
         if len(open_positions) and self.segments:
             found.extend(self._find_in_segments(ids, id_hashes, open_positions))
-        return iter(found)
+        return found
 
     def _find_in_segments(self, ids: list[bytes], id_hashes: Uint64Array, wanted: Int64Array) -> Iterator[LivePoints]:
         positions, ordinals, rows = self.index.lookup(id_hashes[wanted])

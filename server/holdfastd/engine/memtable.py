@@ -52,12 +52,17 @@ class Memtable:
         """The row that held the same id in this memtable before, or -1: readers of an older view step back."""
         self.latest: dict[bytes, int] = {}
 
-    def append(self, rows: Rows, versions: NDArray[np.uint32], sequence: int, time_us: int) -> None:
-        """Add ``rows`` at the end (applier only). Nobody sees them before a view with the new length is published."""
+    def append(
+        self, rows: Rows, previous: Int64Array, versions: NDArray[np.uint32], sequence: int, time_us: int
+    ) -> None:
+        """Add ``rows`` at the end (applier only); ``previous`` is ``latest_rows`` of their ids.
+
+        Nobody sees them before a view with the new length is published.
+        """
         count, start = len(rows), self.length
         end = start + count
         self._reserve(end)
-        self.previous[start:end] = self._latest_rows(rows.ids)
+        self.previous[start:end] = previous
         self.sequences[start:end] = sequence
         self.times[start:end] = time_us
         self.versions[start:end] = versions
@@ -77,14 +82,8 @@ class Memtable:
         self.killed[rows] = sequence
         self.dead += len(rows)
 
-    def live_rows(self, ids: Sequence[bytes]) -> Int64Array:
-        """For each id its live row now, or -1 (applier only: it looks at the newest state, not at a view)."""
-        rows = self._latest_rows(ids)
-        if len(rows) and rows.max() >= 0:
-            rows[(rows >= 0) & (self.killed[rows] != 0)] = -1
-        return rows
-
-    def _latest_rows(self, ids: Sequence[bytes]) -> Int64Array:
+    def latest_rows(self, ids: Sequence[bytes]) -> Int64Array:
+        """For each id the row that it was last written to, dead or alive, or -1 (applier only)."""
         return np.fromiter(map(self.latest.get, ids, repeat(-1)), np.int64, len(ids))
 
     def row_at(self, id: bytes, length: int, sequence: int) -> int:
