@@ -109,7 +109,7 @@ def rewrite(page: Path, steps: list[Step], done: list[Done], places: dict[str, s
             output = output.replace(real, shown)
         code = [f"[{did.code}]"] if did.code else []
         first = step.line + len(step.command.splitlines()) - 1
-        lines[first : step.end] = [*output.rstrip("\n").splitlines(), *code]
+        lines[first : step.end] = [*map(str.rstrip, output.rstrip("\n").splitlines()), *code]
     page.write_text("\n".join(lines) + "\n")
 
 

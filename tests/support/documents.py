@@ -118,7 +118,9 @@ def run_session(steps: Sequence[Step], home: Path, environment: Mapping[str, str
     """
     results = home / "results"
     results.mkdir()
-    script = "".join(_scripted(step, results / str(number)) for number, step in enumerate(steps))
+    script = "trap 'kill -9 $(jobs -p) 2>/dev/null' EXIT\n" + "".join(
+        _scripted(step, results / str(number)) for number, step in enumerate(steps)
+    )
     (home / "session.sh").write_text(script)
     shell = subprocess.Popen(
         ["bash", str(home / "session.sh")],
@@ -129,27 +131,25 @@ def run_session(steps: Sequence[Step], home: Path, environment: Mapping[str, str
     )
     try:
         shell.wait(TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-        pass  # the commands that were not reached have no exit code
-    finally:
+    except subprocess.TimeoutExpired:  # the commands that were not reached have no exit code
         os.killpg(shell.pid, signal.SIGKILL)
         shell.wait()
     return [_done(results / str(number)) for number in range(len(steps))]
 
 
 def _scripted(step: Step, result: Path) -> str:
-    waits = "until holdfast storage status >/dev/null 2>&1; do sleep 0.1; done\n"
-    starts_daemon = step.command.startswith("holdfastd ") and step.command.endswith("&")
-    return (
-        f"exec >{shlex.quote(f'{result}.out')} 2>&1\n{step.command}\necho $? >{shlex.quote(f'{result}.code')}\n"
-        f"{waits if starts_daemon else ''}"
-    )
+    output, code = shlex.quote(f"{result}.out"), shlex.quote(f"{result}.code")
+    lines = [f"exec >{output} 2>&1", step.command, f"echo $? >{code}"]
+    if step.command.startswith("holdfastd ") and step.command.endswith("&"):
+        # What a daemon says later, when it is stopped, belongs to no line of the page.
+        lines += ["until holdfast storage status >/dev/null 2>&1; do sleep 0.1; done", f"cp {output} {output}.then"]
+    return "\n".join(lines) + "\n"
 
 
 def _done(result: Path) -> Done:
-    code = result.with_suffix(".code")
-    output = result.with_suffix(".out")
-    return Done(output.read_text() if output.exists() else "", int(code.read_text()) if code.exists() else None)
+    code, output, then = (Path(f"{result}{suffix}") for suffix in (".code", ".out", ".out.then"))
+    shown = then if then.exists() else output
+    return Done(shown.read_text() if shown.exists() else "", int(code.read_text()) if code.exists() else None)
 
 
 def programs(folder: Path) -> None:
@@ -172,10 +172,13 @@ _VARIABLE = (
     (re.compile(r"\bop-[0-9a-f]{16}"), "op-ID"),
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "UUID"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?"), "TIME"),
-    (re.compile(r"(?<=_ms[\"=])(: )?[\d.]+"), "N"),
-    (re.compile(r"(\w*(_bytes|_ms|_pid|_percent|qps|ratio)\": )[\d.e+-]+"), r"\1N"),
-    (re.compile(r"\bpid \d+|\[\d+\] \d+$"), "PID"),
+    (re.compile(r"(\w+_(bytes|ms|percent)|qps|compression_ratio)(\": |=)[\d.e+-]+"), r"\1\3N"),
+    (re.compile(r"(sha256|uptime)\": \"[^\"]+"), r"\1\": \"X"),
+    (re.compile(r"(?<=,)[\d.]+$", re.MULTILINE), "N"),
+    (re.compile(r"\b0x[0-9a-f]{8}\b"), "CRC"),
+    (re.compile(r"(?<!\w)(below|offset|process|pid|\(sequence) \d+"), r"\1 N"),
 )
+"""What differs from run to run. The last column of CSV output is a duration wherever it is a number."""
 
 
 def normalised(text: str, places: Mapping[str, str]) -> list[str]:
