@@ -164,8 +164,8 @@ class Life:
 
     # Steps.
 
-    def run(self, steps: int) -> Life:
-        """Live that many random steps."""
+    def run(self, steps: int, *, often: str = "") -> Life:
+        """Live that many random steps, every other one out of ``often`` (names, separated by spaces)."""
         self.create()
         weights: list[tuple[Callable[[], None], int]] = [
             (self.upsert, 30),
@@ -186,6 +186,9 @@ class Life:
             (self.restart, 2),
             (self.kill, 2),
         ]
+        if often:
+            total = sum(weight for _, weight in weights)
+            weights += [(getattr(self, name), total // len(often.split())) for name in often.split()]
         for step in self.rng.choices([s for s, _ in weights], [w for _, w in weights], k=steps):
             step()
         self.upsert()

@@ -1,0 +1,127 @@
+"""The sweep bites: break the order of durable changes in one place, and some power cut must show it."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, NamedTuple
+
+import pytest
+
+from holdfastd.engine import checkpoint
+from holdfastd.engine.checkpoint import Checkpointer
+from holdfastd.engine.committer import Committer
+from holdfastd.engine.recovery import _Recovery
+from holdfastd.engine.wal_control import WalControl
+from holdfastd.errors import HoldfastError
+from holdfastd.model import SyncMode
+from holdfastd.storage import manifest
+from holdfastd.storage.id_index import IdIndex
+from holdfastd.storage.kills import Kills
+from tests.crash.test_engine_crash import Sweep
+from tests.support.engines import Fatal
+from tests.support.lives import Life
+from tests.support.memfs import MemFileSystem
+from tests.support.mutants import mutate
+
+LIVES = 30
+STEPS = 24
+
+pytestmark = pytest.mark.crash
+
+
+class Mutant(NamedTuple):
+    """One line broken: ``old`` in ``owner.name`` becomes ``new``. It matters in this ``mode``, with these steps."""
+
+    owner: Any
+    name: str
+    old: str
+    new: str
+    mode: SyncMode = SyncMode.FSYNC
+    often: str = ""
+
+
+MUTANTS = {
+    "acknowledge before the sync": Mutant(Committer, "_write", "self.log.sync()", "pass"),
+    "manifest without a directory sync": Mutant(manifest, "commit", "fs.sync_dir(layout.root)", "pass"),
+    "manifest without a file sync": Mutant(manifest, "write_temporary", "file.sync()", "pass"),
+    "manifest before the log": Mutant(Checkpointer, "_sync_log", "is not None", "is False", SyncMode.PERIODIC),
+    "segment names not synced": Mutant(checkpoint, "write_segment", "fs.sync_dir(directory)", "pass"),
+    "segment directory not synced": Mutant(
+        checkpoint, "write_segment", "fs.sync_dir(layout.collection_dir(collection_id))", "pass"
+    ),
+    "index run not synced": Mutant(IdIndex, "with_run", "fs.sync_dir(layout.ids_dir(collection_id))", "pass"),
+    "kills not written": Mutant(Checkpointer, "_write_kills", "> entry.checkpoint_sequence", "< 0"),
+    "kills not synced": Mutant(Kills, "write", "fs.sync_dir(directory)", "pass"),
+    "kills during a checkpoint forgotten": Mutant(
+        checkpoint, "_carry_over_kills", "if len(fresh):", "if False:", often="upsert busy_checkpoint delete"
+    ),
+    "catalog changes applied twice": Mutant(
+        _Recovery, "_is_news", "sequence > self.manifest.sequence", "True", often="create alias drop power_cut"
+    ),
+    "the sequence goes back": Mutant(
+        _Recovery,
+        "_recover_log",
+        "max(self.applier.sequence, manifest.sequence, recovered.last_sequence)",
+        "self.applier.sequence",
+        often="upsert create kill",
+    ),
+    "no new timeline": Mutant(
+        _Recovery, "run", "recovered.problem is not None or self._may_have_lost_writes()", "False", SyncMode.ASYNC
+    ),
+    "request ids not recovered": Mutant(_Recovery, "_apply_log", "if logged.request_id:", "if False:"),
+    "the rest of a disabled log not applied": Mutant(
+        _Recovery,
+        "_recover_log",
+        "self._apply_log()",
+        "manifest.wal_settings.enabled and self._apply_log()",
+        often="upsert disable kill",
+    ),
+    "fsync mode before the sync": Mutant(
+        WalControl, "_apply_settings", "log.sync()", "pass", SyncMode.ASYNC, often="upsert settings"
+    ),
+    "directory named before it is there": Mutant(
+        WalControl, "_move_log", "make_dirs(self._fs, directory)", "pass", often="settings"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_sweep_notices(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant = MUTANTS[name]
+    mutate(monkeypatch, mutant.owner, mutant.name, mutant.old, mutant.new)
+    assert is_noticed(mutant.mode, often=mutant.often)
+
+
+class LyingSync(MemFileSystem):
+    """A disk that says it has synced and has not."""
+
+    def sync_node(self, node: int, path: str) -> None:
+        """Nothing."""
+
+
+class LyingDirectorySync(MemFileSystem):
+    """A disk that says it has synced names and has not."""
+
+    def sync_dir(self, path: str) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("disk", [LyingSync, LyingDirectorySync])
+def test_the_sweep_notices_a_disk_that_lies(disk: type[MemFileSystem]) -> None:
+    assert is_noticed(SyncMode.FSYNC, disk)
+
+
+def is_noticed(mode: SyncMode, disk: type[MemFileSystem] = MemFileSystem, often: str = "") -> bool:
+    """Whether one of a few lives ends badly."""
+    for seed in range(LIVES):
+        try:
+            Sweep(Life(seed, mode, disk).run(STEPS, often=often), random.Random(seed)).run(draws=2)
+        except (AssertionError, HoldfastError, Fatal):
+            return True
+    return False
+
+
+@pytest.mark.parametrize(("mode", "often"), sorted({(mutant.mode, mutant.often) for mutant in MUTANTS.values()}))
+def test_the_sweep_finds_nothing_in_sound_code(mode: SyncMode, often: str) -> None:
+    for seed in range(2):
+        Sweep(Life(seed, mode).run(STEPS, often=often), random.Random(seed)).run(draws=1)

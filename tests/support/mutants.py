@@ -1,0 +1,23 @@
+"""Code with one line broken on purpose, to prove that a test notices."""
+
+from __future__ import annotations
+import __future__
+
+import inspect
+import textwrap
+from types import FunctionType
+from typing import Any
+
+import pytest
+
+
+def mutate(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, old: str, new: str) -> None:
+    """Replace ``old``, which must stand exactly once in the source of the function ``owner.name``, by ``new``."""
+    function = getattr(owner, name)
+    assert isinstance(function, FunctionType)
+    source = textwrap.dedent(inspect.getsource(function))
+    assert source.count(old) == 1, f"{name} has {source.count(old)} times {old!r}: bring the mutant up to date"
+    code = compile(source.replace(old, new), f"<mutant of {name}>", "exec", __future__.annotations.compiler_flag)
+    made: dict[str, Any] = {}
+    exec(code, function.__globals__, made)
+    monkeypatch.setattr(owner, name, made[name])
