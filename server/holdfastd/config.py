@@ -190,7 +190,7 @@ OPTIONS: Sequence[Option] = (
         _choice("strict", "point-in-time"),
         "what to do with a damaged log: strict (refuse to start) or point-in-time (keep a copy, cut it there)",
     ),
-    Option("memtable_size", "SIZE", "64MB", _size("1MB", "16GB"), "a collection is written to segments beyond that"),
+    Option("memtable_size", "SIZE", "128MB", _size("1MB", "16GB"), "a collection is written to segments beyond that"),
     Option("max_message_size", "SIZE", "64MB", _size("1MB", "1GB"), "largest request or reply"),
     Option("max_streams", "N", "320", _count(1, 10_000), "streams open at a time"),
     Option("max_unary_calls", "N", "64", _count(1, 1_000), "other calls at a time"),

@@ -14,7 +14,7 @@ from .collection import Collection
 from .committer import Committer
 from .settings import EngineConfig
 
-HOLD_FACTOR = 4
+HOLD_FACTOR = 3
 """Writers wait when all memtables together hold this many times the size at which one is checkpointed (RULES 26)."""
 RETRY_SECONDS = 5.0
 

@@ -11,7 +11,7 @@ from ..model import WalSettings
 class EngineConfig:
     """Sizes in bytes. ``data_dir`` is absolute.
 
-    ``memtable_bytes``: a collection is checkpointed beyond that; writers wait when all memtables together hold four
+    ``memtable_bytes``: a collection is checkpointed beyond that; writers wait when all memtables together hold three
     times as much. ``laggard_bytes``: a collection is checkpointed once the log since its checkpoint exceeds that.
     ``recovery``: what to do with a damaged log, ``strict`` (refuse) or ``point-in-time`` (cut there, keep a copy).
     ``allowed_paths``: directories below which paths given over TCP must lie. ``fresh_wal``: the log's settings in
@@ -19,7 +19,7 @@ class EngineConfig:
     """
 
     data_dir: str
-    memtable_bytes: int = 64 << 20
+    memtable_bytes: int = 128 << 20
     laggard_bytes: int = 1 << 30
     recovery: str = "strict"
     auto_compact: bool = True

@@ -179,13 +179,13 @@ def _tombstone_facts(dead: Tombstones) -> NDArray[Any]:
 
 def _offsets(values: Sequence[bytes | None], longest: int) -> tuple[Int64Array, Int64Array]:
     """Where each value starts once they are joined, and its length."""
-    lengths = np.fromiter((len(value) if value else 0 for value in values), np.int64, len(values))
+    lengths = np.fromiter(map(len, (value or b"" for value in values)), np.int64, len(values))
     if len(lengths) and int(lengths.max()) > longest:
         raise ValueError(f"an id or payload of {int(lengths.max())} bytes, the limit is {longest}")
     return np.cumsum(lengths) - lengths, lengths
 
 
-def _joined(values: Sequence[bytes | None], at_once: int = 65536) -> Iterator[bytes]:
-    """The values back to back, in a few large pieces."""
+def _joined(values: Sequence[bytes | None], at_once: int = 4096) -> Iterator[bytes]:
+    """The values back to back, in pieces that hold the GIL for well under a millisecond each."""
     for start in range(0, len(values), at_once):
-        yield b"".join(value for value in values[start : start + at_once] if value)
+        yield b"".join(filter(None, values[start : start + at_once]))
