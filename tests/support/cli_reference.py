@@ -47,7 +47,7 @@ def _contexts(group: click.Group, context: click.Context) -> Iterator[click.Cont
 
 
 def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
-    settings = command.context_settings | {"terminal_width": WIDTH}
+    settings = {**command.context_settings, "terminal_width": WIDTH}
     return click.Context(command, info_name=name, parent=parent, **settings)
 
 
