@@ -99,10 +99,11 @@ def differences(step: Step, did: Done, places: dict[str, str]) -> list[str]:
 
 
 def rewrite(page: Path, steps: list[Step], done: list[Done], places: dict[str, str]) -> None:
-    """Put the outputs into the page where they are shown in full; those with ``…`` stay as they are."""
+    """Put the outputs that differ into the page, where they are shown in full; those with ``…`` stay as they are."""
     lines = page.read_text().splitlines()
     for step, did in reversed(list(zip(steps, done, strict=True))):
-        if step.output is None or any(documents.ANY_LINES in line for line in step.output):
+        elided = step.output is None or any(documents.ANY_LINES in line for line in step.output)
+        if elided or not differences(step, did, places):
             continue
         output = did.output
         for real, shown in places.items():
