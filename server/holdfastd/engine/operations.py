@@ -20,6 +20,7 @@ from ..errors import Cancelled, FailedPrecondition, HoldfastError, NotFound
 from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem, make_dirs, replace_file
 from ..storage.names import Layout
+from .disk_errors import disk_errors_of
 
 MAX_KEPT = 1000
 MAX_RUNNING = 4
@@ -136,11 +137,13 @@ class OperationRegistry:
         """Read what is on the disk; what was running is marked INTERRUPTED and returned. Call once, at start."""
         make_dirs(self._fs, self._layout.operations)
         interrupted = []
-        for name in self._fs.listdir(self._layout.operations):
-            path = f"{self._layout.operations}/{name}"
+        names = self._fs.listdir(self._layout.operations)
+        for name in names:
+            # What a crash left beside a file goes first: saving that file again would take its place.
             if not name.endswith(".json"):
-                self._fs.unlink(path)
-                continue
+                self._fs.unlink(f"{self._layout.operations}/{name}")
+        for name in filter(lambda name: name.endswith(".json"), names):
+            path = f"{self._layout.operations}/{name}"
             operation = msgspec.json.decode(self._fs.read(path), type=Operation)
             if not operation.state.final:
                 now = self._clock.now_us()
@@ -169,7 +172,13 @@ class OperationRegistry:
             self._operations[operation.id] = operation
             work = self._work[operation.id] = Work(self, operation.id, self._clock)
             self._forget_oldest()
-        self._save(operation)
+        try:
+            with disk_errors_of(f"beginning a {kind}"):
+                self._save(operation)
+        except HoldfastError:
+            with self._changed:
+                del self._operations[operation.id], self._work[operation.id]
+            raise
         self._pool.submit(self._run, operation.id, run, work)
         return operation
 
