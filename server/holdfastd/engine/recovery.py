@@ -2,9 +2,10 @@
 
     manifest   what the store consisted of at its last checkpoint
     judge      where the log ends: torn tail or corruption? nothing is touched yet
+    leave      where durable history is to be cut, the manifest goes to a new timeline first
     settle     the tail is cut and made durable
     apply      every record after the checkpoint, through the one function that applies changes
-    publish    a manifest that says so (new timeline where history may have been cut)
+    publish    a manifest that says so (new timeline, too, where acknowledged writes may have been lost)
     clean      files that neither manifest nor log names are removed, and only now
 
 Single-threaded. A crash anywhere leaves a store from which the next start gets to the same state.
@@ -27,7 +28,7 @@ from ..storage.names import Layout, parse_kills_name, parse_requests_name, parse
 from ..storage.segment import open_segment
 from ..storage.wal import NewLock, Wal, WalFileInfo
 from ..storage.wal_reader import Mode, read_log
-from ..storage.wal_recovery import RecoveredLog, judge_log, settle_log
+from ..storage.wal_recovery import RecoveredLog, Verdict, judge_log, settle_log
 from .apply import Applier
 from .change_codec import decode_change
 from .changes import DeleteIds, Truncate, UpsertRows
@@ -193,6 +194,7 @@ class _Recovery:
         self.mode: Mode = "strict" if config.recovery == "strict" else "point-in-time"
         self.make_lock = make_lock
         self.manifest = manifest
+        self.keeper = ManifestKeeper(fs, layout, manifest)
         self.warnings = list(warnings)
         self.applier = make_applier(fs, layout)
         self.requests = RequestTable()
@@ -202,27 +204,33 @@ class _Recovery:
         manifest, layout = self.manifest, self.layout
         for path in (layout.collections, layout.snapshots, layout.operations):
             make_dirs(self.fs, path)
+        self._sync_names()
         collections = [open_collection(self.fs, layout, entry) for entry in manifest.collections]
         self.applier.adopt(collections, manifest.aliases, manifest.sequence)
         self.applier.time_us = manifest.last_timestamp_us
         self.applier.marks = {mark.name: mark for mark in manifest.marks}
         self._load_requests()
         recovered = self._recover_log()
-        new_timeline = recovered.problem is not None or self._may_have_lost_writes()
         self._renew_memory_collections()
         self.applier.publish()
-        keeper = self._publish(recovered, new_timeline)
-        log = self._continue_log(keeper.current, recovered)
+        self._publish(recovered)
+        log = self._continue_log(self.keeper.current, recovered)
         self._remove_garbage()
         report = RecoveryReport(
             records=self.records,
             cut_bytes=recovered.cut_bytes,
             copies=recovered.copies,
-            new_timeline=new_timeline,
+            new_timeline=self.keeper.current.timeline != manifest.timeline,
             warnings=tuple(self.warnings),
         )
         closed = recovered.files if log is None else ()
-        return RecoveredStore(keeper, self.applier, self.requests, log, report, closed)
+        return RecoveredStore(self.keeper, self.applier, self.requests, log, report, closed)
+
+    def _sync_names(self) -> None:
+        """A directory that a killed daemon had made and not synced is here, and would be taken for durable."""
+        for path in (self.layout.root, self.layout.collections, *self._directories()):
+            if self.fs.exists(path):
+                self.fs.sync_dir(path)
 
     def _load_requests(self) -> None:
         name = self.manifest.requests_file
@@ -246,6 +254,7 @@ class _Recovery:
         )
         if verdict.problem is not None:
             self.warnings.append(f"history was cut: {verdict.problem.path}: {verdict.problem.message}")
+            self._leave_timeline(verdict)
         recovered = settle_log(self.fs, verdict)
         # Also when the log is disabled: what was acknowledged before that may not be in any segment yet.
         self._apply_log()
@@ -253,6 +262,18 @@ class _Recovery:
         self.applier.sequence = max(self.applier.sequence, manifest.sequence, recovered.last_sequence)
         self.applier.time_us = max(self.applier.time_us, manifest.last_timestamp_us, recovered.last_timestamp_us)
         return recovered
+
+    def _leave_timeline(self, verdict: Verdict) -> None:
+        """Publish a new timeline while the log is still uncut: a crash must not leave a cut log on the old one."""
+        end = verdict.end.link.sequence if verdict.end is not None else 0
+        self.keeper.update(
+            lambda manifest: replace(
+                manifest,
+                timeline=manifest.timeline + 1,
+                logged_sequence=min(manifest.logged_sequence, end),
+                clean=False,
+            )
+        )
 
     def _apply_log(self) -> None:
         """Apply every operation that the manifest does not reflect (RULES 19)."""
@@ -350,18 +371,19 @@ class _Recovery:
                 catalog = catalog.with_alias(alias, fresh.spec.id)
         self.applier.catalog = catalog
 
-    def _publish(self, recovered: RecoveredLog, new_timeline: bool) -> ManifestKeeper:
+    def _publish(self, recovered: RecoveredLog) -> None:
         """A manifest in which all changes of the catalog are reflected; points after the checkpoint stay in the log."""
         known = {entry.spec.id: entry for entry in self.manifest.collections}
         entries = tuple(
             known.get(collection.spec.id) or staged_or_new_entry(self.fs, self.layout, collection)
             for collection in self.applier.catalog.collections.values()
         )
-        keeper = ManifestKeeper(self.fs, self.layout, self.manifest)
-        keeper.update(
+        left = self.keeper.current.timeline != self.manifest.timeline
+        forks = not left and self._may_have_lost_writes()
+        self.keeper.update(
             lambda manifest: replace(
                 manifest,
-                timeline=manifest.timeline + (1 if new_timeline else 0),
+                timeline=manifest.timeline + forks,
                 sequence=self.applier.sequence,
                 logged_sequence=recovered.last_sequence,
                 last_timestamp_us=max(self.applier.time_us, recovered.last_timestamp_us),
@@ -371,7 +393,6 @@ class _Recovery:
                 clean=False,
             )
         )
-        return keeper
 
     # Garbage --------------------------------------------------------------------------------------------------------
 
@@ -405,6 +426,10 @@ class _Recovery:
         if not self.fs.exists(directory):
             return
         runs = collection.index.entries
+        if not runs:
+            # Its name may not be durable; the next checkpoint makes it anew.
+            remove_tree(self.fs, directory)
+            return
         wanted = {path for run in runs for path in self.layout.run_files(collection.spec.id, run.name)}
         for name in self.fs.listdir(directory):
             if f"{directory}/{name}" not in wanted:
