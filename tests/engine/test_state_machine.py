@@ -208,7 +208,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.kit.engine.wal.status().settings.sync_mode is SyncMode.FSYNC)
     @rule()
     def verify_log(self) -> None:
-        assert self.kit.engine.wal.verify().problem is None
+        assert self.kit.engine.wal.verify().problems == ()
 
     # What must hold.
 

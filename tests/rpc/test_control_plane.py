@@ -256,6 +256,15 @@ class TestWal:
         found = wire.ended(wire.wal.VerifyWal(wal_pb2.VerifyWalRequest()))
         assert (found.kind, found.verify.valid, found.verify.operation_count) == (Operation.KIND_VERIFY_WAL, True, 2)
 
+    def test_verifying_lists_every_problem(self, wire: Wire) -> None:
+        wire.vectors.Upsert(batch(["c"]))
+        for record in self.dump(wire)[1:]:
+            wire.kit.fs.damage(record.segment_path, record.offset + 70, b"\xee")
+        found = wire.ended(wire.wal.VerifyWal(wal_pb2.VerifyWalRequest(path="/data/wal")))
+        assert (found.state, found.verify.valid) == (Operation.STATE_SUCCEEDED, False)
+        assert len({problem.offset for problem in found.verify.problems}) == 2
+        assert all(problem.hint and problem.path.startswith("/data/wal/") for problem in found.verify.problems)
+
     def test_a_mark_is_durable(self, wire: Wire) -> None:
         made = wire.wal.CreateMark(wal_pb2.CreateMarkRequest(name="before-import"))
         assert (made.mark.sequence, made.durable) == (3, True)

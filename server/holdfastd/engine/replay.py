@@ -149,9 +149,9 @@ class Replay:
         return [c for c in chosen if c.spec.origin is not None and c.spec.storage is not StorageKind.MEMORY]
 
     def _verify(self, path: str | None) -> None:
-        report = self._control.verify(path)
-        if report.problem is not None:
-            raise report.problem
+        problems = self._control.verify(path).problems
+        if problems:
+            raise problems[0].error()
 
     # One collection -------------------------------------------------------------------------------------------------
 
@@ -199,7 +199,8 @@ class Replay:
                 return
             if _ends(logged.change, origin.collection_id):
                 tally.warnings.append(
-                    f"{target.spec.name}: stopped before sequence {record.sequence}, which dropped or replaced the original"
+                    f"{target.spec.name}: stopped before sequence {record.sequence}, "
+                    "which dropped or replaced the original"
                 )
                 return
             change = _retarget(logged.change, origin.collection_id, target.spec.id)

@@ -6,10 +6,11 @@ so that a crash in between leaves either the old settings or the new ones.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ..errors import Corruption, FailedPrecondition, InvalidArgument
+from ..errors import FailedPrecondition, InvalidArgument
 from ..format.manifest import Manifest
 from ..model import Mark, Sequence64, SyncMode, WalSettings
 from ..storage.clock import Clock, Randomness
@@ -17,7 +18,9 @@ from ..storage.files import FileSystem, make_dirs
 from ..storage.names import Layout, check_mark_name
 from ..storage.wal import LoggedRecord, NewLock, Wal, WalFileInfo
 from ..storage.wal_errors import refusal
+from ..storage.wal_files import Position, store_in
 from ..storage.wal_reader import read_log
+from ..storage.wal_verify import LogCheck, verify_log
 from . import writer
 from .apply import Applier
 from .change_codec import Logged, decode_change
@@ -72,15 +75,12 @@ class WalStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class LogReport:
-    """What ``wal verify`` found. ``problem``: the first damage, or None."""
+class LogSource:
+    """A log to read: its directories, whose it is, and where it ends while it is being written."""
 
-    files: int
-    records: int
-    bytes: int
-    first_sequence: Sequence64
-    last_sequence: Sequence64
-    problem: Corruption | None
+    directories: tuple[str, ...]
+    store_id: uuid.UUID
+    upto_synced: Position | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,23 +148,31 @@ class WalControl:
             window_reason=_window_reason(files),
         )
 
-    def verify(self, path: str | None = None) -> LogReport:
-        """Read the whole log, or the one in ``path``, and check every record and the chain. Blocks."""
-        count = size = first = last = 0
-        files: set[str] = set()
-        problem = None
-        try:
-            for record in self._read(0, path):
-                count += 1
-                size += len(record.payload)
-                first, last = first or record.sequence, record.sequence
-                files.add(record.path)
-                decode_change(record.payload)
-        except Corruption as error:
-            problem = error
-        except ValueError as error:
-            problem = Corruption(f"the record's checksums hold, but it is no operation: {error}", path=record.path)
-        return LogReport(len(files), count, size, first, last, problem)
+    def verify(self, path: str | None = None) -> LogCheck:
+        """Read the whole log, or the one in ``path``, and check every record and the chain, going on behind damage.
+
+        Blocks. Raises FailedPrecondition where there is nothing to read.
+        """
+        source = self.source(path)
+        with self._retention.pinned(self._oldest()):
+            return verify_log(
+                self._fs,
+                source.directories,
+                store_id=source.store_id,
+                upto_synced=source.upto_synced,
+                inspect=_fault_of,
+            )
+
+    def source(self, path: str | None = None) -> LogSource:
+        """The store's own log, or the one in the directory ``path``, whatever store wrote it."""
+        manifest, log = self._keeper.current, self._committer.log
+        store_id = manifest.store_id
+        directories = tuple(self._layout.wal_dir(each) for each in manifest.wal_directories)
+        if path is not None:
+            directories = (self._layout.resolve(path),)
+            store_id = store_in(self._fs, directories[0]) or store_id
+        written = log is not None and log.files[-1].directory in directories
+        return LogSource(directories, store_id, log.synced_position if log is not None and written else None)
 
     def records(
         self,
@@ -190,17 +198,13 @@ class WalControl:
         return log.files[0].first_sequence if log is not None else 0
 
     def _read(self, from_sequence: Sequence64, path: str | None) -> Iterator[LoggedRecord]:
-        manifest, log = self._keeper.current, self._committer.log
-        directories = [self._layout.wal_dir(each) for each in manifest.wal_directories]
-        if path is not None:
-            directories = [self._layout.resolve(path)]
-        own = set(directories) <= {self._layout.wal_dir(each) for each in manifest.wal_directories}
+        source = self.source(path)
         return read_log(
             self._fs,
-            directories,
-            store_id=manifest.store_id,
+            source.directories,
+            store_id=source.store_id,
             from_sequence=from_sequence,
-            upto_synced=log.synced_position if log is not None and own else None,
+            upto_synced=source.upto_synced,
             allow_gaps=True,
         )
 
@@ -322,6 +326,14 @@ class WalControl:
         )
         self._committer.log = None
         log.close()
+
+
+def _fault_of(record: LoggedRecord) -> str | None:
+    try:
+        decode_change(record.payload)
+    except ValueError as error:
+        return f"the record's checksums hold, but it is no operation: {error}"
+    return None
 
 
 def _with_directory(manifest: Manifest, path: str) -> Manifest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from holdfast.v1 import common_pb2, wal_pb2
@@ -20,10 +20,12 @@ from ..engine.changes import (
     Truncate,
     UpsertRows,
 )
-from ..engine.wal_control import LoggedOperation, LogReport, WalStatus
+from ..engine.wal_control import LoggedOperation, WalStatus
 from ..errors import InvalidArgument
 from ..format.record import RecordKind, padded_size
 from ..model import Mark
+from ..storage.wal_files import DAMAGE_HINT
+from ..storage.wal_verify import LogCheck
 from .convert import SYNC_MODE_OF, duration, time_of, timestamp
 from .requests import refuse
 
@@ -161,24 +163,30 @@ def collection_of(change: Change | None) -> uuid.UUID | None:
     return None
 
 
-def verify_document(report: LogReport, path: str) -> dict[str, object]:
+def verify_document(check: LogCheck, path: str) -> dict[str, object]:
     """The result document of a verified log."""
-    problem = report.problem
-    problems = (
-        []
-        if problem is None
-        else [{"path": problem.path, "offset": problem.offset, "message": problem.message, "hint": problem.hint}]
-    )
     return {
-        "valid": problem is None,
-        "problems": problems,
+        "valid": check.sound,
+        "problems": [
+            {"path": problem.path, "offset": problem.offset, "message": problem.message, "hint": DAMAGE_HINT}
+            for problem in check.problems
+        ],
         "path": path,
-        "files": report.files,
-        "operations": report.records,
-        "size_bytes": report.bytes,
-        "first_sequence": report.first_sequence,
-        "last_sequence": report.last_sequence,
+        "files": check.files,
+        "operations": check.operations,
+        "size_bytes": check.bytes,
+        "first_sequence": check.first_sequence,
+        "last_sequence": check.last_sequence,
+        "warnings": list(_warnings_of(check)),
     }
+
+
+def _warnings_of(check: LogCheck) -> Iterator[str]:
+    """What is no damage."""
+    if check.torn_bytes:
+        yield f"{check.torn_bytes} bytes of an unfinished write stand at the end; the next start cuts them off"
+    if check.gaps:
+        yield f"the log was disabled meanwhile in {check.gaps} places: point-in-time recovery does not reach across"
 
 
 def _pending(status: WalStatus) -> int:

@@ -18,6 +18,7 @@ from ..format.record import HEADER_SIZE, RecordHeader, RecordKind, decode_header
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header
 from .files import FileSystem, parent_of
 from .names import parse_wal_name
+from .wal_errors import unreadable
 
 NEXT_SUFFIX = ".next"
 BROKEN_SUFFIX = ".broken"
@@ -99,6 +100,21 @@ def find_wal_files(fs: FileSystem, directories: Iterable[str], *, store_id: uuid
                 found.append(_look_at(fs, posixpath.join(directory, name), *key, store_id))
     found.sort(key=lambda file: (file.timeline, file.first_sequence))
     return _without_twins(fs, found)
+
+
+def store_in(fs: FileSystem, directory: str) -> uuid.UUID | None:
+    """The store that wrote the log in ``directory``, or None where no WAL segment tells.
+
+    Raises FailedPrecondition for a directory that is not there or cannot be read, UnsupportedFormat for a newer log.
+    """
+    try:
+        for name in filter(parse_wal_name, _names_in(fs, directory)):
+            header = decode_file_header(fs.read(posixpath.join(directory, name), 0, FILE_HEADER_SIZE))
+            if isinstance(header, WalFileHeader):
+                return header.store_id
+    except OSError as error:
+        raise unreadable(error) from error
+    return None
 
 
 def infos_of(files: Sequence[FoundFile], *, last_sequence: int, last_timestamp_us: int) -> list[WalFileInfo]:

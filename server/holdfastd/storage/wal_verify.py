@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..format.record import ALIGNMENT, HEADER_SIZE, RecordHeader, RecordKind, find_headers
@@ -46,14 +46,20 @@ class LogCheck:
 
 
 def verify_log(
-    fs: FileSystem, directories: Sequence[str], *, store_id: uuid.UUID, upto_synced: Position | None = None
+    fs: FileSystem,
+    directories: Sequence[str],
+    *,
+    store_id: uuid.UUID,
+    upto_synced: Position | None = None,
+    inspect: Callable[[LoggedRecord], str | None] = lambda record: None,
 ) -> LogCheck:
     """Read every WAL segment and check all that can be checked. Blocks; changes nothing; memory as in ``scan_file``.
 
-    With the log being written, ``upto_synced`` is its ``synced_position``. Damage is reported, not raised; raises
+    With the log being written, ``upto_synced`` is its ``synced_position``. ``inspect`` says what is wrong with an
+    operation whose bytes are whole, or None. Damage is reported, not raised; raises
     UnsupportedFormat for what a newer version wrote, Corruption where the disk refuses to read.
     """
-    check = _Check(fs)
+    check = _Check(fs, inspect)
     try:
         files = up_to(find_wal_files(fs, directories, store_id=store_id), upto_synced)
         before: Before | None = None
@@ -68,8 +74,9 @@ def verify_log(
 class _Check:
     """The counters of one verification."""
 
-    def __init__(self, fs: FileSystem) -> None:
+    def __init__(self, fs: FileSystem, inspect: Callable[[LoggedRecord], str | None]) -> None:
         self.fs = fs
+        self.inspect = inspect
         self.problems: list[Problem] = []
         self.records = self.operations = self.bytes = self.gaps = self.torn = 0
         self.first = self.last = 0
@@ -125,6 +132,8 @@ class _Check:
             self.operations += 1
             self.first = self.first or record.sequence
             self.last = record.sequence
+            fault = self.inspect(record)
+            self._report(None if fault is None else Problem(record.path, record.offset, fault))
 
     def _judge(
         self, path: str, header: WalFileHeader, end: ScanEnd, *, last: bool, limit: int | None
