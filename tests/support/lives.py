@@ -132,7 +132,7 @@ class Life:
         self.history.sequences, self.history.states = old.sequences[:], old.states[:]
         self.history.requests = old.requests[:]
         self.history.cut_to(sequence)
-        self.durable = self.attempted = self.acknowledged = sequence
+        self.durable = self.attempted = self.acknowledged = self.logged = sequence
         if not fresh:
             assert observe(self.engine, IDS) == self.history.now
         self.era.note(self._promises())

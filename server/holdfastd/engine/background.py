@@ -16,6 +16,8 @@ from .settings import EngineConfig
 
 HOLD_FACTOR = 3
 """Writers wait when all memtables together hold this many times the size at which one is checkpointed (RULES 26)."""
+TOTAL_FACTOR = 2
+"""A checkpoint is due, however small each memtable is, when all together hold this many times that size."""
 RETRY_SECONDS = 5.0
 
 
@@ -34,6 +36,8 @@ class CheckpointThread:
         self._wake = threading.Condition()
         self._wanted = False
         self._stopped = False
+        # The checkpoint thread's own.
+        self._logged_before = committer.logged_bytes
 
     def notice(self) -> None:
         """Look whether a checkpoint is due (committing thread)."""
@@ -62,6 +66,8 @@ class CheckpointThread:
     def run(self) -> None:
         """The checkpoint thread."""
         failed = False
+        # What recovery has brought back may already be too much to let anybody write.
+        self.notice()
         while True:
             with self._wake:
                 if failed and not self._stopped:
@@ -75,6 +81,7 @@ class CheckpointThread:
             self._committer.release_writers()
 
     def _try_checkpoint(self) -> bool:
+        logged = self._committer.logged_bytes
         try:
             self._checkpointer.run()
         except EngineFailed as error:
@@ -90,10 +97,15 @@ class CheckpointThread:
             )
             return False
         self._alarms.clear("CHECKPOINT_FAILING")
+        self._logged_before = logged
         return True
 
     def _is_due(self) -> bool:
-        return any(collection.memtable.bytes >= self._config.memtable_bytes for collection in self._logged())
+        sizes = [collection.memtable.bytes for collection in self._logged()]
+        limit = self._config.memtable_bytes
+        if sizes and (max(sizes) >= limit or sum(sizes) >= TOTAL_FACTOR * limit):
+            return True
+        return self._committer.logged_bytes - self._logged_before > self._config.laggard_bytes
 
     def _logged(self) -> Iterator[Collection]:
         collections = self._applier.catalog.collections.values()

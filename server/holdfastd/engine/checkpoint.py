@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from ..errors import EngineFailed
 from ..format.manifest import CollectionEntry, Manifest, SegmentEntry
 from ..model import CollectionSpec, Digest, Int64Array, Mark, Sequence64, StorageKind, Uint64Array
 from ..storage.clock import Randomness
-from ..storage.files import FileSystem, replace_file
+from ..storage.files import FileSystem, remove_tree, replace_file
 from ..storage.id_index import IdIndex
 from ..storage.names import Layout
 from ..storage.segment import Segment, SegmentColumns, open_segment, write_segment
@@ -275,10 +275,14 @@ class Checkpointer:
         current = self._keeper.current
         if before.requests_file not in (None, current.requests_file):
             replaced.append(f"{self._layout.root}/{before.requests_file}")
+        kept = {entry.spec.id for entry in current.collections}
+        dropped = [entry.spec.id for entry in before.collections if entry.spec.id not in kept]
+        replaced += map(self._layout.collection_dir, dropped)
         obsolete, self._obsolete = self._obsolete, replaced
         for path in obsolete:
-            if self._fs.exists(path):
-                self._fs.unlink(path)
+            # What cannot be removed now is removed at the next start.
+            with suppress(OSError):
+                remove_tree(self._fs, path)
         self._trim_log(before.log_start_required)
 
 

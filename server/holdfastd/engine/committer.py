@@ -14,7 +14,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from ..errors import Aborted, CommitUnknown, EngineFailed, HoldfastError, ResourceExhausted, Unavailable
+from ..errors import (
+    Aborted,
+    CommitUnknown,
+    EngineFailed,
+    FailedPrecondition,
+    HoldfastError,
+    ResourceExhausted,
+    Unavailable,
+)
 from ..format.record import RecordKind
 from ..model import SyncMode
 from ..storage.clock import Clock
@@ -48,6 +56,7 @@ class Committer:
         self._clock = clock
         self._on_fatal = on_fatal
         # Whoever commits at the moment: these change only between groups.
+        self.logged_bytes = 0
         self.log = log
         self.sync_mode = sync_mode
         self.requests = requests
@@ -250,6 +259,8 @@ class Committer:
                 if submission.request_id:
                     earlier = self.requests.find(submission.request_id, now_us)
                     if earlier is not None:
+                        if not earlier.durable:
+                            self._check_can_sync(submission)
                         self._acknowledge(submission, earlier)
                         continue
                     first = by_request.setdefault(submission.request_id, submission)
@@ -264,7 +275,23 @@ class Committer:
                 submission.fail(error)
         return admitted
 
+    def _check_can_sync(self, submission: Submission) -> None:
+        if not submission.sync or (self.log is not None and submission.parts):
+            return
+        if self.log is None:
+            raise FailedPrecondition(
+                "the log is disabled, so no single write can be made durable",
+                reason="WAL_DISABLED",
+                hint="enable it with `holdfast storage wal enable`",
+            )
+        raise FailedPrecondition(
+            "the collection lives in memory, so no write to it can be made durable",
+            reason="COLLECTION_NOT_DURABLE",
+            hint="leave the durability to the store, or create the collection with --storage disk",
+        )
+
     def _check(self, submission: Submission) -> None:
+        self._check_can_sync(submission)
         if submission.check is not None:
             submission.check()
         expects = submission.expects
@@ -281,6 +308,7 @@ class Committer:
             return False
         try:
             self.log.append(entries)
+            self.logged_bytes += sum(submission.size for submission in admitted)
         except HoldfastError as error:
             self._refuse(admitted, error, in_flight=isinstance(error, EngineFailed))
             return None

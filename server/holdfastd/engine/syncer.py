@@ -69,16 +69,16 @@ class Syncer:
 
     def _tend(self, waiting: list[tuple[Submission, Outcome]]) -> None:
         log = self._committer.log
-        if log is None:
-            return
-        if waiting or self._interval_is_over():
+        if log is not None and (waiting or self._interval_is_over()):
             self._last_sync_ns = self._clock.monotonic_ns()
             log.sync()
+        # Without a log now they were logged before it was disabled, and closing it has synced it.
         for submission, outcome in waiting:
             for ticket in (submission.ticket, *submission.followers):
                 ticket.succeed(replace(outcome, durable=True))
-        log.prepare_next()
-        self._mark_if_idle(log.last_sequence)
+        if log is not None:
+            log.prepare_next()
+            self._mark_if_idle(log.last_sequence)
 
     def _interval_is_over(self) -> bool:
         if self._committer.sync_mode is not SyncMode.PERIODIC:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import FailedPrecondition
 from ..format.checksum import crc32c
 from .change_codec import encode_change
 from .changes import Change
@@ -52,11 +51,5 @@ def make_submission(
 
 def commit(committer: Committer, submission: Submission) -> Outcome:
     """Commit and wait. Blocks until acknowledged; raises what the committer answers."""
-    if submission.sync and committer.log is None:
-        raise FailedPrecondition(
-            "the log is disabled, so no single write can be made durable",
-            reason="WAL_DISABLED",
-            hint="enable it with `holdfast storage wal enable`",
-        )
     outcome: Outcome = committer.submit(submission)
     return outcome

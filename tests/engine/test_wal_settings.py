@@ -1,0 +1,221 @@
+"""The log's settings by command: kept, refused, moved, switched off and on; and what its records hold."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import random
+
+import pytest
+
+from holdfastd.engine.changes import DeleteIds, UpsertRows
+from holdfastd.engine.tickets import Caller
+from holdfastd.engine.wal_control import WalChanges
+from holdfastd.errors import FailedPrecondition, HoldfastError, InvalidArgument
+from holdfastd.model import SyncMode
+from tests.support.engines import CALLER, ROOT, Kit
+
+
+@pytest.fixture
+def kit() -> Kit:
+    kit = Kit()
+    kit.create()
+    return kit
+
+
+def crashed(kit: Kit) -> Kit:
+    return Kit(kit.fs.crash(random.Random(1)), seed=11)
+
+
+def test_options_left_out_keep_their_values(kit: Kit) -> None:
+    control = kit.engine.wal
+    control.enable(WalChanges(sync_mode=SyncMode.PERIODIC, flush_interval_us=2_000_000), caller=CALLER)
+    status = control.enable(WalChanges(retention_us=5_000_000), caller=Caller(actor="ops"))
+    assert status.settings.sync_mode is SyncMode.PERIODIC
+    assert status.settings.flush_interval_us == 2_000_000
+    assert status.settings.segment_size_bytes == kit.segment_size
+    assert crashed(kit).engine.wal.status().settings == status.settings
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        (WalChanges(segment_size_bytes=1000), "segment_size_bytes"),
+        (WalChanges(segment_size_bytes=1 << 40), "segment_size_bytes"),
+        (WalChanges(flush_interval_us=0), "flush_interval"),
+        (WalChanges(retention_us=-1), "retention"),
+    ],
+)
+def test_values_out_of_range_are_refused_by_the_name_of_their_field(kit: Kit, changes: WalChanges, field: str) -> None:
+    before = kit.engine.wal.status().settings
+    with pytest.raises(InvalidArgument) as caught:
+        kit.engine.wal.enable(changes, caller=CALLER)
+    assert caught.value.field == field
+    assert kit.engine.wal.status().settings == before
+
+
+def test_fsync_mode_makes_durable_what_was_written_before_it() -> None:
+    kit = Kit(sync_mode=SyncMode.ASYNC)
+    kit.create()
+    kit.upsert(["a"])
+    kit.engine.wal.enable(WalChanges(sync_mode=SyncMode.FSYNC), caller=CALLER)
+    assert list(crashed(kit).values()) == ["a"]
+
+
+# Moving.
+
+
+def test_the_log_moves_and_the_old_directory_still_counts(kit: Kit) -> None:
+    kit.upsert(["a"])
+    status = kit.engine.wal.enable(WalChanges(path="/elsewhere/wal"), caller=CALLER)
+    assert status.path == "/elsewhere/wal"
+    assert {file.directory for file in status.files} == {f"{ROOT}/wal", "/elsewhere/wal"}
+    kit.upsert(["b"])
+    assert sorted(crashed(kit).values()) == ["a", "b"]
+
+
+def test_a_directory_inside_the_data_directory_is_kept_relative(kit: Kit) -> None:
+    status = kit.engine.wal.enable(WalChanges(path=f"{ROOT}/logs/wal"), caller=CALLER)
+    assert status.settings.path == "logs/wal"
+
+
+@pytest.mark.parametrize("kind", ["mkdir", "create", "write", "resize", "sync", "rename", "sync_dir"])
+@pytest.mark.parametrize("nth", range(4))
+@pytest.mark.parametrize("code", [errno.EACCES, errno.ENOSPC])
+def test_a_move_that_fails_half_way_loses_nothing(kit: Kit, kind: str, nth: int, code: int) -> None:
+    kit.upsert(["a"])
+    seen = 0
+
+    def hook(called: str, path: str) -> None:
+        nonlocal seen
+        if called == kind:
+            seen += 1
+            if seen == nth + 1:
+                kit.fs.fail_on(kind, "*", code)
+
+    kit.fs.on_operation = hook
+    with contextlib.suppress(HoldfastError):
+        kit.engine.wal.enable(WalChanges(path="wal-2"), caller=CALLER)
+    kit.fs.on_operation = None
+    kit.fs.heal()
+    expected = {"a"}
+    if kit.engine.failure is None:
+        assert kit.upsert(["b"]).durable
+        expected = {"a", "b"}
+    assert set(crashed(kit).values()) == expected
+    kit.reopen()
+    assert set(kit.values()) == expected
+    assert kit.upsert(["c"]).durable
+
+
+# Off and on (RULES 5).
+
+
+def test_without_the_log_replies_say_that_nothing_is_durable(kit: Kit) -> None:
+    assert kit.engine.wal.disable(caller=CALLER).state == "disabled"
+    assert not kit.upsert(["a"]).durable
+    kit.engine.checkpoint()
+    assert list(crashed(kit).values()) == ["a"]
+
+
+def test_enabling_again_makes_everything_durable_first(kit: Kit) -> None:
+    kit.engine.wal.disable(caller=CALLER)
+    kit.upsert(["a"])
+    kit.engine.wal.enable(WalChanges(), caller=CALLER)
+    assert list(crashed(kit).values()) == ["a"]
+    assert kit.upsert(["b"]).durable
+    assert sorted(crashed(kit).values()) == ["a", "b"]
+
+
+def test_disabling_twice_is_no_error_and_neither_is_enabling(kit: Kit) -> None:
+    for _ in range(2):
+        kit.engine.wal.disable(caller=CALLER)
+    for _ in range(2):
+        kit.engine.wal.enable(WalChanges(), caller=CALLER)
+    assert kit.engine.wal.status().state == "active"
+
+
+def test_the_log_stays_disabled_over_a_restart(kit: Kit) -> None:
+    kit.upsert(["a"])
+    kit.engine.wal.disable(caller=CALLER)
+    kit.upsert(["b"])
+    kit.restart()
+    assert kit.engine.wal.status().state == "disabled"
+    assert sorted(kit.values()) == ["a", "b"]
+    assert kit.engine.timeline == 1
+
+
+def test_the_log_is_sound_after_it_was_off_and_has_moved_on(kit: Kit) -> None:
+    kit.upsert(["a"])
+    kit.engine.wal.disable(caller=CALLER)
+    kit.engine.wal.enable(WalChanges(), caller=CALLER)
+    for number in range(3):
+        kit.upsert([f"b{number}"])
+        assert kit.log is not None
+        kit.log.rotate()
+    assert kit.engine.wal.verify().sound
+    assert [operation.record.sequence for operation in kit.engine.wal.records()] == [1, 2, 3, 4, 5]
+
+
+# Marks.
+
+
+def test_a_mark_is_kept_by_the_log_and_by_checkpoints(kit: Kit) -> None:
+    mark = kit.engine.wal.mark("before-import", caller=CALLER)
+    kit.upsert(["a"])
+    assert crashed(kit).engine._applier.marks == {"before-import": mark}
+    kit.engine.checkpoint()
+    assert crashed(kit).engine._applier.marks == {"before-import": mark}
+
+
+@pytest.mark.parametrize("name", ["", "12", "1e3", "2026-01-20", "latest", "5m", "a/b"])
+def test_a_mark_must_not_read_as_anything_else(kit: Kit, name: str) -> None:
+    with pytest.raises(InvalidArgument):
+        kit.engine.wal.mark(name, caller=CALLER)
+
+
+def test_a_mark_needs_the_log(kit: Kit) -> None:
+    kit.engine.wal.disable(caller=CALLER)
+    with pytest.raises(FailedPrecondition):
+        kit.engine.wal.mark("here", caller=CALLER)
+
+
+# What is logged.
+
+
+def test_only_synced_records_are_read() -> None:
+    kit = Kit(sync_mode=SyncMode.ASYNC)
+    kit.create()
+    kit.upsert(["a"])
+    assert list(kit.engine.wal.records()) == []
+    kit.sync_log()
+    kit.upsert(["b"])
+    assert [operation.record.sequence for operation in kit.engine.wal.records()] == [1, 2]
+
+
+def test_a_record_holds_final_rows_never_an_instruction(kit: Kit) -> None:
+    kit.upsert(["a"], 3.0, payloads=[b'{"x":1,"y":2}'])
+    kit.engine.points.update(
+        "c", ["a"], vectors=None, payload_block=b'[{"y":null,"z":3}]', merge=True, caller=Caller(actor="somebody")
+    )
+    kit.engine.points.delete_where("c", "x = 1", caller=CALLER)
+    updated, deleted = list(kit.engine.wal.records())[-2:]
+    assert isinstance(updated.logged.change, UpsertRows)
+    assert updated.logged.change.rows.payloads == [b'{"x":1,"z":3}']
+    assert updated.logged.change.rows.vectors.tolist() == [[3.0, 3.0]]
+    assert updated.logged.actor == "somebody"
+    assert isinstance(deleted.logged.change, DeleteIds)
+    assert deleted.logged.change.ids == [b"a"]
+
+
+def test_deleting_everything_is_one_small_record(kit: Kit) -> None:
+    kit.upsert([f"p{number}" for number in range(300)])
+    assert kit.engine.points.truncate("c", caller=CALLER).count == 300
+    assert len(list(kit.engine.wal.records())[-1].record.payload) < 100
+    kit.reopen()
+    assert kit.values() == {}
+
+
+def test_an_operation_larger_than_a_wal_segment_is_logged_whole(kit: Kit) -> None:
+    kit.upsert([f"p{number}" for number in range(600)])
+    assert len(crashed(kit).values()) == 600
