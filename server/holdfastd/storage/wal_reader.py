@@ -153,7 +153,8 @@ class LogReader:
         end = yield from self._wanted(
             scan_file(self._fs, file.path, header, link, start=start, end=limit, piece_bytes=self._piece_bytes)
         )
-        self._before = Before.of(file.path, end, closed=before is not None and before.closed)
+        resumed = before is not None and before.path == file.path
+        self._before = Before.of(file.path, end, closed=before is not None and resumed and before.closed)
         if not last:
             return sealed_problem(self._fs, file.path, end)
         if limit is None:
