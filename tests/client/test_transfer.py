@@ -73,9 +73,12 @@ def test_a_download_with_a_wrong_sum_is_not_published(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_download_to_where_nothing_can_be_written_says_so(db: holdfast.Client, snapshot: str) -> None:
+def test_a_download_to_where_nothing_can_be_written_says_so(
+    db: holdfast.Client, snapshot: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(holdfast.InvalidArgument, match="cannot write"):
-        db.snapshots.download(snapshot, "/nonexistent/copy")
+        db.snapshots.download(snapshot, tmp_path / "file" / "copy")
 
 
 def test_an_upload_arrives_whole_with_its_sums(daemon: FakeDaemon, db: holdfast.Client, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from collections.abc import Iterator
 
 import click
@@ -47,7 +48,7 @@ def _contexts(group: click.Group, context: click.Context) -> Iterator[click.Cont
 
 
 def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
-    settings = {**command.context_settings, "terminal_width": WIDTH}
+    settings: dict[str, Any] = {**command.context_settings, "terminal_width": WIDTH}
     return click.Context(command, info_name=name, parent=parent, **settings)
 
 

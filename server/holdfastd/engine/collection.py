@@ -115,9 +115,7 @@ class Collection:
 
     # Looking up -----------------------------------------------------------------------------------------------------
 
-    def find_live(
-        self, ids: list[bytes], id_hashes: Uint64Array, latest: Int64Array | None = None
-    ) -> list[LivePoints]:
+    def find_live(self, ids: list[bytes], id_hashes: Uint64Array, latest: Int64Array | None = None) -> list[LivePoints]:
         """The live rows of ``ids``, table by table. ``latest``: what the active memtable says of them, if known."""
         found: list[LivePoints] = []
         open_positions = np.arange(len(ids), dtype=np.int64)
