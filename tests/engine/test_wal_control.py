@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from holdfastd.errors import FailedPrecondition
-from tests.support.engines import ROOT, Kit
+from holdfastd.engine.wal_control import WalChanges
+from holdfastd.errors import DataDirectoryLocked, FailedPrecondition, InvalidArgument
+from tests.support.engines import CALLER, ROOT, Kit, open_engine
 from tests.support.logs import flip
 
 WAL = f"{ROOT}/wal"
@@ -73,3 +74,69 @@ class TestVerify:
     def test_where_there_is_no_log(self, kit: Kit, path: str) -> None:
         with pytest.raises(FailedPrecondition):
             kit.engine.wal.verify(path)
+
+
+class TestOutside:
+    """A WAL directory outside the data directory is locked like the data directory."""
+
+    OUTSIDE = "/disk2/wal"
+    LOCK = "/disk2/wal/LOCK"
+
+    def move(self, kit: Kit, path: str = OUTSIDE) -> None:
+        kit.engine.wal.enable(WalChanges(path=path), caller=CALLER)
+
+    def test_it_is_locked_while_it_holds_a_part_of_the_log(self, kit: Kit) -> None:
+        self.move(kit)
+        assert self.LOCK in kit.fs.locked
+        kit.upsert(["a"])
+        kit.restart()
+        assert self.LOCK in kit.fs.locked
+        assert "a" in kit.values()
+        self.move(kit, "wal")
+        kit.upsert(["b"])
+        assert self.LOCK in kit.fs.locked, "recovery still needs the log in it"
+        kit.clock.advance_us(48 * 3600 * 1_000_000)
+        for _ in range(3):
+            kit.engine.checkpoint()
+        assert self.LOCK not in kit.fs.locked
+        kit.engine.stop()
+        assert not kit.fs.locked
+
+    def test_stopping_and_a_failed_start_release_it(self, kit: Kit) -> None:
+        self.move(kit)
+        kit.engine.stop()
+        assert not kit.fs.locked
+        held = kit.fs.lock(self.LOCK)
+        with pytest.raises(DataDirectoryLocked) as caught:
+            open_engine(kit.fs)
+        assert (caught.value.reason, caught.value.metadata["path"]) == ("WAL_DIRECTORY_LOCKED", self.OUTSIDE)
+        assert kit.fs.locked == {self.LOCK}
+        held.release()
+        assert open_engine(kit.fs).points.get("c", ["p1"])
+
+    def test_one_that_another_daemon_holds_is_refused(self, kit: Kit) -> None:
+        for path in ("/disk2", self.OUTSIDE):
+            kit.fs.mkdir(path)
+        kit.fs.lock(self.LOCK)
+        with pytest.raises(DataDirectoryLocked):
+            self.move(kit)
+        assert kit.engine.wal.status().path == WAL
+        kit.upsert(["a"])
+        kit.reopen()
+        assert "a" in kit.values()
+
+    def test_one_that_holds_another_log_is_refused_and_let_go(self, kit: Kit) -> None:
+        directory = copied_elsewhere(kit)
+        with pytest.raises(FailedPrecondition) as caught:
+            self.move(kit, directory)
+        assert caught.value.reason == "WAL_DIRECTORY_IN_USE"
+        assert kit.fs.locked == {f"{ROOT}/LOCK"}
+        kit.upsert(["a"])
+        kit.reopen()
+        assert "a" in kit.values()
+
+    @pytest.mark.parametrize("path", ["collections", "collections/wal", "snapshots", f"{ROOT}/operations", "staging/x"])
+    def test_the_stores_own_directories_are_refused(self, kit: Kit, path: str) -> None:
+        with pytest.raises(InvalidArgument):
+            self.move(kit, path)
+        assert kit.engine.wal.status().path == WAL

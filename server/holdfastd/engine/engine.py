@@ -12,28 +12,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from ..errors import CommitUnknown, EngineFailed, HoldfastError
+from ..errors import EngineFailed
 from ..format.manifest import Manifest
 from ..model import Alarm, Sequence64
 from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem, Lock, make_dirs
 from ..storage.names import Layout
-from .alarms import Alarms
-from .background import CheckpointThread
-from .checkpoint import Checkpointer
 from .collections import Collections
-from .committer import Committer
 from .disk_errors import disk_errors_of
+from .machinery import Ground, Machinery, build_machinery
 from .meters import Meters
 from .operations import OperationRegistry
 from .points import Points
-from .recovery import RecoveredStore, open_store
+from .recovery import open_store
 from .replay import Replay
-from .retention import Retention
 from .settings import EngineConfig
 from .snapshots import Snapshots
-from .syncer import Syncer
 from .wal_control import WalControl
+from .wal_locks import WalLocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,96 +57,30 @@ class StoreStatus:
 class Engine:
     """One open store. Made by ``open``; its methods and parts may be used from any thread."""
 
-    def __init__(
-        self,
-        config: EngineConfig,
-        fs: FileSystem,
-        clock: Clock,
-        randomness: Randomness,
-        store: RecoveredStore,
-        lock: Lock,
-        on_fatal: Callable[[BaseException], NoReturn],
-    ) -> None:
-        layout = Layout(config.data_dir)
+    def __init__(self, ground: Ground, lock: Lock, on_fatal: Callable[[BaseException], NoReturn]) -> None:
+        store, machinery = ground.store, build_machinery(ground, on_fatal)
+        meters = Meters(ground.clock)
         # Constant after creation.
-        self.config = config
+        self.config = ground.config
         self.recovery = store.report
-        self._fs = fs
-        self._layout = layout
+        self._ground = ground
         self._lock = lock
+        self._started_us = ground.clock.now_us()
         self._applier = store.applier
         self._keeper = store.keeper
-        self._started_us = clock.now_us()
-        settings = store.keeper.current.wal_settings
-        meters = Meters(clock)
-        self._alarms = Alarms(clock)
-        self._committer = Committer(
-            log=store.log,
-            sync_mode=settings.sync_mode,
-            applier=store.applier,
-            requests=store.requests,
-            clock=clock,
-            on_fatal=on_fatal,
+        self._alarms = machinery.alarms
+        self._committer = machinery.committer
+        self._syncer = machinery.syncer
+        self._checkpointer = machinery.checkpointer
+        self._checkpoints = machinery.checkpoints
+        self.operations = OperationRegistry(ground.fs, ground.clock, ground.randomness, ground.layout)
+        self.collections = Collections(
+            store.applier, self._committer, ground.randomness, meters, machinery.catalog_changed
         )
-        self._syncer = Syncer(self._committer, clock, self._committer.fail)
-        self._syncer.flush_interval_seconds = settings.flush_interval_us / 1e6
-        self._retention = Retention(store.keeper, clock, self._alarms)
-        self._checkpointer = Checkpointer(
-            fs=fs,
-            layout=layout,
-            randomness=randomness,
-            applier=store.applier,
-            committer=self._committer,
-            keeper=store.keeper,
-            pace=lambda size: None,
-            trim=self._trim_log,
-        )
-        self._checkpoints = CheckpointThread(config, store.applier, self._committer, self._checkpointer, self._alarms)
-        self.operations = OperationRegistry(fs, clock, randomness, layout)
-        self.collections = Collections(store.applier, self._committer, randomness, meters, self._catalog_changed)
         self.points = Points(store.applier, self._committer, meters)
-        self.wal = WalControl(
-            fs=fs,
-            layout=layout,
-            clock=clock,
-            randomness=randomness,
-            new_lock=threading.Lock,
-            applier=store.applier,
-            committer=self._committer,
-            keeper=store.keeper,
-            checkpointer=self._checkpointer,
-            syncer=self._syncer,
-            retention=self._retention,
-            closed_files=store.closed_files,
-        )
-        self.replay = Replay(
-            fs=fs,
-            layout=layout,
-            clock=clock,
-            applier=store.applier,
-            committer=self._committer,
-            keeper=store.keeper,
-            checkpointer=self._checkpointer,
-            retention=self._retention,
-            control=self.wal,
-            operations=self.operations,
-        )
-        self.snapshots = Snapshots(
-            fs=fs,
-            layout=layout,
-            clock=clock,
-            randomness=randomness,
-            applier=store.applier,
-            committer=self._committer,
-            keeper=store.keeper,
-            checkpointer=self._checkpointer,
-            operations=self.operations,
-            config=config,
-        )
-        self._committer.wait_for_sync = self._syncer.wait_for_sync
-        store.keeper.on_failure = self._committer.fail
-        self._committer.on_applied = self._checkpoints.notice
-        self._committer.hold_writes_while(self._checkpoints.memory_is_full)
+        self.wal = _wal_control(ground, machinery)
+        self.replay = _replay(ground, machinery, self.wal, self.operations)
+        self.snapshots = _snapshots(ground, machinery, self.operations)
         # Changed by start and stop.
         self._threads: list[threading.Thread] = []
 
@@ -172,13 +102,14 @@ class Engine:
         layout = Layout(config.data_dir)
         with disk_errors_of(f"opening the store in {layout.root}"):
             make_dirs(fs, layout.root)
-            lock = fs.lock(layout.lock)
+            lock, wal_locks = fs.lock(layout.lock), WalLocks(fs, layout)
             try:
-                store = open_store(fs, layout, clock, randomness, config, threading.Lock)
-                engine = cls(config, fs, clock, randomness, store, lock, on_fatal)
+                store = open_store(fs, layout, clock, randomness, config, threading.Lock, wal_locks)
+                engine = cls(Ground(config, fs, layout, clock, randomness, wal_locks, store), lock, on_fatal)
                 engine.operations.load()
                 engine.snapshots.load()
             except BaseException:
+                wal_locks.release()
                 lock.release()
                 raise
             return engine
@@ -210,6 +141,7 @@ class Engine:
                 thread.join()
             if self._committer.log is not None:
                 self._committer.log.close()
+            self._ground.wal_locks.release()
             self._lock.release()
 
     def _close_cleanly(self) -> None:
@@ -280,7 +212,7 @@ class Engine:
             store_id=self.store_id,
             timeline=self.timeline,
             state="read_only" if self.failure is not None else "serving",
-            data_dir=self._layout.root,
+            data_dir=self._ground.layout.root,
             sequence=self.sequence,
             durable_sequence=self.durable_sequence,
             checkpoint_sequence=self._keeper.current.sequence,
@@ -291,25 +223,57 @@ class Engine:
             wal_bytes=wal.size_bytes,
             mapped_bytes=sum(segment.mapped_bytes() for segment in segments),
             resident_bytes=sum(segment.resident_bytes() for segment in segments),
-            free_bytes=self._fs.free_bytes(self._layout.root),
+            free_bytes=self._ground.fs.free_bytes(self._ground.layout.root),
             started_us=self._started_us,
         )
 
-    def _catalog_changed(self) -> None:
-        """Without a log, only a manifest makes a change of the catalog durable, and it does so at once (RULES 5)."""
-        if self._committer.log is None:
-            try:
-                self._checkpointer.run()
-            except HoldfastError as error:
-                raise CommitUnknown(
-                    f"the change is made, but could not be written to the disk: {error.message}", hint=error.hint
-                ) from error
-        else:
-            self._checkpoints.request()
 
-    def _trim_log(self, not_needed_before: Sequence64) -> None:
-        if self._committer.log is not None:
-            self._retention.trim(self._committer.log, not_needed_before)
+def _wal_control(ground: Ground, machinery: Machinery) -> WalControl:
+    return WalControl(
+        fs=ground.fs,
+        layout=ground.layout,
+        clock=ground.clock,
+        randomness=ground.randomness,
+        new_lock=threading.Lock,
+        applier=ground.store.applier,
+        committer=machinery.committer,
+        keeper=ground.store.keeper,
+        checkpointer=machinery.checkpointer,
+        syncer=machinery.syncer,
+        retention=machinery.retention,
+        locks=ground.wal_locks,
+        closed_files=ground.store.closed_files,
+    )
+
+
+def _replay(ground: Ground, machinery: Machinery, control: WalControl, operations: OperationRegistry) -> Replay:
+    return Replay(
+        fs=ground.fs,
+        layout=ground.layout,
+        clock=ground.clock,
+        applier=ground.store.applier,
+        committer=machinery.committer,
+        keeper=ground.store.keeper,
+        checkpointer=machinery.checkpointer,
+        retention=machinery.retention,
+        control=control,
+        operations=operations,
+    )
+
+
+def _snapshots(ground: Ground, machinery: Machinery, operations: OperationRegistry) -> Snapshots:
+    return Snapshots(
+        fs=ground.fs,
+        layout=ground.layout,
+        clock=ground.clock,
+        randomness=ground.randomness,
+        applier=ground.store.applier,
+        committer=machinery.committer,
+        keeper=ground.store.keeper,
+        checkpointer=machinery.checkpointer,
+        operations=operations,
+        config=ground.config,
+    )
 
 
 def _marked_clean(manifest: Manifest, logged_sequence: Sequence64) -> Manifest:

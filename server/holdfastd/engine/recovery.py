@@ -37,6 +37,7 @@ from .manifest_keeper import ManifestKeeper
 from .requests import RequestTable
 from .settings import EngineConfig
 from .tickets import Outcome
+from .wal_locks import LOCK_NAME, WalLocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +72,18 @@ def open_store(
     randomness: Randomness,
     config: EngineConfig,
     make_lock: NewLock,
+    wal_locks: WalLocks,
 ) -> RecoveredStore:
-    """Open or create the store in ``layout``, whose lock is held. Blocks.
+    """Open or create the store in ``layout``, whose lock is held; ``wal_locks`` is to hold those of the log. Blocks.
 
-    Raises Corruption (nothing was touched), UnsupportedFormat, FailedPrecondition or EngineFailed.
+    Raises Corruption (nothing was touched), UnsupportedFormat, FailedPrecondition, DataDirectoryLocked or EngineFailed.
     """
     started_ns = clock.monotonic_ns()
     loaded = manifest_files.load(fs, layout)
     if loaded is None:
-        store = _create_store(fs, layout, clock, randomness, config, make_lock)
+        store = _create_store(fs, layout, clock, randomness, config, make_lock, wal_locks)
     else:
+        wal_locks.hold(map(layout.wal_dir, loaded.manifest.wal_directories))
         warnings = () if loaded.problem is None else (f"{loaded.problem}; recovered from {loaded.path}",)
         store = _Recovery(fs, layout, clock, randomness, config, make_lock, loaded.manifest, warnings).run()
     elapsed_ms = (clock.monotonic_ns() - started_ns) / 1e6
@@ -88,12 +91,18 @@ def open_store(
 
 
 def _create_store(
-    fs: FileSystem, layout: Layout, clock: Clock, randomness: Randomness, config: EngineConfig, make_lock: NewLock
+    fs: FileSystem,
+    layout: Layout,
+    clock: Clock,
+    randomness: Randomness,
+    config: EngineConfig,
+    make_lock: NewLock,
+    wal_locks: WalLocks,
 ) -> RecoveredStore:
     settings = config.fresh_wal
     log_dir = layout.wal_dir(settings.path)
     for path in (layout.collections, log_dir):
-        if fs.exists(path) and fs.listdir(path):
+        if fs.exists(path) and set(fs.listdir(path)) - {LOCK_NAME}:
             raise FailedPrecondition(
                 f"{path} is not empty, but there is no {layout.manifest}: this is no new store",
                 reason="MANIFEST_MISSING",
@@ -102,6 +111,7 @@ def _create_store(
             )
     for path in (layout.collections, layout.snapshots, layout.operations, log_dir):
         make_dirs(fs, path)
+    wal_locks.hold([log_dir])
     manifest = Manifest(
         store_id=randomness.uuid4(),
         timeline=1,

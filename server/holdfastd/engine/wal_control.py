@@ -15,7 +15,7 @@ from ..format.manifest import Manifest
 from ..model import Mark, Sequence64, SyncMode, WalSettings
 from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem, make_dirs
-from ..storage.names import Layout, check_mark_name
+from ..storage.names import Layout, check_mark_name, parse_wal_name
 from ..storage.wal import LoggedRecord, NewLock, Wal, WalFileInfo
 from ..storage.wal_errors import refusal
 from ..storage.wal_files import Position, store_in
@@ -31,6 +31,7 @@ from .manifest_keeper import ManifestKeeper
 from .retention import Retention
 from .syncer import Syncer
 from .tickets import Caller
+from .wal_locks import WalLocks
 
 MIN_SEGMENT_BYTES = 1 << 20
 MAX_SEGMENT_BYTES = 4 << 30
@@ -108,6 +109,7 @@ class WalControl:
         checkpointer: Checkpointer,
         syncer: Syncer,
         retention: Retention,
+        locks: WalLocks,
         closed_files: tuple[WalFileInfo, ...],
     ) -> None:
         self._fs = fs
@@ -121,6 +123,7 @@ class WalControl:
         self._checkpointer = checkpointer
         self._syncer = syncer
         self._retention = retention
+        self._locks = locks
         # Changed on the committing thread: what is left of the log while it is disabled.
         self._files_before_gap = closed_files
 
@@ -261,19 +264,41 @@ class WalControl:
         }
         if changes.path is not None:
             given["path"] = self._layout.relative(self._layout.resolve(changes.path))
+            self._check_place(self._layout.resolve(changes.path))
         for name in given.keys() & _RANGES.keys():
             field, least, most, unit = _RANGES[name]
             _check_range(field, given[name], least, most, unit)
         return replace(current, enabled=True, **given)
 
+    def _check_place(self, directory: str) -> None:
+        """Raise InvalidArgument inside a directory whose unknown content is removed at the next start."""
+        layout = self._layout
+        for taken in (layout.collections, layout.snapshots, layout.staging, layout.operations):
+            if f"{directory}/".startswith(f"{taken}/"):
+                raise InvalidArgument(
+                    f"{directory} belongs to the store's own files",
+                    field="path",
+                    hint="choose another directory, such as wal in the data directory",
+                )
+
     def _apply_settings(self, wanted: WalSettings, changes: WalChanges, caller: Caller) -> None:
         """On the committing thread."""
+        try:
+            self._apply_locked(wanted, changes, caller)
+        finally:
+            self._locks.keep_only(map(self._layout.wal_dir, self._keeper.current.wal_directories))
+
+    def _apply_locked(self, wanted: WalSettings, changes: WalChanges, caller: Caller) -> None:
         before, log = self._keeper.current, self._committer.log
         directory = self._layout.wal_dir(wanted.path)
+        if directory not in map(self._layout.wal_dir, before.wal_directories):
+            self._take_directory(directory)
         if log is None:
             log = self._begin_log(before, wanted, directory)
         elif directory != log.files[-1].directory:
-            self._move_log(log, wanted.path, directory)
+            # Named in the manifest before it is used.
+            self._keeper.update(lambda manifest: _with_directory(manifest, wanted.path))
+            log.rotate(directory=directory)
         if wanted.sync_mode is SyncMode.FSYNC:
             # Before the manifest says that nothing can have been lost.
             log.sync()
@@ -283,14 +308,21 @@ class WalControl:
         self._committer.sync_mode = wanted.sync_mode
         self._syncer.flush_interval_seconds = wanted.flush_interval_us / 1e6
 
-    def _move_log(self, log: Wal, path: str, directory: str) -> None:
-        """Go on in another directory, which exists before the manifest names it, and is named before it is used."""
+    def _take_directory(self, directory: str) -> None:
+        """Make a directory for the log, or take an existing one: locked, and without another log in it."""
         try:
             make_dirs(self._fs, directory)
+            self._locks.hold([directory])
+            found = [name for name in self._fs.listdir(directory) if parse_wal_name(name) is not None]
         except OSError as error:
-            raise refusal(f"the WAL directory {directory} cannot be made", error) from error
-        self._keeper.update(lambda manifest: _with_directory(manifest, path))
-        log.rotate(directory=directory)
+            raise refusal(f"the WAL directory {directory} cannot be used", error) from error
+        if found:
+            raise FailedPrecondition(
+                f"{directory} holds a log already: {found[0]}",
+                reason="WAL_DIRECTORY_IN_USE",
+                hint="choose an empty directory, or move that log away",
+                path=directory,
+            )
 
     def _begin_log(self, manifest: Manifest, wanted: WalSettings, directory: str) -> Wal:
         return Wal.create(

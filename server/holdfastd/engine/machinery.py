@@ -1,0 +1,101 @@
+"""What runs behind the engine's door, wired together: committing, syncing, checkpoints, the retention of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from ..errors import CommitUnknown, HoldfastError
+from ..model import Sequence64
+from ..storage.clock import Clock, Randomness
+from ..storage.files import FileSystem
+from ..storage.names import Layout
+from .alarms import Alarms
+from .background import CheckpointThread
+from .checkpoint import Checkpointer
+from .committer import Committer
+from .recovery import RecoveredStore
+from .retention import Retention
+from .settings import EngineConfig
+from .syncer import Syncer
+from .wal_locks import WalLocks
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What everything stands on: the world outside, and the store as it was found there."""
+
+    config: EngineConfig
+    fs: FileSystem
+    layout: Layout
+    clock: Clock
+    randomness: Randomness
+    wal_locks: WalLocks
+    store: RecoveredStore
+
+
+@dataclass(frozen=True, slots=True)
+class Machinery:
+    """The parts that commit, sync and checkpoint. Constant; each part says which threads may use it."""
+
+    alarms: Alarms
+    committer: Committer
+    syncer: Syncer
+    retention: Retention
+    checkpointer: Checkpointer
+    checkpoints: CheckpointThread
+
+    def catalog_changed(self) -> None:
+        """Without a log, only a manifest makes a change of the catalog durable, and it does so at once (RULES 5)."""
+        if self.committer.log is not None:
+            self.checkpoints.request()
+            return
+        try:
+            self.checkpointer.run()
+        except HoldfastError as error:
+            raise CommitUnknown(
+                f"the change is made, but could not be written to the disk: {error.message}", hint=error.hint
+            ) from error
+
+
+def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn]) -> Machinery:
+    """Make the parts and tell them of each other. Starts no thread."""
+    store, clock = ground.store, ground.clock
+    settings = store.keeper.current.wal_settings
+    alarms = Alarms(clock)
+    committer = Committer(
+        log=store.log,
+        sync_mode=settings.sync_mode,
+        applier=store.applier,
+        requests=store.requests,
+        clock=clock,
+        on_fatal=on_fatal,
+    )
+    syncer = Syncer(committer, clock, committer.fail)
+    syncer.flush_interval_seconds = settings.flush_interval_us / 1e6
+    retention = Retention(store.keeper, clock, alarms)
+    checkpointer = Checkpointer(
+        fs=ground.fs,
+        layout=ground.layout,
+        randomness=ground.randomness,
+        applier=store.applier,
+        committer=committer,
+        keeper=store.keeper,
+        pace=lambda size: None,
+        trim=lambda sequence: _trim_log(ground, committer, retention, sequence),
+    )
+    checkpoints = CheckpointThread(ground.config, store.applier, committer, checkpointer, alarms)
+    committer.wait_for_sync = syncer.wait_for_sync
+    committer.on_applied = checkpoints.notice
+    committer.hold_writes_while(checkpoints.memory_is_full)
+    store.keeper.on_failure = committer.fail
+    return Machinery(alarms, committer, syncer, retention, checkpointer, checkpoints)
+
+
+def _trim_log(ground: Ground, committer: Committer, retention: Retention, not_needed_before: Sequence64) -> None:
+    """After a checkpoint: remove WAL segments, and leave the directories that the manifest no longer lists."""
+    listed = ground.store.keeper.current.wal_directories
+    ground.wal_locks.keep_only(map(ground.layout.wal_dir, listed))
+    if committer.log is not None:
+        retention.trim(committer.log, not_needed_before)
