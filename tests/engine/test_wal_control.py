@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
-from holdfastd.errors import DataDirectoryLocked, FailedPrecondition, InvalidArgument
+from holdfastd.errors import AlreadyExists, DataDirectoryLocked, FailedPrecondition, InvalidArgument
 from tests.support.engines import CALLER, ROOT, Kit, open_engine
 from tests.support.logs import flip
 
@@ -74,6 +75,33 @@ class TestVerify:
     def test_where_there_is_no_log(self, kit: Kit, path: str) -> None:
         with pytest.raises(FailedPrecondition):
             kit.engine.wal.verify(path)
+
+
+class TestMarks:
+    def test_they_survive_restarts_and_end_with_the_log(self, kit: Kit) -> None:
+        made = kit.engine.wal.mark("here", caller=CALLER)
+        kit.reopen()
+        assert kit.engine.wal.status().marks == (made,)
+        kit.engine.checkpoint()
+        kit.restart()
+        assert kit.engine.wal.find_mark("here") == made
+        kit.engine.wal.disable(caller=CALLER)
+        assert kit.engine.wal.status().marks == ()
+
+    def test_a_name_is_taken_until_the_log_is_trimmed_beyond_it(self) -> None:
+        kit = Kit(segment_size=4096)
+        kit.create()
+        first = kit.engine.wal.mark("here", caller=Caller(request_id="r"))
+        assert kit.engine.wal.mark("here", caller=Caller(request_id="r")) == first
+        with pytest.raises(AlreadyExists):
+            kit.engine.wal.mark("here", caller=CALLER)
+        for number in range(60):
+            kit.upsert([f"p{number}"])
+        kit.clock.advance_us(48 * 3600 * 1_000_000)
+        for _ in range(2):
+            kit.engine.checkpoint()
+        assert kit.engine.wal.status().marks == ()
+        assert kit.engine.wal.mark("here", caller=CALLER).sequence > first.sequence
 
 
 class TestOutside:

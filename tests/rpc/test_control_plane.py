@@ -159,7 +159,7 @@ class TestSnapshots:
             (snapshot_pb2.CreateSnapshotRequest(base_id="x"), WRONG),
             (snapshot_pb2.CreateSnapshotRequest(collection="films"), grpc.StatusCode.NOT_FOUND),
             (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", to=Point(sequence=2)), REFUSED),
-            (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", to=Point(mark="m")), REFUSED),
+            (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", to=Point(mark="m")), grpc.StatusCode.NOT_FOUND),
             (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", to=Point()), WRONG),
             (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", base_path="/x"), REFUSED),
             (snapshot_pb2.VerifySnapshotRequest(snapshot="latest", base_path="/x"), REFUSED),
@@ -204,7 +204,7 @@ class TestWal:
         [
             ({"limit": -1}, grpc.StatusCode.INVALID_ARGUMENT),
             ({"start": Point()}, grpc.StatusCode.INVALID_ARGUMENT),
-            ({"start": Point(mark="m")}, grpc.StatusCode.UNIMPLEMENTED),
+            ({"start": Point(mark="m")}, grpc.StatusCode.NOT_FOUND),
             ({"start": Point(time=Timestamp(seconds=-5))}, grpc.StatusCode.INVALID_ARGUMENT),
             ({"collection": "films"}, grpc.StatusCode.NOT_FOUND),
         ],
@@ -268,6 +268,34 @@ class TestWal:
     def test_a_mark_is_durable(self, wire: Wire) -> None:
         made = wire.wal.CreateMark(wal_pb2.CreateMarkRequest(name="before-import"))
         assert (made.mark.sequence, made.durable) == (3, True)
+
+    def test_marks_are_listed_and_stand_for_their_sequence(self, wire: Wire) -> None:
+        for name in ("early", "late"):
+            wire.wal.CreateMark(wal_pb2.CreateMarkRequest(name=name))
+            wire.vectors.Upsert(batch([name]))
+        marks = wire.wal.GetWalStatus(wal_pb2.GetWalStatusRequest()).marks
+        assert [(mark.name, mark.sequence) for mark in marks] == [("late", 5), ("early", 3)]
+        assert [r.sequence for r in self.dump(wire, start=Point(mark="early"), to=Point(mark="late"))] == [3, 4, 5]
+        assert [r.sequence for r in self.dump(wire, start=Point(mark="early"), before=Point(mark="late"))] == [3, 4]
+        tail = wire.wal.TailWal(wal_pb2.TailWalRequest(start=Point(mark="late")))
+        assert [record.sequence for record in next(iter(tail)).records] == [5, 6]
+        tail.cancel()
+        failure = failing(lambda: self.dump(wire, to=Point(mark="lost")))
+        assert (failure.code, failure.info.reason) == (grpc.StatusCode.NOT_FOUND, "MARK_NOT_FOUND")
+        assert "lost" in failure.text
+        taken = failing(lambda: wire.wal.CreateMark(wal_pb2.CreateMarkRequest(name="late")))
+        assert taken.code is grpc.StatusCode.ALREADY_EXISTS
+
+    def test_replay_ends_at_a_mark(self, wire: Wire) -> None:
+        wire.ended(wire.snapshots.CreateSnapshot(snapshot_pb2.CreateSnapshotRequest()))
+        wire.vectors.Upsert(batch(["c"]))
+        wire.wal.CreateMark(wal_pb2.CreateMarkRequest(name="here"))
+        wire.vectors.Upsert(batch(["d"]))
+        restore = snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", collection="copy", from_collection="books")
+        wire.ended(wire.snapshots.RestoreSnapshot(restore))
+        done = wire.ended(wire.wal.ReplayWal(wal_pb2.ReplayWalRequest(to=Point(mark="here"))))
+        assert done.replay.operations_replayed == 1, done
+        assert wire.vectors.Count(vector_pb2.CountRequest(collection="copy")).count == 3
 
     def test_replay_rolls_a_restored_collection_forward(self, wire: Wire) -> None:
         wire.ended(wire.snapshots.CreateSnapshot(snapshot_pb2.CreateSnapshotRequest()))

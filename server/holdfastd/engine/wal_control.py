@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ..errors import FailedPrecondition, InvalidArgument
+from ..errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from ..format.manifest import Manifest
 from ..model import Mark, Sequence64, SyncMode, WalSettings
 from ..storage.clock import Clock, Randomness
@@ -58,7 +58,10 @@ class WalChanges:
 
 @dataclass(frozen=True, slots=True)
 class WalStatus:
-    """The log as ``wal status`` shows it. Sequences: 0 where there are none; ``window_reason`` tells why it starts."""
+    """The log as ``wal status`` shows it. Sequences: 0 where there are none; ``window_reason`` tells why it starts.
+
+    ``marks``: those that the log still reaches back to, newest first.
+    """
 
     settings: WalSettings
     path: str
@@ -73,6 +76,7 @@ class WalStatus:
     earliest_us: int
     latest_us: int
     window_reason: str
+    marks: tuple[Mark, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,24 @@ class WalControl:
             earliest_us=earliest,
             latest_us=max(self._clock.now_us(), self._applier.time_us) if files else 0,
             window_reason=_window_reason(files),
+            marks=tuple(sorted(filter(self._reaches, self._applier.marks.values()), key=_sequence_of, reverse=True)),
         )
+
+    def find_mark(self, name: str) -> Mark:
+        """The mark of this name, whether or not the log still reaches back to it. Raises NotFound."""
+        mark = self._applier.marks.get(name)
+        if mark is None:
+            raise NotFound(
+                f"there is no mark {name!r}",
+                reason="MARK_NOT_FOUND",
+                hint="list them with `holdfast storage wal status`",
+                mark=name,
+            )
+        return mark
+
+    def _reaches(self, mark: Mark) -> bool:
+        log = self._committer.log
+        return log is not None and mark.sequence >= log.files[0].first_sequence
 
     def verify(self, path: str | None = None) -> LogCheck:
         """Read the whole log, or the one in ``path``, and check every record and the chain, going on behind damage.
@@ -219,7 +240,10 @@ class WalControl:
     # Changing -------------------------------------------------------------------------------------------------------
 
     def mark(self, name: str, *, caller: Caller) -> Mark:
-        """Name this moment as a restore point. Raises InvalidArgument, or FailedPrecondition with the log disabled."""
+        """Name this moment as a restore point. A name is free again once the log no longer reaches back to its mark.
+
+        Raises InvalidArgument, AlreadyExists, or FailedPrecondition with the log disabled.
+        """
         check_mark_name(name)
         earlier = self._committer.earlier(caller)
         if earlier is not None:
@@ -230,7 +254,20 @@ class WalControl:
                 reason="WAL_DISABLED",
                 hint="enable it with `holdfast storage wal enable`",
             )
-        outcome = writer.commit(self._committer, writer.make_submission(SetMark(name), caller, barrier=True))
+
+        def check() -> None:
+            known = self._applier.marks.get(name)
+            if known is not None and self._reaches(known):
+                raise AlreadyExists(
+                    f"there is a mark {name!r} at sequence {known.sequence}",
+                    reason="MARK_EXISTS",
+                    hint="choose another name; `holdfast storage wal status` lists those that are taken",
+                    mark=name,
+                )
+
+        outcome = writer.commit(
+            self._committer, writer.make_submission(SetMark(name), caller, barrier=True, check=check)
+        )
         return Mark(name, outcome.sequence, outcome.time_us)
 
     def enable(self, changes: WalChanges, *, caller: Caller) -> WalStatus:
@@ -358,6 +395,10 @@ class WalControl:
         )
         self._committer.log = None
         log.close()
+
+
+def _sequence_of(mark: Mark) -> Sequence64:
+    return mark.sequence
 
 
 def _fault_of(record: LoggedRecord) -> str | None:

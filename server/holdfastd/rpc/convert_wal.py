@@ -20,14 +20,13 @@ from ..engine.changes import (
     Truncate,
     UpsertRows,
 )
-from ..engine.wal_control import LoggedOperation, WalStatus
+from ..engine.wal_control import LoggedOperation, WalControl, WalStatus
 from ..errors import InvalidArgument
 from ..format.record import RecordKind, padded_size
 from ..model import Mark
 from ..storage.wal_files import DAMAGE_HINT
 from ..storage.wal_verify import LogCheck
 from .convert import SYNC_MODE_OF, duration, time_of, timestamp
-from .requests import refuse
 
 _Kind = wal_pb2.WalRecord
 MAX_FIRST_IDS = 5
@@ -64,10 +63,11 @@ class Bound:
         return Bound(time_us=max(0, (self.time_us or 0) - 1))
 
 
-def bound_of(point: common_pb2.HistoryPoint, field: str) -> Bound:
-    """The moment that a request names. Raises InvalidArgument for none, Unimplemented for a mark."""
+def bound_of(point: common_pb2.HistoryPoint, field: str, wal: WalControl) -> Bound:
+    """The moment that a request names. Raises InvalidArgument for none, NotFound for a mark that ``wal`` lacks."""
     which = point.WhichOneof("point")
-    refuse(f"{field}.mark", which == "mark")
+    if which == "mark":
+        return Bound(sequence=wal.find_mark(point.mark).sequence)
     if which == "time":
         return Bound(time_us=time_of(point.time, f"{field}.time"))
     if which == "sequence":
@@ -77,12 +77,19 @@ def bound_of(point: common_pb2.HistoryPoint, field: str) -> Bound:
     )
 
 
-def end_of(request: wal_pb2.DumpWalRequest | wal_pb2.ReplayWalRequest) -> Bound:
+def start_of(
+    request: wal_pb2.DumpWalRequest | wal_pb2.TailWalRequest | wal_pb2.ReplayWalRequest, wal: WalControl
+) -> Bound:
+    """Where a range begins."""
+    return bound_of(request.start, "start", wal) if request.HasField("start") else Bound()
+
+
+def end_of(request: wal_pb2.DumpWalRequest | wal_pb2.ReplayWalRequest, wal: WalControl) -> Bound:
     """Where a range ends, as an inclusive bound."""
     if request.HasField("to"):
-        return bound_of(request.to, "to")
+        return bound_of(request.to, "to", wal)
     if request.HasField("before"):
-        return bound_of(request.before, "before").before()
+        return bound_of(request.before, "before", wal).before()
     return Bound()
 
 

@@ -30,6 +30,7 @@ class SnapshotService(SnapshotServiceServicer):
     def __init__(self, engine: Engine, callers: Callers, paths: Paths) -> None:
         self._snapshots = engine.snapshots
         self._operations = engine.operations
+        self._wal = engine.wal
         self._callers = callers
         self._paths = paths
 
@@ -74,8 +75,8 @@ class SnapshotService(SnapshotServiceServicer):
     def RestoreSnapshot(
         self, request: snapshot_pb2.RestoreSnapshotRequest, context: grpc.ServicerContext
     ) -> operation_pb2.Operation:
-        end = bound_of(request.to, "to") if request.HasField("to") else Bound()
-        before = bound_of(request.before, "before") if request.HasField("before") else Bound()
+        end = bound_of(request.to, "to", self._wal) if request.HasField("to") else Bound()
+        before = bound_of(request.before, "before", self._wal) if request.HasField("before") else Bound()
         asked = RestoreRequest(
             snapshot=self._reference(request.snapshot, request.working_directory, context),
             collection=request.collection or None,

@@ -19,13 +19,12 @@ from ..storage.clock import Clock
 from .convert import SYNC_MODES, chosen, microseconds_of
 from .convert_operations import operation_message
 from .convert_wal import (
-    Bound,
-    bound_of,
     collection_of,
     end_of,
     kind_of,
     mark_message,
     record_message,
+    start_of,
     status_message,
     verify_document,
 )
@@ -84,10 +83,11 @@ class WalService(WalServiceServicer):
     def GetWalStatus(
         self, request: wal_pb2.GetWalStatusRequest, context: grpc.ServicerContext
     ) -> wal_pb2.GetWalStatusResponse:
-        return wal_pb2.GetWalStatusResponse(status=status_message(self._wal.status()))
+        status = self._wal.status()
+        return wal_pb2.GetWalStatusResponse(status=status_message(status), marks=map(mark_message, status.marks))
 
     def ReplayWal(self, request: wal_pb2.ReplayWalRequest, context: grpc.ServicerContext) -> operation_pb2.Operation:
-        start, end = _start_of(request), end_of(request)
+        start, end = start_of(request, self._wal), end_of(request, self._wal)
         asked = ReplayRequest(
             path=self._paths.resolve(request.path, request.working_directory, context),
             from_sequence=start.sequence,
@@ -122,7 +122,7 @@ class WalService(WalServiceServicer):
     ) -> Iterator[wal_pb2.DumpWalResponse]:
         if request.limit < 0:
             raise InvalidArgument(f"limit is {request.limit}, it cannot be negative", field="limit")
-        start, end = _start_of(request), end_of(request)
+        start, end = start_of(request, self._wal), end_of(request, self._wal)
         records = self._wal.records(
             from_sequence=start.sequence or 0,
             to_sequence=end.sequence,
@@ -141,7 +141,7 @@ class WalService(WalServiceServicer):
         self, request: wal_pb2.TailWalRequest, context: grpc.ServicerContext
     ) -> Iterator[wal_pb2.TailWalResponse]:
         durable = self._engine.durable_sequence
-        begin = _start_of(request)
+        begin = start_of(request, self._wal)
         from_us = begin.time_us
         absent = begin.sequence is None and from_us is None
         position = durable if absent else max(0, (begin.sequence or 0) - 1)
@@ -180,10 +180,6 @@ class WalService(WalServiceServicer):
                 continue
             if only is None or collection_of(each.logged.change) == only:
                 yield record_message(each, names)
-
-
-def _start_of(request: wal_pb2.DumpWalRequest | wal_pb2.TailWalRequest | wal_pb2.ReplayWalRequest) -> Bound:
-    return bound_of(request.start, "start") if request.HasField("start") else Bound()
 
 
 def _wanted_collection(name: str, engine: Engine) -> uuid.UUID:
