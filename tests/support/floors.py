@@ -95,9 +95,13 @@ def owner_breaches(module: Module) -> Iterator[str]:
                 yield f"{module.at(use.line)}: {use.name} is called in storage/ alone: take a FileSystem or a Clock"
 
 
+CLIENT_OPTIONAL = frozenset({"google-crc32c", "pyarrow"})
+"""Used by the client where they are installed, and done without where not: see `checksums` and the parquet reader."""
+
+
 def client_breaches(module: Module) -> Iterator[str]:
     """The client runs in a light installation: the standard library and its own few dependencies, never the daemon."""
-    return _undeclared(module, "holdfast", declared())
+    return _undeclared(module, "holdfast", declared() | CLIENT_OPTIONAL)
 
 
 def library_breaches(module: Module) -> Iterator[str]:
@@ -118,7 +122,7 @@ def _undeclared(module: Module, own: str, distributions: frozenset[str]) -> Iter
         root = use.name.split(".")[0]
         if root in sys.stdlib_module_names or root in {own, "holdfast"}:
             continue
-        if distributions.isdisjoint(providers.get(root, ())):
+        if distributions.isdisjoint(providers.get(root, {_normal(root)})):
             yield f"{module.at(use.line)}: {use.name} comes from no declared dependency of {own}"
 
 
