@@ -141,12 +141,42 @@ def test_a_request_sent_again_after_its_collection_is_gone(kit: Kit) -> None:
     removed = kit.delete("a", caller=Caller(request_id="r2"))
     kit.upsert(["a", "b"], payloads=[b'{"n":1}', b'{"n":1}'])
     where = kit.engine.points.delete_where("c", "n = 1", caller=Caller(request_id="r3"))
-    assert kit.engine.collections.drop("c", caller=Caller(request_id="r4")) == 0
+    assert kit.engine.collections.drop("c", caller=Caller(request_id="r4")).outcome.count == 0
     assert kit.engine.points.upsert("c", ["a"], rows(1.0), b"", caller=Caller(request_id="r1")) == upserted
     assert kit.delete("a", caller=Caller(request_id="r2")) == removed
     assert kit.engine.points.delete_where("c", "n = 1", caller=Caller(request_id="r3")) == where
     assert where.count == 2
-    assert kit.engine.collections.drop("c", caller=Caller(request_id="r4")) == 0
+    assert kit.engine.collections.drop("c", caller=Caller(request_id="r4")).outcome.count == 0
+
+
+def test_a_delete_that_found_nothing_deletes_nothing_when_it_is_sent_again(kit: Kit) -> None:
+    caller = Caller(request_id="r1")
+    first = kit.engine.points.delete_where("c", "n = 1", caller=caller)
+    kit.upsert(["a"], payloads=[b'{"n":1}'])
+    for _ in range(2):
+        again = kit.engine.points.delete_where("c", "n = 1", caller=caller)
+        assert (again.sequence, again.count) == (first.sequence, 0)
+        kit.reopen()
+    assert set(kit.values()) == {"a"}
+
+
+def test_changes_of_the_catalog_tell_their_own_sequence(kit: Kit) -> None:
+    collections = kit.engine.collections
+    kit.create("d")
+    made = collections.create_alias("x", "d", caller=Caller(request_id="r1"))
+    switched = collections.switch_alias("x", "c", caller=Caller(request_id="r2"))
+    deleted = collections.delete_alias("x", caller=Caller(request_id="r3"))
+    dropped = collections.drop("d", caller=Caller(request_id="r4"))
+    sequence = kit.engine.sequence
+    kit.upsert(["a"])
+    assert [each.outcome.sequence for each in (made, switched, deleted, dropped)] == [
+        *range(sequence - 3, sequence + 1)
+    ]
+    assert [each.before for each in (made, switched, deleted)] == ["", "d", "c"]
+    assert collections.create_alias("x", "d", caller=Caller(request_id="r1")).outcome == made.outcome
+    assert collections.switch_alias("x", "c", caller=Caller(request_id="r2")).outcome == switched.outcome
+    assert collections.delete_alias("x", caller=Caller(request_id="r3")).outcome == deleted.outcome
+    assert collections.drop("d", caller=Caller(request_id="r4")).outcome == dropped.outcome
 
 
 def test_catalog_changes_sent_again_are_done_once(kit: Kit) -> None:

@@ -68,8 +68,10 @@ class StoreMachine(RuleBasedStateMachine):
         if known is None:
             self.refused(lambda: self.kit.engine.collections.drop(name, caller=CALLER))
             return
-        assert self.kit.engine.collections.drop(name, caller=CALLER, validate_only=True) == len(known.points)
-        assert self.kit.engine.collections.drop(name, caller=CALLER) == len(known.points)
+        assert self.kit.engine.collections.drop(name, caller=CALLER, validate_only=True).outcome.count == len(
+            known.points
+        )
+        assert self.kit.engine.collections.drop(name, caller=CALLER).outcome.count == len(known.points)
         self.state = self.state.dropped(name)
 
     @rule(alias=aliases, name=names)
@@ -78,7 +80,7 @@ class StoreMachine(RuleBasedStateMachine):
         if name not in self.state.collections:
             self.refused(lambda: collections.create_alias(alias, name, caller=CALLER))
         elif alias in self.state.aliases:
-            assert collections.switch_alias(alias, name, caller=CALLER) == self.state.aliases[alias]
+            assert collections.switch_alias(alias, name, caller=CALLER).before == self.state.aliases[alias]
             self.state = self.state.aliased(alias, name)
         else:
             collections.create_alias(alias, name, caller=CALLER)

@@ -120,6 +120,13 @@ class TestSnapshots:
         failure = failing(lambda: wire.snapshots.GetSnapshot(snapshot_pb2.GetSnapshotRequest(snapshot=made.id)))
         assert failure.code is grpc.StatusCode.NOT_FOUND
 
+    def test_a_deletion_sent_again_gets_the_first_answer(self, wire: Wire) -> None:
+        made = self.create(wire).snapshot.snapshot
+        request = snapshot_pb2.DeleteSnapshotRequest(snapshot=made.id, request_id="once")
+        assert wire.snapshots.DeleteSnapshot(request) == wire.snapshots.DeleteSnapshot(request)
+        other = snapshot_pb2.DeleteSnapshotRequest(snapshot=made.id, request_id="other")
+        assert failing(lambda: wire.snapshots.DeleteSnapshot(other)).code is grpc.StatusCode.NOT_FOUND
+
     def test_a_restore_brings_the_points_back(self, wire: Wire) -> None:
         made = self.create(wire).snapshot.snapshot
         wire.vectors.Delete(vector_pb2.DeleteRequest(collection="books", all=True, confirm=True))
@@ -172,6 +179,16 @@ class TestSnapshots:
         method = type(request_).__name__.removesuffix("Request")
         self.create(wire)
         assert failing(lambda: getattr(wire.snapshots, method)(request_)).code is code
+
+
+class TestCollections:
+    def test_a_drop_sent_again_gets_the_first_answer(self, wire: Wire) -> None:
+        request = collection_pb2.DeleteCollectionRequest(name="books", request_id="once")
+        first = wire.collections.DeleteCollection(request)
+        assert (first.deleted_count, first.sequence, first.durable) == (2, 3, True)
+        wire.collections.CreateCollection(collection_pb2.CreateCollectionRequest(name="films", dimensions=2))
+        again = wire.collections.DeleteCollection(request)
+        assert (again.deleted_count, again.sequence, again.durable) == (2, 3, True)
 
 
 class TestWal:

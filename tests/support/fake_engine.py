@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from holdfastd.engine import prepare
+from holdfastd.engine.collections import AliasChanged, Dropped
 from holdfastd.engine.operations import OperationRegistry
 from holdfastd.engine.points import ScrollPosition
 from holdfastd.engine.tickets import Caller, Outcome, Submission
@@ -207,13 +208,13 @@ class FakeCollections:
         self.points.add_collection(name, dimensions, **settings)
         return self.stats(name)
 
-    def drop(self, name: str, *, caller: Caller, validate_only: bool = False) -> int:
+    def drop(self, name: str, *, caller: Caller, validate_only: bool = False) -> Dropped:
         count = self.points.count(name)
         if not validate_only:
             self.points.sequence += 1
             del self.points.collections[name]
             self.points.stored.pop(name, None)
-        return count
+        return Dropped(Outcome(0 if validate_only else self.points.sequence, count, True), ())
 
     def stats(self, name: str) -> CollectionStats:
         spec = self.points._spec(name)
@@ -223,18 +224,23 @@ class FakeCollections:
     def list(self) -> Described:
         return [self.stats(name) for name in sorted(self.points.collections)]
 
-    def create_alias(self, alias: str, collection: str, *, caller: Caller) -> None:
+    def create_alias(self, alias: str, collection: str, *, caller: Caller) -> AliasChanged:
         self.points._spec(collection)
         self.names[alias] = collection
+        return self._changed("")
 
-    def switch_alias(self, alias: str, collection: str, *, caller: Caller) -> str:
+    def switch_alias(self, alias: str, collection: str, *, caller: Caller) -> AliasChanged:
         old, self.names[alias] = self.names[alias], collection
-        return old
+        return self._changed(old)
 
-    def delete_alias(self, alias: str, *, caller: Caller) -> None:
+    def delete_alias(self, alias: str, *, caller: Caller) -> AliasChanged:
         if alias not in self.names:
             raise NotFound(f"there is no alias {alias!r}", reason="ALIAS_NOT_FOUND", alias=alias)
-        del self.names[alias]
+        return self._changed(self.names.pop(alias))
+
+    def _changed(self, before: str) -> AliasChanged:
+        self.points.sequence += 1
+        return AliasChanged(Outcome(self.points.sequence, 0, True), before)
 
     def aliases(self) -> Aliases:
         return sorted(self.names.items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,14 +11,33 @@ from ..storage.clock import Randomness
 from ..storage.names import check_alias_name, check_collection_name
 from . import writer
 from .apply import Applier
-from .changes import CreateCollection, DeleteAlias, DropCollection, PutAlias
+from .changes import Change, CreateCollection, DeleteAlias, DropCollection, PutAlias
 from .collection import Collection
 from .committer import Committer
 from .meters import Meters
-from .tickets import Caller
+from .tickets import Caller, Outcome
 
 MAX_DIMENSIONS = 65_536
 MAX_SCHEMA_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What a drop did, or would do (then ``outcome.sequence`` is 0). ``outcome.count``: points that went with it.
+
+    ``aliases``: those that went with it; none where the answer is that of an earlier request.
+    """
+
+    outcome: Outcome
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AliasChanged:
+    """What a change of an alias did. ``before``: the collection that it stood for until then, "" for none."""
+
+    outcome: Outcome
+    before: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +80,20 @@ class Collections:
             quantization=quantization,
             schema_json=schema_json,
         )
-        change = CreateCollection(spec)
-        submission = writer.make_submission(
-            change, caller, barrier=True, check=lambda: self.applier.catalog.check_free(name)
-        )
-        writer.commit(self.committer, submission)
-        self.on_catalog_changed()
+        self._commit(CreateCollection(spec), caller, lambda: self.applier.catalog.check_free(name))
         return self.stats(name)
 
-    def drop(self, name: str, *, caller: Caller, validate_only: bool = False) -> int:
-        """Remove a collection; returns how many points it held. Its snapshots stay. Raises NotFound."""
+    def drop(self, name: str, *, caller: Caller, validate_only: bool = False) -> Dropped:
+        """Remove a collection. Its snapshots stay. Raises NotFound."""
         earlier = self.committer.earlier(caller)
         if earlier is not None:
-            return earlier.count
+            return Dropped(earlier, ())
         collection = self._named(name)
+        aliases = tuple(self.applier.catalog.aliases_of(collection.spec.id))
         if validate_only:
-            return collection.view.count
+            return Dropped(Outcome(0, collection.view.count, durable=False), aliases)
         change = DropCollection(collection.spec.id)
-        submission = writer.make_submission(change, caller, barrier=True, check=lambda: self._check_same(collection))
-        count = writer.commit(self.committer, submission).count
-        self.on_catalog_changed()
-        return count
+        return Dropped(self._commit(change, caller, lambda: self._check_same(collection)), aliases)
 
     def list(self) -> list[CollectionStats]:
         """Every collection, by name."""
@@ -93,57 +104,64 @@ class Collections:
         """One collection, by name or alias. Raises NotFound."""
         return self._describe(self.applier.catalog.resolve(name))
 
-    def create_alias(self, alias: str, collection: str, *, caller: Caller) -> None:
+    def create_alias(self, alias: str, collection: str, *, caller: Caller) -> AliasChanged:
         """Make ``alias`` stand for a collection. Raises InvalidArgument, NotFound or AlreadyExists."""
         check_alias_name(alias)
-        if self.committer.earlier(caller) is not None:
-            return
+        earlier = self.committer.earlier(caller)
+        if earlier is not None:
+            return AliasChanged(earlier)
         target = self._named(collection)
 
         def check() -> None:
             self._check_same(target)
             self.applier.catalog.check_free(alias)
 
-        self._put_alias(alias, target.spec.id, caller, check)
+        return AliasChanged(self._commit(PutAlias(alias, target.spec.id), caller, check))
 
-    def switch_alias(self, alias: str, collection: str, *, caller: Caller) -> str:
-        """Point an existing alias elsewhere; returns the name of the collection that it stood for before.
+    def switch_alias(self, alias: str, collection: str, *, caller: Caller) -> AliasChanged:
+        """Point an existing alias elsewhere.
 
-        When the same request is sent again, that is the name of the one that it stands for now.
+        When the same request is sent again, ``before`` is the collection that the alias stands for now.
         """
-        catalog = self.applier.catalog
+        earlier = self.committer.earlier(caller)
+        if earlier is not None:
+            return AliasChanged(earlier, dict(self.aliases()).get(alias, ""))
         self._check_alias(alias)
-        old = catalog.collections[catalog.aliases[alias]].spec.name
-        if self.committer.earlier(caller) is not None:
-            return old
         target = self._named(collection)
+        before = ""
 
         def check() -> None:
+            nonlocal before
             self._check_same(target)
-            self._check_alias(alias)
+            before = self._check_alias(alias)
 
-        self._put_alias(alias, target.spec.id, caller, check)
-        return old
+        outcome = self._commit(PutAlias(alias, target.spec.id), caller, check)
+        return AliasChanged(outcome, before)
 
-    def delete_alias(self, alias: str, *, caller: Caller) -> None:
+    def delete_alias(self, alias: str, *, caller: Caller) -> AliasChanged:
         """Remove an alias; the collection stays. Raises NotFound."""
-        if self.committer.earlier(caller) is not None:
-            return
-        submission = writer.make_submission(
-            DeleteAlias(alias), caller, barrier=True, check=lambda: self._check_alias(alias)
-        )
-        writer.commit(self.committer, submission)
-        self.on_catalog_changed()
+        earlier = self.committer.earlier(caller)
+        if earlier is not None:
+            return AliasChanged(earlier)
+        before = ""
+
+        def check() -> None:
+            nonlocal before
+            before = self._check_alias(alias)
+
+        outcome = self._commit(DeleteAlias(alias), caller, check)
+        return AliasChanged(outcome, before)
 
     def aliases(self) -> Sequence[tuple[str, str]]:
         """Every alias and the name of its collection, by alias."""
         catalog = self.applier.catalog
         return [(alias, catalog.collections[catalog.aliases[alias]].spec.name) for alias in sorted(catalog.aliases)]
 
-    def _put_alias(self, alias: str, target: uuid.UUID, caller: Caller, check: Callable[[], None]) -> None:
-        submission = writer.make_submission(PutAlias(alias, target), caller, barrier=True, check=check)
-        writer.commit(self.committer, submission)
+    def _commit(self, change: Change, caller: Caller, check: Callable[[], None]) -> Outcome:
+        submission = writer.make_submission(change, caller, barrier=True, check=check)
+        outcome = writer.commit(self.committer, submission)
         self.on_catalog_changed()
+        return outcome
 
     def _named(self, name: str) -> Collection:
         """A collection by its own name: what destroys or redirects must not be fooled by an alias."""
@@ -165,13 +183,16 @@ class Collections:
                 hint="look at it again, and repeat the command if it is still wanted",
             )
 
-    def _check_alias(self, alias: str) -> None:
-        if alias not in self.applier.catalog.aliases:
+    def _check_alias(self, alias: str) -> str:
+        """The name of the collection that an alias stands for. Raises NotFound."""
+        catalog = self.applier.catalog
+        if alias not in catalog.aliases:
             raise NotFound(
                 f"there is no alias {alias!r}",
                 reason="ALIAS_NOT_FOUND",
                 hint="list them with `holdfast collection alias list`",
             )
+        return catalog.collections[catalog.aliases[alias]].spec.name
 
     def _describe(self, collection: Collection) -> CollectionStats:
         view = collection.view

@@ -78,17 +78,19 @@ class CollectionService(CollectionServiceServicer):
         self, request: collection_pb2.DeleteCollectionRequest, context: grpc.ServicerContext
     ) -> collection_pb2.DeleteCollectionResponse:
         refuse("expected_id", request.expected_id)
-        aliases = self._collections.stats(request.name).aliases
-        count = self._collections.drop(
+        dropped = self._collections.drop(
             request.name,
             caller=self._callers.of(context, request.request_id),
             validate_only=request.validate_only,
         )
-        response = collection_pb2.DeleteCollectionResponse(name=request.name, deleted_count=count, aliases=aliases)
-        if not request.validate_only:
-            response.sequence = self._engine.sequence
-            response.durable = self._is_durable(response.sequence)
-        return response
+        sequence = dropped.outcome.sequence
+        return collection_pb2.DeleteCollectionResponse(
+            name=request.name,
+            deleted_count=dropped.outcome.count,
+            aliases=dropped.aliases,
+            sequence=sequence,
+            durable=bool(sequence) and self._is_durable(sequence),
+        )
 
     def GetCollectionStats(
         self, request: collection_pb2.GetCollectionStatsRequest, context: grpc.ServicerContext
@@ -99,8 +101,7 @@ class CollectionService(CollectionServiceServicer):
         self, request: collection_pb2.CreateAliasRequest, context: grpc.ServicerContext
     ) -> collection_pb2.CreateAliasResponse:
         caller = self._callers.of(context, request.request_id)
-        self._collections.create_alias(request.alias, request.collection, caller=caller)
-        sequence = self._engine.sequence
+        sequence = self._collections.create_alias(request.alias, request.collection, caller=caller).outcome.sequence
         return collection_pb2.CreateAliasResponse(
             alias=collection_pb2.Alias(alias=request.alias, collection=request.collection),
             sequence=sequence,
@@ -112,11 +113,11 @@ class CollectionService(CollectionServiceServicer):
     ) -> collection_pb2.SwitchAliasResponse:
         refuse("validate_only", request.validate_only)
         caller = self._callers.of(context, request.request_id)
-        old = self._collections.switch_alias(request.alias, request.collection, caller=caller)
-        sequence = self._engine.sequence
+        changed = self._collections.switch_alias(request.alias, request.collection, caller=caller)
+        sequence = changed.outcome.sequence
         return collection_pb2.SwitchAliasResponse(
             alias=request.alias,
-            old_collection=old,
+            old_collection=changed.before,
             new_collection=request.collection,
             sequence=sequence,
             durable=self._is_durable(sequence),
@@ -126,11 +127,11 @@ class CollectionService(CollectionServiceServicer):
         self, request: collection_pb2.DeleteAliasRequest, context: grpc.ServicerContext
     ) -> collection_pb2.DeleteAliasResponse:
         refuse("validate_only", request.validate_only)
-        target = dict(self._collections.aliases()).get(request.alias, "")
-        self._collections.delete_alias(request.alias, caller=self._callers.of(context, request.request_id))
-        sequence = self._engine.sequence
+        caller = self._callers.of(context, request.request_id)
+        changed = self._collections.delete_alias(request.alias, caller=caller)
+        sequence = changed.outcome.sequence
         return collection_pb2.DeleteAliasResponse(
-            alias=collection_pb2.Alias(alias=request.alias, collection=target),
+            alias=collection_pb2.Alias(alias=request.alias, collection=changed.before),
             sequence=sequence,
             durable=self._is_durable(sequence),
         )

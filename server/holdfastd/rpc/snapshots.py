@@ -10,6 +10,7 @@ import grpc
 from holdfast.v1 import operation_pb2, snapshot_pb2
 from holdfast.v1.snapshot_pb2_grpc import SnapshotServiceServicer
 
+from ..engine.answers import Answers
 from ..engine.snapshot_catalog import SnapshotInfo, is_path
 from ..engine.snapshots import RestoreRequest, SnapshotRequest
 from ..errors import InvalidArgument, Unimplemented
@@ -31,6 +32,7 @@ class SnapshotService(SnapshotServiceServicer):
         self._snapshots = engine.snapshots
         self._operations = engine.operations
         self._wal = engine.wal
+        self._deleted: Answers[SnapshotInfo] = Answers()
         self._callers = callers
         self._paths = paths
 
@@ -105,8 +107,11 @@ class SnapshotService(SnapshotServiceServicer):
         self, request: snapshot_pb2.DeleteSnapshotRequest, context: grpc.ServicerContext
     ) -> snapshot_pb2.DeleteSnapshotResponse:
         reference = self._reference(request.snapshot, request.working_directory, context)
-        self._callers.of(context, request.request_id)
-        info = self._snapshots.delete(reference, validate_only=request.validate_only)
+        caller = self._callers.of(context, request.request_id)
+        if request.validate_only:
+            info = self._snapshots.delete(reference, validate_only=True)
+        else:
+            info = self._deleted.once(caller.request_id, lambda: self._snapshots.delete(reference))
         freed = 0 if info.state == "missing" else info.record.size_bytes
         return snapshot_pb2.DeleteSnapshotResponse(snapshot=snapshot_message(info), freed_bytes=freed)
 
