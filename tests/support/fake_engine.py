@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -13,7 +14,7 @@ import numpy as np
 from holdfastd.engine import prepare
 from holdfastd.engine.collections import AliasChanged, Dropped
 from holdfastd.engine.operations import OperationRegistry
-from holdfastd.engine.points import ScrollPosition
+from holdfastd.engine.reading import ScrollPosition
 from holdfastd.engine.tickets import Caller, Outcome, Submission
 from holdfastd.errors import AlreadyExists, EngineFailed, HoldfastError, NotFound
 from holdfastd.model import Alarm, CollectionSpec, CollectionStats, Digest, Float32Array, Hit, Record, Rows
@@ -49,6 +50,9 @@ class FakePoints:
         )
         self.collections[name] = spec
         return spec
+
+    def reading(self, collection: str) -> FakeReading:
+        return FakeReading(self, collection)
 
     def dimensions(self, collection: str) -> int:
         return self._spec(collection).dimensions
@@ -193,6 +197,16 @@ class FakePoints:
     def _points(self, collection: str) -> dict[str, Record]:
         self._spec(collection)
         return self.stored.setdefault(collection, {})
+
+
+class FakeReading:
+    """The fake points of one collection; not pinned."""
+
+    def __init__(self, points: FakePoints, collection: str) -> None:
+        self.dimensions = points.dimensions(collection)
+        self.sequence = points.sequence
+        for name in ("get", "vector_of", "search", "scroll", "count", "export"):
+            setattr(self, name, partial(getattr(points, name), collection))
 
 
 @dataclass

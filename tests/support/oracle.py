@@ -13,7 +13,7 @@ import numpy as np
 import xxhash
 
 from holdfastd.engine.engine import Engine
-from holdfastd.engine.points import ScrollPosition
+from holdfastd.engine.reading import ScrollPosition
 from holdfastd.model import Digest, Float32Array, Record, StorageKind
 
 _MASK = (1 << 64) - 1

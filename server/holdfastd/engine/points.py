@@ -24,20 +24,12 @@ from .collection import Collection
 from .committer import Committer
 from .filter import Filter, parse_filter
 from .meters import Meters
+from .reading import Reading, ScrollPosition
 from .tickets import Caller, Expectation, Outcome, Submission
 from .view import View
 
 MAX_ATTEMPTS = 16
 """How often a change computed from a view is computed again before the caller is told to retry."""
-MAX_K = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class ScrollPosition:
-    """Where a page ended: the last record's sequence (order ``timestamp``) and id."""
-
-    sequence: int
-    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +104,7 @@ class Points:
             target = self.applier.catalog.resolve(collection)
             if vectors is not None:
                 prepare.check_vectors(target.spec, vectors, len(keys))
-            old = _existing(target.view, ids)
+            old = Reading(target.view, self.meters).existing(ids)
             rows = _updated_rows(keys, old, vectors, payloads, merge)
             expects = _expectation(keys, rows.id_hashes, [record.sequence for record in old])
             return self.commit(self._submission(target, UpsertRows(target.spec.id, rows), caller, expects=expects))
@@ -170,19 +162,17 @@ class Points:
 
     # Reading --------------------------------------------------------------------------------------------------------
 
+    def reading(self, collection: str) -> Reading:
+        """The collection as it is now, to be read as often as wanted. Raises NotFound."""
+        return Reading(self.applier.catalog.resolve(collection).view, self.meters)
+
     def dimensions(self, collection: str) -> int:
         """Floats per vector of a collection. Raises NotFound."""
-        return self.applier.catalog.resolve(collection).spec.dimensions
+        return self.reading(collection).dimensions
 
     def get(self, collection: str, ids: Sequence[str], *, vectors: bool = True) -> list[Record]:
-        """The records of ``ids`` in the order asked, without those that do not exist."""
-        return read.get(self._view(collection), ids, vectors=vectors)
-
-    def vector_of(self, collection: str, id: str) -> Float32Array:
-        """(d,) float32: the vector of a point. Raises NotFound."""
-        vector = _existing(self._view(collection), [id])[0].vector
-        assert vector is not None
-        return vector
+        """As ``Reading.get``, now."""
+        return self.reading(collection).get(ids, vectors=vectors)
 
     def search(
         self,
@@ -194,17 +184,10 @@ class Points:
         threshold: float | None = None,
         vectors: bool = False,
     ) -> list[list[Hit]]:
-        """The ``k`` nearest points to each of (q, d) queries, best first; exact. Uses one core for one query."""
-        if not 1 <= k <= MAX_K:
-            raise InvalidArgument(f"k is {k}; it can be 1 to {MAX_K}", field="k")
-        if not np.isfinite(queries).all():
-            raise InvalidArgument(
-                "the query holds a number that is not finite", field="query", reason="VECTOR_NOT_FINITE"
-            )
-        target = self.applier.catalog.resolve(collection)
-        filter = _parse_optional(filter_text)
-        with self.meters.of(target.spec.id).search.timed():
-            return read.search(target.view, queries, k=k, filter=filter, threshold=threshold, vectors=vectors)
+        """As ``Reading.search``, now."""
+        return self.reading(collection).search(
+            queries, k=k, filter_text=filter_text, threshold=threshold, vectors=vectors
+        )
 
     def scroll(
         self,
@@ -217,27 +200,20 @@ class Points:
         filter_text: str | None = None,
         vectors: bool = False,
     ) -> tuple[list[Record], int]:
-        """A page of records and how many the filter accepts in all. ``order``: ``timestamp`` (as written) or ``id``."""
-        view, filter = self._view(collection), _parse_optional(filter_text)
-        total = read.count(view, filter)
-        if order == "id":
-            last = None if after is None else after.id
-            return read.scroll_by_id(view, after=last, skip=skip, limit=limit, filter=filter, vectors=vectors), total
-        place = None if after is None else (after.sequence, after.id)
-        return read.scroll_by_time(view, after=place, skip=skip, limit=limit, filter=filter, vectors=vectors), total
+        """As ``Reading.scroll``, now."""
+        return self.reading(collection).scroll(
+            order=order, after=after, skip=skip, limit=limit, filter_text=filter_text, vectors=vectors
+        )
 
     def count(self, collection: str, filter_text: str | None = None) -> int:
-        """How many points the filter accepts."""
-        return read.count(self._view(collection), _parse_optional(filter_text))
+        """As ``Reading.count``, now."""
+        return self.reading(collection).count(filter_text)
 
     def export(self, collection: str, filter_text: str | None = None) -> Iterator[list[Record]]:
-        """Every record with its vector at one moment, in batches. The view stays pinned until the iterator ends."""
-        return read.export(self._view(collection), _parse_optional(filter_text))
+        """As ``Reading.export``, now."""
+        return self.reading(collection).export(filter_text)
 
     # Inside ---------------------------------------------------------------------------------------------------------
-
-    def _view(self, collection: str) -> View:
-        return self.applier.catalog.resolve(collection).view
 
     def _submission(
         self,
@@ -296,10 +272,6 @@ class _Replaced(NotFound):
     """The collection that a change was prepared for is gone."""
 
 
-def _parse_optional(text: str | None) -> Filter | None:
-    return parse_filter(text) if text else None
-
-
 def _check_count(count: int, expected: int | None) -> None:
     if expected is not None and count != expected:
         raise Aborted(
@@ -308,20 +280,6 @@ def _check_count(count: int, expected: int | None) -> None:
             hint="count again, and repeat the command if the new number is right",
             count=count,
         )
-
-
-def _existing(view: View, ids: Sequence[str]) -> list[Record]:
-    records = read.get(view, ids)
-    if len(records) == len(ids):
-        return records
-    known = {record.id for record in records}
-    missing = [id for id in ids if id not in known]
-    shown = ", ".join(repr(id) for id in missing[:10])
-    raise NotFound(
-        f"{len(missing)} of {len(ids)} points do not exist in {view.spec.name!r}: {shown}",
-        reason="POINT_NOT_FOUND",
-        hint="insert them instead, with `holdfast vector insert`",
-    )
 
 
 def _matching(view: View, filter: Filter) -> Iterator[list[Record]]:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from holdfast.v1 import vector_pb2
 
-from ..engine.points import Points, ScrollPosition
+from ..engine.points import Points
 from ..engine.prepare import MAX_BATCH_ROWS
+from ..engine.reading import ScrollPosition
 from ..errors import InvalidArgument, ResourceExhausted
 from ..model import Record
 from .convert import chosen
@@ -23,18 +24,16 @@ _ORDERS: Mapping[int, str] = {
 }
 
 
-def scroll(
-    points: Points, request: vector_pb2.ScrollRequest, response: vector_pb2.ScrollResponse, max_reply_bytes: int
-) -> None:
-    """Fill one page. A page that would be larger than a reply may be is cut short; its token goes on from there."""
+def scroll(points: Points, request: vector_pb2.ScrollRequest, max_reply_bytes: int) -> vector_pb2.ScrollResponse:
+    """One page. A page that would be larger than a reply may be is cut short; its token goes on from there."""
     if request.offset < 0:
         raise InvalidArgument(f"offset is {request.offset}, it cannot be negative", field="offset")
     limit = page_size(request.page_size, limit=MAX_SCROLL_PAGE)
     order = chosen(_ORDERS, request.order, "order")
     bond = _bond(request, order)
     vectors, payloads = request.include_vector, not request.omit_payload
-    records, total = points.scroll(
-        request.collection,
+    reading = points.reading(request.collection)
+    records, total = reading.scroll(
         order=order,
         after=_position(request.page_token, bond),
         skip=request.offset,
@@ -42,12 +41,14 @@ def scroll(
         filter_text=request.filter or None,
         vectors=vectors,
     )
+    response = vector_pb2.ScrollResponse(sequence=reading.sequence)
     page = _first_run(records[:limit], max_reply_bytes, vectors=vectors, payloads=payloads)
     fill(response, page, vectors=vectors, payloads=payloads)
     if len(page) < len(records):
         response.next_page_token = encode_token(bond, page[-1].sequence, page[-1].id)
     if request.include_total:
         response.total_count = total
+    return response
 
 
 def check_ids(ids: Sequence[str]) -> None:

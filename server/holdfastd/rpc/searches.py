@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from holdfast.v1 import vector_pb2
 
-from ..engine.points import MAX_K, Points
+from ..engine.reading import MAX_K, Reading
 from ..errors import InvalidArgument
 from ..model import Float32Array, Hit
 
@@ -14,12 +14,11 @@ DEFAULT_K = 10
 SearchRequest: TypeAlias = vector_pb2.SearchRequest | vector_pb2.SearchBatchRequest
 
 
-def hits_of(points: Points, request: SearchRequest, queries: Float32Array, *, extra: int = 0) -> list[list[Hit]]:
+def hits_of(reading: Reading, request: SearchRequest, queries: Float32Array, *, extra: int = 0) -> list[list[Hit]]:
     """The hits of each query. Every search compares every point: ``exact`` holds and ``ef`` has nothing to widen."""
     if queries.ndim == 1:
         queries = queries.reshape(1, -1)
-    return points.search(
-        request.collection,
+    return reading.search(
         queries,
         k=(request.k or DEFAULT_K) + extra,
         filter_text=request.filter or None,
@@ -28,13 +27,13 @@ def hits_of(points: Points, request: SearchRequest, queries: Float32Array, *, ex
     )
 
 
-def hits_of_point(points: Points, request: vector_pb2.SearchRequest) -> list[Hit]:
+def hits_of_point(reading: Reading, request: vector_pb2.SearchRequest) -> list[Hit]:
     """The hits of an existing point's vector, without the point itself. Raises NotFound."""
     k = request.k or DEFAULT_K
     if k >= MAX_K:
         raise InvalidArgument(f"k is {k}; with query_id it can be 1 to {MAX_K - 1}", field="k")
-    vector = points.vector_of(request.collection, request.query_id)
-    hits = hits_of(points, request, vector.reshape(1, -1), extra=1)[0]
+    vector = reading.vector_of(request.query_id)
+    hits = hits_of(reading, request, vector.reshape(1, -1), extra=1)[0]
     return [hit for hit in hits if hit.record.id != request.query_id][:k]
 
 

@@ -36,7 +36,6 @@ class VectorService(VectorServiceServicer):
     """See the module. Handlers run in worker threads and block until the engine has answered."""
 
     def __init__(self, engine: Engine, callers: Callers, streams: UpsertStreams, max_reply_bytes: int) -> None:
-        self._engine = engine
         self._points = engine.points
         self._callers = callers
         self._streams = streams
@@ -75,43 +74,40 @@ class VectorService(VectorServiceServicer):
         return deletes.delete(self._points, self._callers, request, context)
 
     def Get(self, request: vector_pb2.GetRequest, context: grpc.ServicerContext) -> vector_pb2.GetResponse:
-        response = vector_pb2.GetResponse(sequence=self._engine.sequence)
         vectors, payloads = not request.omit_vector, not request.omit_payload
         scrolls.check_ids(request.ids)
+        reading = self._points.reading(request.collection)
         if vectors:
-            dimensions = self._points.dimensions(request.collection)
-            scrolls.check_reply(len(request.ids) * dimensions * 4, self._max_reply_bytes)
-        records = self._points.get(request.collection, list(request.ids), vectors=vectors)
-        fill(response, records, vectors=vectors, payloads=payloads)
+            scrolls.check_reply(len(request.ids) * reading.dimensions * 4, self._max_reply_bytes)
+        response = vector_pb2.GetResponse(sequence=reading.sequence)
+        fill(response, reading.get(list(request.ids), vectors=vectors), vectors=vectors, payloads=payloads)
         return response
 
     def Scroll(self, request: vector_pb2.ScrollRequest, context: grpc.ServicerContext) -> vector_pb2.ScrollResponse:
-        response = vector_pb2.ScrollResponse(sequence=self._engine.sequence)
-        scrolls.scroll(self._points, request, response, self._max_reply_bytes)
-        return response
+        return scrolls.scroll(self._points, request, self._max_reply_bytes)
 
     def Count(self, request: vector_pb2.CountRequest, context: grpc.ServicerContext) -> vector_pb2.CountResponse:
-        sequence = self._engine.sequence
-        count = self._points.count(request.collection, request.filter or None)
-        return vector_pb2.CountResponse(count=count, sequence=sequence)
+        reading = self._points.reading(request.collection)
+        return vector_pb2.CountResponse(count=reading.count(request.filter or None), sequence=reading.sequence)
 
     def Search(self, request: vector_pb2.SearchRequest, context: grpc.ServicerContext) -> vector_pb2.SearchResponse:
-        sequence = self._engine.sequence
+        reading = self._points.reading(request.collection)
         if request.WhichOneof("query") == "query_id":
-            hits = hits_of_point(self._points, request)
+            hits = hits_of_point(reading, request)
         else:
-            hits = hits_of(self._points, request, query_of(request))[0]
-        return hits_message(hits, sequence, vectors=request.include_vector, payloads=not request.omit_payload)
+            hits = hits_of(reading, request, query_of(request))[0]
+        vectors, payloads = request.include_vector, not request.omit_payload
+        return hits_message(hits, reading.sequence, vectors=vectors, payloads=payloads)
 
     def SearchBatch(
         self, request: vector_pb2.SearchBatchRequest, context: grpc.ServicerContext
     ) -> vector_pb2.SearchBatchResponse:
-        sequence = self._engine.sequence
-        count = number_of_queries(request, self._points.dimensions(request.collection))
+        reading = self._points.reading(request.collection)
+        count = number_of_queries(request, reading.dimensions)
         queries = matrix_of(request.queries, request.points, count, field="queries")
-        found = hits_of(self._points, request, queries)
+        found = hits_of(reading, request, queries)
         vectors, payloads = request.include_vector, not request.omit_payload
-        results = [hits_message(hits, sequence, vectors=vectors, payloads=payloads) for hits in found]
+        results = [hits_message(hits, reading.sequence, vectors=vectors, payloads=payloads) for hits in found]
         return vector_pb2.SearchBatchResponse(results=results)
 
     def Export(
@@ -119,16 +115,15 @@ class VectorService(VectorServiceServicer):
     ) -> Iterator[vector_pb2.ExportResponse]:
         rows = page_size(request.batch_size, default=EXPORT_ROWS, limit=MAX_EXPORT_ROWS, field="batch_size")
         vectors, payloads = not request.omit_vector, not request.omit_payload
-        sequence = self._engine.sequence
-        total = self._points.count(request.collection)
-        first = vector_pb2.ExportResponse(sequence=sequence, total_count=total)
-        batches = self._points.export(request.collection, request.filter or None)
+        reading = self._points.reading(request.collection)
+        first = vector_pb2.ExportResponse(sequence=reading.sequence, total_count=reading.count())
+        batches = reading.export(request.filter or None)
         runs = in_messages(batches, rows=rows, size=EXPORT_MESSAGE_BYTES, vectors=vectors, payloads=payloads)
         response = first
         for run in runs:
             fill(response, run, vectors=vectors, payloads=payloads)
             yield response
-            response = vector_pb2.ExportResponse(sequence=sequence)
+            response = vector_pb2.ExportResponse(sequence=reading.sequence)
         if response is first:
             fill(first, [], vectors=vectors, payloads=payloads)
             yield first
