@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from ..errors import EngineFailed
+from ..errors import EngineFailed, HoldfastError
 from ..format.manifest import Manifest
 from ..model import Alarm, Sequence64
 from ..storage.clock import Clock, Randomness
@@ -126,7 +126,7 @@ class Engine:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """Stop in order: long work, new writes, threads, a last sync, the lock. Blocks until all of it is done."""
+        """Stop in order: long work, new writes, threads, a last checkpoint, the lock. Blocks until all is done."""
         self.operations.stop()
         self._checkpoints.stop()
         self._syncer.stop()
@@ -159,10 +159,19 @@ class Engine:
             self._committer.stop()
 
         with self._committer.writes_held("the daemon is stopping"):
-            if self._applier.sequence > max(log.last_sequence, self._keeper.current.sequence):
-                # Memory collections have used sequences that no log knows of.
-                self._checkpointer.run()
+            if self._applier.sequence > self._keeper.current.sequence:
+                self._last_checkpoint()
             self._committer.between_groups(seal)
+
+    def _last_checkpoint(self) -> None:
+        """Spare the next start the reading of the log. A full disk must not stand in the way of a stop, though."""
+        log = self._committer.log
+        try:
+            self._checkpointer.run()
+        except HoldfastError:
+            # Without the checkpoint everything has to be in the log; memory collections use sequences that are not.
+            if log is None or self._applier.sequence > max(log.last_sequence, self._keeper.current.sequence):
+                raise
 
     @property
     def failure(self) -> EngineFailed | None:
