@@ -141,6 +141,34 @@ class TestSnapshots:
         assert (plan.id, plan.state, plan.snapshot.snapshot.vector_count) == ("", Operation.STATE_SUCCEEDED, 2)
         assert not wire.snapshots.ListSnapshots(snapshot_pb2.ListSnapshotsRequest()).snapshots
 
+    def test_plans_are_not_listed(self, wire: Wire) -> None:
+        self.create(wire)
+        wire.snapshots.CreateSnapshot(snapshot_pb2.CreateSnapshotRequest(validate_only=True, request_id="r"))
+        restore = snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", overwrite=True, validate_only=True)
+        wire.snapshots.RestoreSnapshot(restore)
+        wire.wal.ReplayWal(wal_pb2.ReplayWalRequest(validate_only=True))
+        (only,) = wire.operations.ListOperations(operation_pb2.ListOperationsRequest()).operations
+        assert only.kind == Operation.KIND_CREATE_SNAPSHOT
+        assert len(wire.kit.fs.listdir("/data/operations")) == 1
+        carried_out = self.create(wire, request_id="r")
+        assert carried_out.id, "a plan stood in the way of what it planned"
+
+    def test_who_asked_and_that_all_is_done_is_shown(self, wire: Wire) -> None:
+        self.create(wire)
+        restore = snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", collection="copy", from_collection="books")
+        wire.ended(wire.snapshots.RestoreSnapshot(restore))
+        wire.vectors.Upsert(batch(["c"]))
+        wire.ended(wire.wal.ReplayWal(wal_pb2.ReplayWalRequest()))
+        wire.ended(wire.wal.VerifyWal(wal_pb2.VerifyWalRequest()))
+        listed = wire.operations.ListOperations(operation_pb2.ListOperationsRequest()).operations
+        assert len(listed) == 4
+        for operation in listed:
+            assert (operation.actor, operation.state) == ("unix", Operation.STATE_SUCCEEDED)
+            progress = operation.progress
+            assert progress.done_bytes == progress.total_bytes
+            assert progress.done_vectors == progress.total_vectors
+            assert not progress.cancellable
+
     def test_a_plan_that_cannot_be_done_fails_the_call(self, wire: Wire) -> None:
         self.create(wire)
         request = snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", validate_only=True)

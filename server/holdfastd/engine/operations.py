@@ -70,7 +70,10 @@ class OperationError:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One long piece of work. ``result`` is the result document once it has succeeded."""
+    """One long piece of work. ``result`` is the result document once it has succeeded.
+
+    ``actor``: who asked for it. ``planned``: it only says what would be done; it is neither listed nor kept.
+    """
 
     id: str
     kind: str
@@ -78,6 +81,8 @@ class Operation:
     created_us: int
     request: dict[str, Any] = field(default_factory=dict)
     request_id: str = ""
+    actor: str = ""
+    planned: bool = False
     ended_us: int = 0
     progress: Progress = field(default_factory=Progress)
     result: dict[str, Any] | None = None
@@ -154,13 +159,23 @@ class OperationRegistry:
         return interrupted
 
     def start(
-        self, kind: str, run: Callable[[Work], dict[str, Any]], *, request: dict[str, Any], request_id: str = ""
+        self,
+        kind: str,
+        run: Callable[[Work], dict[str, Any]],
+        *,
+        request: dict[str, Any],
+        request_id: str = "",
+        actor: str = "",
+        planned: bool = False,
     ) -> Operation:
-        """Begin ``run`` on a thread of its own and return at once. The same request_id returns the first operation."""
+        """Begin ``run`` on a thread of its own and return at once. The same request_id returns the first operation.
+
+        A plan is not written down; whoever asked for it fetches it with ``take``.
+        """
         with self._changed:
-            for known in self._operations.values():
-                if request_id and known.request_id == request_id:
-                    return known
+            known = None if planned else self._begun_locked(request_id)
+            if known is not None:
+                return known
             operation = Operation(
                 id=f"op-{self._randomness.u64():016x}",
                 kind=kind,
@@ -168,6 +183,8 @@ class OperationRegistry:
                 created_us=self._clock.now_us(),
                 request=request,
                 request_id=request_id,
+                actor=actor,
+                planned=planned,
             )
             self._operations[operation.id] = operation
             work = self._work[operation.id] = Work(self, operation.id, self._clock)
@@ -182,6 +199,11 @@ class OperationRegistry:
         self._pool.submit(self._run, operation.id, run, work)
         return operation
 
+    def begun(self, request_id: str) -> Operation | None:
+        """The operation that a request with this id has begun already, if it is remembered."""
+        with self._changed:
+            return self._begun_locked(request_id)
+
     def get(self, operation_id: str) -> Operation:
         """One operation. Raises NotFound."""
         with self._changed:
@@ -190,7 +212,8 @@ class OperationRegistry:
     def list(self) -> list[Operation]:
         """All that are remembered, newest first."""
         with self._changed:
-            return sorted(self._operations.values(), key=lambda o: (o.created_us, o.id), reverse=True)
+            listed = [operation for operation in self._operations.values() if not operation.planned]
+            return sorted(listed, key=lambda o: (o.created_us, o.id), reverse=True)
 
     def watch(self, operation_id: str, *, interval_seconds: float = 0.2) -> Iterator[Operation]:
         """Every change of an operation until it ends, at most one in ``interval_seconds``; the last is final."""
@@ -209,6 +232,12 @@ class OperationRegistry:
         with self._changed:
             self._changed.wait_for(lambda: self._get_locked(operation_id).state.final)
             return self._get_locked(operation_id)
+
+    def take(self, operation_id: str) -> Operation:
+        """Block until a plan has ended, and forget it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._get_locked(operation_id).state.final)
+            return self._operations.pop(operation_id)
 
     def cancel(self, operation_id: str) -> Operation:
         """Ask an operation to stop. Raises FailedPrecondition when it has ended or is publishing its effect."""
@@ -253,7 +282,8 @@ class OperationRegistry:
         except Exception as error:
             self._end(operation_id, OperationState.FAILED, error=describe(error))
         else:
-            self._end(operation_id, OperationState.SUCCEEDED, result=result)
+            progress = _completed(self.get(operation_id).progress)
+            self._end(operation_id, OperationState.SUCCEEDED, result=result, progress=progress)
 
     def _end(self, operation_id: str, state: OperationState, **changes: Any) -> None:
         ended = replace(self.get(operation_id), state=state, ended_us=self._clock.now_us(), **changes)
@@ -270,6 +300,10 @@ class OperationRegistry:
             self._operations[operation_id] = replace(self._get_locked(operation_id), **changes)
             self._changed.notify_all()
 
+    def _begun_locked(self, request_id: str) -> Operation | None:
+        known = self._operations.values() if request_id else ()
+        return next((each for each in known if each.request_id == request_id and not each.planned), None)
+
     def _get_locked(self, operation_id: str) -> Operation:
         operation = self._operations.get(operation_id)
         if operation is None:
@@ -284,13 +318,33 @@ class OperationRegistry:
         ended = sorted((o for o in self._operations.values() if o.state.final), key=lambda o: o.created_us)
         for operation in ended[: max(0, len(self._operations) - MAX_KEPT)]:
             del self._operations[operation.id]
-            self._fs.unlink(self._path(operation.id))
+            if not operation.planned:
+                self._fs.unlink(self._path(operation.id))
 
     def _save(self, operation: Operation) -> None:
+        if operation.planned:
+            return
         replace_file(self._fs, self._path(operation.id), msgspec.json.encode(operation))
 
     def _path(self, operation_id: str) -> str:
         return f"{self._layout.operations}/{operation_id}.json"
+
+
+def _completed(progress: Progress) -> Progress:
+    """What is left at the end of a success: nothing. One that never reported has nothing to say."""
+    if progress == Progress():
+        return progress
+    done_bytes = progress.total_bytes or progress.done_bytes
+    done_vectors = progress.total_vectors or progress.done_vectors
+    return replace(
+        progress,
+        done_bytes=done_bytes,
+        total_bytes=done_bytes,
+        done_vectors=done_vectors,
+        total_vectors=done_vectors,
+        eta_seconds=0.0,
+        cancellable=False,
+    )
 
 
 def describe(error: Exception) -> OperationError:

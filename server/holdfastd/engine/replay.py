@@ -102,6 +102,9 @@ class Replay:
                 reason="REPLAY_INTO_UNIMPLEMENTED",
                 hint="restore the snapshot under another name, then replay: that rolls the copy forward",
             )
+        begun = None if request.validate_only else self._operations.begun(caller.request_id)
+        if begun is not None:
+            return begun
         targets = self._targets(request)
         document = {
             "path": request.path,
@@ -109,7 +112,12 @@ class Replay:
             "collections": [t.spec.name for t in targets],
         }
         return self._operations.start(
-            "replay", lambda work: self.run(request, work), request=document, request_id=caller.request_id
+            "replay",
+            lambda work: self.run(request, work),
+            request=document,
+            request_id=caller.request_id,
+            actor=caller.actor,
+            planned=request.validate_only,
         )
 
     def run(self, request: ReplayRequest, work: Work) -> dict[str, Any]:

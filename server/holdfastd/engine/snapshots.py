@@ -88,9 +88,10 @@ class Snapshots:
                 "collections": names,
                 "path": request.path,
                 "compress": request.compress,
-                "actor": caller.actor,
             },
             request_id=caller.request_id,
+            actor=caller.actor,
+            planned=request.validate_only,
         )
 
     def start_restore(self, request: RestoreRequest, *, caller: Caller) -> Operation:
@@ -99,7 +100,7 @@ class Snapshots:
         Raises NotFound, AlreadyExists, InvalidArgument, Unimplemented, UnsupportedFormat or Corruption.
         """
         refuse_unbuilt(request)
-        known = self._known(caller)
+        known = None if request.validate_only else self._operations.begun(caller.request_id)
         if known is not None:
             return known
         info = self.get(request.snapshot)
@@ -115,9 +116,10 @@ class Snapshots:
                 "collections": plan.names,
                 "overwrite": request.overwrite,
                 "verify": request.verify,
-                "actor": caller.actor,
             },
             request_id=caller.request_id,
+            actor=caller.actor,
+            planned=request.validate_only,
         )
 
     def start_verify(self, snapshot: str, *, caller: Caller) -> Operation:
@@ -130,16 +132,10 @@ class Snapshots:
                 "snapshot": info.id,
                 "path": info.path,
                 "collections": list(info.collections),
-                "actor": caller.actor,
             },
             request_id=caller.request_id,
+            actor=caller.actor,
         )
-
-    def _known(self, caller: Caller) -> Operation | None:
-        """The operation that this very request has begun already: its effect must not make the retry fail."""
-        if not caller.request_id:
-            return None
-        return next((known for known in self._operations.list() if known.request_id == caller.request_id), None)
 
     # Short work -----------------------------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ def operation_message(operation: Operation) -> operation_pb2.Operation:
         create_time=timestamp(operation.created_us),
         end_time=timestamp(operation.ended_us),
         collections=_collections(operation.request),
-        actor=str(operation.request.get("actor") or ""),
+        actor=operation.actor,
         request_id=operation.request_id,
         error=_error(operation),
     )

@@ -14,7 +14,7 @@ def started_or_planned(
     """The operation's message. A plan is waited for, and its failure is the call's."""
     if not planned:
         return operation_message(operation)
-    ended = operations.wait(operation.id)
+    ended = operations.take(operation.id)
     if ended.state is not OperationState.SUCCEEDED:
         raise failure_of(ended)
     return planned_message(ended)

@@ -113,7 +113,7 @@ class WalService(WalServiceServicer):
             return {**document, "duration_ms": (self._clock.monotonic_ns() - started_ns) // 1_000_000}
 
         operation = self._engine.operations.start(
-            "verify_wal", verify, request={"path": path, "actor": caller.actor}, request_id=caller.request_id
+            "verify_wal", verify, request={"path": path}, request_id=caller.request_id, actor=caller.actor
         )
         return operation_message(operation)
 
