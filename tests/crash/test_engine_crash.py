@@ -26,8 +26,8 @@ from tests.support.memdisk import Disk
 from tests.support.memfs import MemFileSystem
 from tests.support.oracle import StoreState, observe
 
-SEEDS = int(os.environ.get("HOLDFAST_CRASH_SEEDS", "8"))
-DRAWS = int(os.environ.get("HOLDFAST_CRASH_DRAWS", "6"))
+SEEDS = int(os.environ.get("HOLDFAST_ENGINE_CRASH_SEEDS", "5"))
+DRAWS = int(os.environ.get("HOLDFAST_ENGINE_CRASH_DRAWS", "6"))
 STEPS = 40
 
 pytestmark = pytest.mark.crash

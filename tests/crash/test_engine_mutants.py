@@ -10,6 +10,7 @@ import pytest
 from holdfastd.engine import checkpoint
 from holdfastd.engine.checkpoint import Checkpointer
 from holdfastd.engine.committer import Committer
+from holdfastd.engine.machinery import Machinery
 from holdfastd.engine.recovery import _Recovery
 from holdfastd.engine.wal_control import WalControl
 from holdfastd.errors import HoldfastError
@@ -66,7 +67,7 @@ MUTANTS = {
         often="upsert create kill",
     ),
     "no new timeline": Mutant(
-        _Recovery, "run", "recovered.problem is not None or self._may_have_lost_writes()", "False", SyncMode.ASYNC
+        _Recovery, "_publish", "not left and self._may_have_lost_writes()", "False", SyncMode.ASYNC
     ),
     "request ids not recovered": Mutant(_Recovery, "_apply_log", "if logged.request_id:", "if False:"),
     "the rest of a disabled log not applied": Mutant(
@@ -77,10 +78,10 @@ MUTANTS = {
         often="upsert disable kill",
     ),
     "fsync mode before the sync": Mutant(
-        WalControl, "_apply_settings", "log.sync()", "pass", SyncMode.ASYNC, often="upsert settings"
+        WalControl, "_apply_locked", "log.sync()", "pass", SyncMode.ASYNC, often="upsert settings"
     ),
-    "directory named before it is there": Mutant(
-        WalControl, "_move_log", "make_dirs(self._fs, directory)", "pass", often="settings"
+    "catalog of a disabled log left to the next checkpoint": Mutant(
+        Machinery, "catalog_changed", "self.committer.log is not None", "True", often="create disable alias kill"
     ),
 }
 

@@ -287,7 +287,7 @@ class Life:
     def upsert(self) -> None:
         name = self._collection()
         if name is None:
-            return
+            return self.create()
         count = self.rng.choice((1, 1, 2, 3, 5))
         ids = self.rng.choices(IDS, k=count)
         vectors, payloads = self._vectors(name, count), self._payloads(count)

@@ -330,11 +330,11 @@ class WalControl:
         directory = self._layout.wal_dir(wanted.path)
         if directory not in map(self._layout.wal_dir, before.wal_directories):
             self._take_directory(directory)
+            # Named in the manifest before it is used.
+            self._keeper.update(lambda manifest: _with_directory(manifest, wanted.path))
         if log is None:
             log = self._begin_log(before, wanted, directory)
         elif directory != log.files[-1].directory:
-            # Named in the manifest before it is used.
-            self._keeper.update(lambda manifest: _with_directory(manifest, wanted.path))
             log.rotate(directory=directory)
         if wanted.sync_mode is SyncMode.FSYNC:
             # Before the manifest says that nothing can have been lost.
