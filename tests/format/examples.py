@@ -28,6 +28,8 @@ from holdfastd.format.operation import (
     row_norms,
 )
 from holdfastd.format.record import RecordFlag, RecordKind, encode_header, padded_size
+from holdfastd.format.requests import encode_requests
+from holdfastd.format.run import FENCE_DTYPE, RunInfo, encode_run_info
 from holdfastd.format.segment import (
     KILL_DTYPE,
     ROW_DTYPE,
@@ -51,7 +53,6 @@ from holdfastd.model import (
     SyncMode,
     WalSettings,
 )
-from holdfastd.storage.id_run import FENCE_DTYPE, RunInfo, encode_run_info
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "v1"
 
@@ -265,6 +266,9 @@ def run_info() -> RunInfo:
     return RunInfo(2, 1, *[FileInfo(len(image), crc32c(image)) for image in images])
 
 
+REQUESTS = (("import-1", 2, 2, START_US + 2), ("größer", 5, 0, START_US + 5))
+
+
 def files() -> dict[str, bytes]:
     """The golden files: name and content."""
     return {
@@ -277,6 +281,7 @@ def files() -> dict[str, bytes]:
         **{f"run-00000001-{name}.npy": npy(array) for name, array in run_arrays().items()},
         "run-00000001-run.json": encode_run_info(run_info()),
         "MANIFEST.json": encode_manifest(manifest()),
+        "requests-00000000000000000005.json": encode_requests(REQUESTS),
     }
 
 

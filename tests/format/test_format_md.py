@@ -16,9 +16,10 @@ from holdfast.v1.log_pb2 import LogOperation
 from holdfastd.format.manifest import CollectionEntry, Manifest, decode_manifest
 from holdfastd.format.operation import decode, rows_of
 from holdfastd.format.record import HEADER_SIZE, RecordHeader, decode_header
+from holdfastd.format.requests import decode_requests
+from holdfastd.format.run import decode_run_info
 from holdfastd.format.segment import KILL_DTYPE, ROW_DTYPE, RUN_ROW_DTYPE, TOMBSTONE_DTYPE, decode_segment_info
 from holdfastd.format.walfile import FILE_HEADER_SIZE, decode_file_header
-from holdfastd.storage.id_run import decode_run_info
 from tests.format import examples
 from tests.format.test_operation import assert_same
 
@@ -67,7 +68,7 @@ EXPECTED = {
     "run-rows.npy": FILES["run-00000001-rows.npy"][-16:],
     "run-fence.npy": FILES["run-00000001-fence.npy"][-12:],
 }
-DOCUMENTS = ("segment.json", "run.json", "MANIFEST.json")
+DOCUMENTS = ("segment.json", "run.json", "MANIFEST.json", "requests.json")
 
 
 def test_every_example_is_checked_here() -> None:
@@ -106,6 +107,7 @@ def test_the_documents_shown_are_intact() -> None:
     assert decode_segment_info(BLOCKS["json", "segment.json"].encode()) == examples.segment_info()
     assert decode_manifest(BLOCKS["json", "MANIFEST.json"].encode()) == examples.manifest()
     assert decode_run_info(BLOCKS["json", "run.json"].encode()) == examples.run_info()
+    assert decode_requests(BLOCKS["json", "requests.json"].encode()) == examples.REQUESTS
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from holdfastd.format.manifest import decode_manifest
 from holdfastd.format.npy import npy_view
 from holdfastd.format.operation import decode, digest_sums, hash_ids, hash_rows, rows_of
 from holdfastd.format.record import HEADER_SIZE, Incomplete, RecordHeader, RecordKind, decode_header, find_headers
+from holdfastd.format.requests import decode_requests
+from holdfastd.format.run import decode_run_info
 from holdfastd.format.segment import ROW_HAS_PAYLOAD, decode_segment_info
 from holdfastd.format.walfile import FILE_HEADER_SIZE, decode_file_header
-from holdfastd.storage.id_run import decode_run_info
 from tests.format import examples
 from tests.format.examples import GOLDEN
 from tests.format.test_operation import assert_same
@@ -139,6 +140,12 @@ def test_the_run_of_the_id_index_is_read() -> None:
     ids = [(b"a", b"b")[place["row"]] for place in places]
     assert hashes.tolist() == hash_ids(ids).tolist() == sorted(hashes.tolist())
     assert fence.tolist() == [0, sum(number < 1 << 63 for number in hashes.tolist()), info.rows]
+
+
+def test_the_request_ids_are_read() -> None:
+    name = examples.manifest().requests_file
+    assert name is not None
+    assert decode_requests(golden(name)) == examples.REQUESTS
 
 
 def test_the_manifest_is_read_and_its_digest_is_that_of_the_live_rows() -> None:

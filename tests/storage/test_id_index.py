@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 from holdfastd.errors import Corruption, UnsupportedFormat
 from holdfastd.format.document import encode_document
+from holdfastd.format.run import RUN_VERSION
 from holdfastd.format.segment import RUN_ROW_DTYPE
 from holdfastd.model import Uint64Array
 from holdfastd.storage.bulk import unpaced
 from holdfastd.storage.files import FileSystem, make_dirs
 from holdfastd.storage.id_index import FANOUT, SORT_FROM, IdIndex, open_index
 from holdfastd.storage.id_merge import Source, write_run
-from holdfastd.storage.id_run import FEW, RUN_VERSION, Run, RunEntry, fence_bits, open_run
+from holdfastd.storage.id_run import FEW, Run, RunEntry, fence_bits, open_run
 from holdfastd.storage.names import Layout
 from holdfastd.storage.osfiles import OsFileSystem
 from tests.support.memfs import MemFileSystem

@@ -83,6 +83,7 @@ def _fill(message: LogOperation, change: Change) -> None:
             message.delete_alias.alias = alias
         case Restore(collections, snapshot_id):
             message.restore.snapshot_id = snapshot_id
+            message.restore.sequence = max((c.spec.origin.through for c in collections if c.spec.origin), default=0)
             message.restore.collections.extend(map(_encode_restored, collections))
         case SetMark(name):
             message.mark.name = name
@@ -131,6 +132,7 @@ def _collection(message: LogOperation) -> uuid.UUID:
 def _encode_restored(restored: RestoredCollection) -> log_pb2.RestoredCollection:
     return log_pb2.RestoredCollection(
         collection=encode_collection(restored.spec),
+        staging=str(restored.spec.id),
         digest=restored.digest.high.to_bytes(8, "big") + restored.digest.low.to_bytes(8, "big"),
         count=restored.count,
         overwrite=restored.replaces is not None,

@@ -20,12 +20,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EngineFailed
 from ..format.manifest import CollectionEntry, Manifest, SegmentEntry
+from ..format.requests import RequestRow, encode_requests
 from ..model import CollectionSpec, Digest, Int64Array, Mark, Sequence64, StorageKind, Uint64Array
 from ..storage.clock import Randomness
 from ..storage.files import FileSystem, remove_tree, replace_file
@@ -66,7 +66,7 @@ class Frozen:
     collections: tuple[FrozenCollection, ...]
     aliases: dict[str, uuid.UUID]
     marks: tuple[Mark, ...]
-    requests: list[tuple[str, int, int, int]]
+    requests: list[RequestRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ class Checkpointer:
         if not frozen.requests:
             return None
         path = self._layout.requests(frozen.sequence)
-        replace_file(self._fs, path, msgspec.json.encode(frozen.requests))
+        replace_file(self._fs, path, encode_requests(frozen.requests))
         return path.rsplit("/", 1)[1]
 
     def _updated(

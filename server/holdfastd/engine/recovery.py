@@ -244,8 +244,16 @@ class _Recovery:
 
     def _load_requests(self) -> None:
         name = self.manifest.requests_file
-        if name is not None:
-            self.requests = RequestTable.load(self.fs.read(f"{self.layout.root}/{name}"))
+        if name is None:
+            return
+        path = f"{self.layout.root}/{name}"
+        try:
+            self.requests = RequestTable.load(self.fs.read(path))
+        except (ValueError, FileNotFoundError) as error:
+            # No reason to refuse the data: what is lost is the protection of retries for the last ten minutes.
+            self.warnings.append(
+                f"{path}: {error}; writes before sequence {self.manifest.sequence} that are sent again are done again"
+            )
 
     # The log --------------------------------------------------------------------------------------------------------
 

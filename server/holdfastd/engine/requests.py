@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-import msgspec
-
+from ..format.requests import RequestRow, decode_requests
 from .tickets import Outcome
 
 MAX_REMEMBERED = 100_000
@@ -41,14 +40,14 @@ class RequestTable:
     def _oldest_us(self) -> int:
         return next(iter(self._outcomes.values())).time_us
 
-    def rows(self) -> list[tuple[str, int, int, int]]:
-        """The table as it is now, to be encoded for a checkpoint: (request id, sequence, count, time)."""
+    def rows(self) -> list[RequestRow]:
+        """The table as it is now, to be encoded for a checkpoint."""
         return [(id, o.sequence, o.count, o.time_us) for id, o in self._outcomes.items()]
 
     @classmethod
     def load(cls, data: bytes) -> RequestTable:
-        """The table whose ``rows`` were encoded as JSON. Raises msgspec.DecodeError on anything else."""
+        """The table whose ``rows`` were encoded. Raises ValueError, or UnsupportedFormat for a newer one."""
         table = cls()
-        for id, sequence, count, time_us in msgspec.json.decode(data, type=list[tuple[str, int, int, int]]):
+        for id, sequence, count, time_us in decode_requests(data):
             table._outcomes[id] = Outcome(sequence, count, durable=True, time_us=time_us)
         return table

@@ -1,4 +1,4 @@
-"""A JSON document that carries the SHA-256 of itself: the form of the manifest and of segment.json.
+"""A JSON document that carries the SHA-256 of itself: the form of the manifest, of segment.json and others.
 
     document := '{"sha256": "' 64 hexadecimal digits '",' LF '"' kind '": ' body '}' LF
 
@@ -25,9 +25,11 @@ class _Version(msgspec.Struct):
     format_version: int
 
 
-def encode_document(kind: str, value: object) -> bytes:
-    """``value`` (a dataclass with a ``format_version``) as a document of ``kind``."""
-    body = msgspec.json.format(msgspec.json.encode(value), indent=1)
+def encode_document(kind: str, value: object, *, indent: int = 1) -> bytes:
+    """``value`` (a dataclass with a ``format_version``) as a document of ``kind``; ``indent`` -1: all in one line."""
+    body = msgspec.json.encode(value)
+    if indent >= 0:
+        body = msgspec.json.format(body, indent=indent)
     return _OPEN + hashlib.sha256(body).hexdigest().encode() + _middle(kind) + body + _CLOSE
 
 

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..format.npy import npy_header
+from ..format.run import FENCE_DTYPE, MAX_RUN_ROWS, RunInfo, encode_run_info
 from ..format.segment import RUN_HASH_DTYPE, RUN_ROW_DTYPE
 from ..model import BoolArray, Uint64Array
 from .bulk import BulkWriter, Pace, write_document
 from .files import FileSystem
-from .id_run import FENCE_DTYPE, MAX_RUN_ROWS, RunInfo, encode_run_info, fence_bits
+from .id_run import fence_bits
 from .names import RunFiles
 
 BLOCK_ROWS = 1 << 19

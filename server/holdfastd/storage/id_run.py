@@ -12,53 +12,24 @@ search over the run would take twenty.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Corruption, UnsupportedFormat
-from ..format.document import decode_document, encode_document
 from ..format.manifest import RunEntry
-from ..format.segment import RUN_HASH_DTYPE, RUN_ROW_DTYPE, FileInfo
+from ..format.run import FENCE_DTYPE, RunInfo, decode_run_info
+from ..format.segment import RUN_HASH_DTYPE, RUN_ROW_DTYPE
 from ..model import Int64Array, Uint64Array
 from .bulk import Pace
 from .checks import check_size, file_checksum, mapped_array
 from .files import FileSystem, Mapping
 from .names import Layout, RunFiles
 
-RUN_VERSION = 1
-FENCE_DTYPE = np.dtype("<u4")
-MAX_RUN_ROWS = (1 << 32) - 1
 ROWS_PER_FENCE = 4
 FEW = 40
 """Up to so many queries a binary search costs less than the array operations around the fence."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """What ``<run>-run.json`` says; the files are those of ``Layout.run_files``."""
-
-    rows: int
-    fence_bits: int
-    hashes: FileInfo
-    places: FileInfo
-    fence: FileInfo
-    format_version: int = RUN_VERSION
-
-
-def encode_run_info(info: RunInfo) -> bytes:
-    """The bytes of ``<run>-run.json``."""
-    return encode_document("run", info)
-
-
-def decode_run_info(data: bytes) -> RunInfo:
-    """The contents of ``<run>-run.json``. Raises ValueError, or UnsupportedFormat, as ``decode_document``."""
-    info = decode_document("run", data, RunInfo, RUN_VERSION)
-    if not (0 <= info.rows <= MAX_RUN_ROWS and 1 <= info.fence_bits <= 32):
-        raise ValueError(f"run: {info.rows} rows, {info.fence_bits} bits")
-    return info
 
 
 def fence_bits(rows: int) -> int:

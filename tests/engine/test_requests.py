@@ -1,0 +1,39 @@
+"""The table of request ids is no data: without it the store opens, and says what that means."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfastd.engine.tickets import Caller
+from holdfastd.format.requests import decode_requests
+from tests.support.engines import ROOT, Kit
+
+
+def stored() -> tuple[Kit, str]:
+    """A store with one remembered request, and the path of the table."""
+    kit = Kit()
+    kit.create()
+    kit.upsert(["a"], caller=Caller(request_id="r"))
+    kit.engine.checkpoint()
+    (name,) = (name for name in kit.fs.listdir(ROOT) if name.startswith("requests-"))
+    return kit, f"{ROOT}/{name}"
+
+
+def test_it_is_sealed() -> None:
+    kit, path = stored()
+    assert [row[0] for row in decode_requests(kit.fs.read(path))] == ["r"]
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_damage_is_a_warning(missing: bool) -> None:
+    kit, path = stored()
+    if missing:
+        kit.fs.unlink(path)
+    else:
+        kit.fs.damage(path, 90, b"#")
+    engine = kit.reopen()
+    assert set(kit.values()) == {"a"}
+    assert [path in warning for warning in engine.recovery.warnings] == [True]
+    kit.upsert(["b"], caller=Caller(request_id="s"))
+    kit.engine.checkpoint()
+    assert kit.reopen().recovery.warnings == ()
