@@ -74,7 +74,7 @@ class Collections:
         request_id: str | None = None,
         validate_only: bool = False,
     ) -> Document:
-        """As `create`, but returns the new collection's description."""
+        """As `create`, but returns the new collection's description, with `warnings` where there are any."""
         from holdfast.units import parse_size
         from holdfast.v1 import collection_pb2, common_pb2
 
@@ -91,7 +91,8 @@ class Collections:
             request_id=request_id or new_request_id(),
         )
         response = self._connection.call(self._connection.collections.CreateCollection, request)
-        return collection_document(response.collection)
+        described = collection_document(response.collection)
+        return Document(described, warnings=list(response.warnings)) if response.warnings else described
 
     def get(self, name: str) -> Document:
         """Describe one collection, by name or alias. NotFound if there is none."""

@@ -218,6 +218,23 @@ class TestCollections:
         again = wire.collections.DeleteCollection(request)
         assert (again.deleted_count, again.sequence, again.durable) == (2, 3, True)
 
+    def test_a_drop_names_what_it_expects(self, wire: Wire) -> None:
+        shown = wire.collections.GetCollection(collection_pb2.GetCollectionRequest(name="books")).collection
+        wrong = collection_pb2.DeleteCollectionRequest(name="books", expected_id="c0111ec7-0000-4000-8000-000000000002")
+        failure = failing(lambda: wire.collections.DeleteCollection(wrong))
+        assert (failure.code, failure.info.reason) == (grpc.StatusCode.ABORTED, "COLLECTION_REPLACED")
+        right = collection_pb2.DeleteCollectionRequest(name="books", expected_id=shown.id)
+        assert wire.collections.DeleteCollection(right).deleted_count == 2
+
+    def test_a_hot_tier_without_effect_is_said(self, wire: Wire) -> None:
+        request = collection_pb2.CreateCollectionRequest(
+            name="films", dimensions=2, storage=common_pb2.STORAGE_KIND_HYBRID, hot_tier_size_bytes=1 << 30
+        )
+        made = wire.collections.CreateCollection(request)
+        assert ["like one of the kind disk" in warning for warning in made.warnings] == [True]
+        plain = wire.collections.CreateCollection(collection_pb2.CreateCollectionRequest(name="other", dimensions=2))
+        assert not plain.warnings
+
 
 class TestWal:
     def dump(self, wire: Wire, **more: object) -> list[wal_pb2.WalRecord]:

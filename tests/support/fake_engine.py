@@ -222,7 +222,9 @@ class FakeCollections:
         self.points.add_collection(name, dimensions, **settings)
         return self.stats(name)
 
-    def drop(self, name: str, *, caller: Caller, validate_only: bool = False) -> Dropped:
+    def drop(
+        self, name: str, *, caller: Caller, validate_only: bool = False, expected_id: str | None = None
+    ) -> Dropped:
         count = self.points.count(name)
         if not validate_only:
             self.points.sequence += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..errors import InvalidArgument, NotFound
+from ..errors import Aborted, InvalidArgument, NotFound
 from ..model import CollectionSpec, CollectionStats, Metric, StorageKind
 from ..storage.clock import Randomness
 from ..storage.names import check_alias_name, check_collection_name
@@ -83,12 +83,23 @@ class Collections:
         self._commit(CreateCollection(spec), caller, lambda: self.applier.catalog.check_free(name))
         return self.stats(name)
 
-    def drop(self, name: str, *, caller: Caller, validate_only: bool = False) -> Dropped:
-        """Remove a collection. Its snapshots stay. Raises NotFound."""
+    def drop(
+        self, name: str, *, caller: Caller, validate_only: bool = False, expected_id: str | None = None
+    ) -> Dropped:
+        """Remove a collection. Its snapshots stay. ``expected_id``: the uuid that the name must stand for.
+
+        Raises NotFound, or Aborted when the name stands for another collection than expected.
+        """
         earlier = self.committer.earlier(caller)
         if earlier is not None:
             return Dropped(earlier, ())
         collection = self._named(name)
+        if expected_id is not None and expected_id != str(collection.spec.id):
+            raise Aborted(
+                f"{name!r} stands for the collection {collection.spec.id} by now, not for {expected_id}",
+                reason="COLLECTION_REPLACED",
+                hint="look at it again, and repeat the command if it is still wanted",
+            )
         aliases = tuple(self.applier.catalog.aliases_of(collection.spec.id))
         if validate_only:
             return Dropped(Outcome(0, collection.view.count, durable=False), aliases)

@@ -18,6 +18,8 @@ from .requests import Callers, page_by_key, refuse
 if TYPE_CHECKING:
     from ..engine.engine import Engine
 
+_NO_HOT_TIER = "this daemon has no hot tier yet: the collection is stored and served like one of the kind disk"
+
 
 class CollectionService(CollectionServiceServicer):
     """See the module. Handlers run in worker threads and block until the engine has answered."""
@@ -52,7 +54,10 @@ class CollectionService(CollectionServiceServicer):
         )
         sequence = stats.spec.created_sequence
         return collection_pb2.CreateCollectionResponse(
-            collection=collection_message(stats), sequence=sequence, durable=self._is_durable(sequence)
+            collection=collection_message(stats),
+            sequence=sequence,
+            durable=self._is_durable(sequence),
+            warnings=[_NO_HOT_TIER] if storage is StorageKind.HYBRID else (),
         )
 
     def GetCollection(
@@ -77,11 +82,11 @@ class CollectionService(CollectionServiceServicer):
     def DeleteCollection(
         self, request: collection_pb2.DeleteCollectionRequest, context: grpc.ServicerContext
     ) -> collection_pb2.DeleteCollectionResponse:
-        refuse("expected_id", request.expected_id)
         dropped = self._collections.drop(
             request.name,
             caller=self._callers.of(context, request.request_id),
             validate_only=request.validate_only,
+            expected_id=request.expected_id or None,
         )
         sequence = dropped.outcome.sequence
         return collection_pb2.DeleteCollectionResponse(
