@@ -12,7 +12,7 @@ import contextlib
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -63,6 +63,11 @@ def recover(fs: MemFileSystem) -> Found:
     return Found(engine.sequence, engine.timeline, observe(engine, IDS))
 
 
+def killed(promises: Promises) -> Promises:
+    """What must be there when only the process dies: all that was logged and acknowledged, in any mode."""
+    return replace(promises, durable=promises.killed)
+
+
 @dataclass
 class Sweep:
     """Crash states looked at, and how many of them differed, in the disk's content or in what was promised."""
@@ -76,6 +81,7 @@ class Sweep:
     def run(self, draws: int) -> Sweep:
         for era in self.life.eras:
             for cut in range(era.fs.ops + 1):
+                self.check(era.fs.kill_disk_at(cut), killed(era.at(cut)))
                 for draw in range(draws):
                     disk = era.fs.crash_disk_at(cut, self.rng, "prefix" if draw % 3 == 0 else "subset")
                     self.check(disk, era.at(cut))

@@ -62,12 +62,14 @@ class History:
 class Promises:
     """What recovery after a power cut must find.
 
-    ``durable``: operations through this sequence were acknowledged as on the disk. ``attempted``: nothing beyond this
+    ``durable``: operations through this sequence were acknowledged as on the disk. ``killed``: and those through this
+    one outlive a kill of the process, in any mode. ``attempted``: nothing beyond this
     was ever asked for. ``acknowledged``: the highest sequence that a client has seen, durable or not. ``history``: the
     states that there may be.
     """
 
     durable: int
+    killed: int
     attempted: int
     acknowledged: int
     timeline: int
@@ -118,7 +120,7 @@ class Life:
     def _begin_era(self, fs: MemFileSystem) -> None:
         exists = bool(self.eras)
         timeline = self.engine.timeline if exists else 1
-        self.era = Era(fs, Promises(self.durable, self.attempted, self.acknowledged, timeline, exists, self.history))
+        self.era = Era(fs, self._promises(timeline, exists))
         self.engine = open_engine(fs, clock=self.clock, randomness=self.randomness, sync_mode=self.fresh_mode)
         self.eras.append(self.era)
         self._continue(fresh=not exists)
@@ -137,12 +139,21 @@ class Life:
             assert observe(self.engine, IDS) == self.history.now
         self.era.note(self._promises())
 
-    def _promises(self) -> Promises:
-        return Promises(self.durable, self.attempted, self.acknowledged, self.engine.timeline, True, self.history)
+    def _promises(self, timeline: int | None = None, exists: bool = True) -> Promises:
+        return Promises(
+            durable=self.durable,
+            killed=max(self.durable, self.logged),
+            attempted=self.attempted,
+            acknowledged=self.acknowledged,
+            timeline=self.engine.timeline if timeline is None else timeline,
+            exists=exists,
+            history=self.history,
+        )
 
     def power_cut(self) -> None:
         """The power goes now; the life goes on with what is left."""
         model = self.rng.choice(("prefix", "subset"))
+        self.logged = self.durable
         self._begin_era(self.era.fs.crash(self.rng, model))  # type: ignore[arg-type]
 
     def restart(self) -> None:

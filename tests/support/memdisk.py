@@ -157,6 +157,15 @@ class Disk:
                     after.files[node] = DiskFile(self.files[node].crashed(rng))
         return after
 
+    def kept(self) -> Disk:
+        """What a killed process leaves to the next one: everything that it had handed to the kernel."""
+        after = Disk()
+        after.directories = {number: dict(entries) for number, entries in self.directories.items()}
+        for change in self.changes:
+            change.apply(after.directories)
+        after.files = {number: DiskFile(bytes(file.visible())) for number, file in self.files.items()}
+        return after
+
     def digest(self) -> int:
         """A number that is equal for equal durable states; of a crashed disk, that is the whole state."""
         hasher = xxhash.xxh3_64()

@@ -72,16 +72,25 @@ class MemFileSystem:
     def crash_disk_at(self, index: int, rng: random.Random, directory_model: DirectoryModel = "subset") -> Disk:
         """The bare disk of ``crash_at``; ``Disk.digest`` tells distinct states apart."""
         with self._lock:
-            if not self._record:
-                raise ValueError("this file system was made with record=False")
-            if not 0 <= index <= self.ops:
-                raise ValueError(f"operation {index} of {self.ops}")
-            if self._cursor_at < 0 or index < self._cursor_at:
-                self._cursor, self._cursor_at = self._start.clone(), 0
-            for step in self._steps[self._cursor_at : index]:
-                step(self._cursor)
-            self._cursor_at = index
-            return self._cursor.crash(rng, directory_model)
+            return self._recorded(index).crash(rng, directory_model)
+
+    def kill_disk_at(self, index: int) -> Disk:
+        """What the next process finds when this one is killed after the first ``index`` operations."""
+        with self._lock:
+            return self._recorded(index).kept()
+
+    def _recorded(self, index: int) -> Disk:
+        """The disk after the first ``index`` operations, with what is pending then."""
+        if not self._record:
+            raise ValueError("this file system was made with record=False")
+        if not 0 <= index <= self.ops:
+            raise ValueError(f"operation {index} of {self.ops}")
+        if self._cursor_at < 0 or index < self._cursor_at:
+            self._cursor, self._cursor_at = self._start.clone(), 0
+        for step in self._steps[self._cursor_at : index]:
+            step(self._cursor)
+        self._cursor_at = index
+        return self._cursor
 
     def state_digest(self) -> int:
         """A number that is equal for equal durable states."""
