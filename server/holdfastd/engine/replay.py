@@ -228,6 +228,9 @@ class Replay:
     def _read(self, origin: Origin, path: str | None) -> Iterator[LoggedRecord]:
         log = self._committer.log
         own = path is None and origin.store_id == self._keeper.current.store_id
+        if log is not None and own:
+            # What is acknowledged belongs to history, whatever the store's mode is.
+            log.sync()
         return read_log(
             self._fs,
             self._directories(path),

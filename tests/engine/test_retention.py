@@ -1,0 +1,116 @@
+"""How much of the log is kept: age, need, pins, the cap, and a clock that cannot be trusted (RULES 12, 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from holdfastd.engine.alarms import Alarms
+from holdfastd.engine.retention import Retention
+from holdfastd.format.manifest import Manifest
+from holdfastd.model import WalSettings
+from tests.support.engines import Kit
+
+HOUR_US = 3600 * 1_000_000
+
+
+def settings(kit: Kit, **changes: int) -> None:
+    """Change log settings behind the command's limits."""
+    keeper = kit.engine._keeper
+
+    def changed(manifest: Manifest) -> Manifest:
+        wal: WalSettings = replace(manifest.wal_settings, **changes)  # type: ignore[arg-type]
+        return replace(manifest, wal_settings=wal)
+
+    keeper.update(changed)
+
+
+@pytest.fixture
+def kit() -> Kit:
+    """A log of many small WAL segments, all of it checkpointed."""
+    kit = Kit(segment_size=512)
+    kit.create()
+    for number in range(12):
+        kit.upsert([f"p{number}"])
+    kit.engine.checkpoint()
+    return kit
+
+
+def first(kit: Kit) -> int:
+    return kit.engine.wal.status().first_sequence
+
+
+def checkpoint_later(kit: Kit, microseconds: int = 60_000_000) -> None:
+    kit.clock.advance_us(microseconds)
+    kit.upsert(["later"])
+    kit.engine.checkpoint()
+
+
+def alarms(kit: Kit) -> list[str]:
+    return [alarm.code for alarm in kit.engine.alarms()]
+
+
+def test_what_is_young_is_kept(kit: Kit) -> None:
+    checkpoint_later(kit)
+    assert first(kit) == 1
+
+
+def test_what_is_old_and_checkpointed_is_removed(kit: Kit) -> None:
+    settings(kit, retention_us=1_000_000)
+    checkpoint_later(kit)
+    assert first(kit) > 10
+    assert sorted(kit.reopen() and kit.values()) == sorted([f"p{number}" for number in range(12)] + ["later"])
+
+
+def test_what_is_not_checkpointed_is_never_removed(kit: Kit) -> None:
+    settings(kit, retention_us=0, max_wal_bytes=1)
+    kit.clock.advance_us(60_000_000)
+    for number in range(6):
+        kit.upsert([f"q{number}"])
+    needed = kit.engine._keeper.current.log_start_required
+    Retention(kit.engine._keeper, kit.clock, Alarms(kit.clock)).trim(kit.engine._committer.log, needed)
+    assert first(kit) > 1
+    assert first(kit) <= needed
+    kit.reopen()
+    assert len(kit.values()) == 18
+
+
+def test_what_is_pinned_is_kept_until_it_is_let_go(kit: Kit) -> None:
+    settings(kit, retention_us=1_000_000)
+    reader = kit.engine.wal.records(from_sequence=3)
+    assert next(reader).record.sequence == 3
+    checkpoint_later(kit)
+    assert first(kit) <= 3
+    assert [operation.record.sequence for operation in reader][-1] >= 13
+    checkpoint_later(kit)
+    assert first(kit) > 10
+
+
+def test_beyond_the_cap_the_oldest_history_is_given_up_with_an_alarm(kit: Kit) -> None:
+    settings(kit, max_wal_bytes=1500)
+    checkpoint_later(kit)
+    assert first(kit) > 1
+    assert "WAL_CAP" in alarms(kit)
+
+
+@pytest.mark.parametrize("jump", [2 * HOUR_US, -2 * HOUR_US, 1000 * HOUR_US])
+def test_after_a_jump_of_the_clock_nothing_is_removed_by_age(kit: Kit, jump: int) -> None:
+    settings(kit, retention_us=1_000_000)
+    kit.clock.jump_us(jump)
+    checkpoint_later(kit)
+    assert first(kit) == 1
+    assert "CLOCK_JUMP" in alarms(kit)
+
+
+@pytest.mark.parametrize("fail", [lambda kit: kit.fs.fail_on("unlink", "*/wal/*")])
+def test_a_file_that_cannot_be_removed_is_an_alarm_and_no_more(kit: Kit, fail: Callable[[Kit], None]) -> None:
+    settings(kit, retention_us=1_000_000)
+    fail(kit)
+    checkpoint_later(kit)
+    assert "WAL_TRIM" in alarms(kit)
+    assert kit.upsert(["x"]).durable
+    checkpoint_later(kit)
+    assert "WAL_TRIM" not in alarms(kit)
+    assert first(kit) > 10
