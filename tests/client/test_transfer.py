@@ -73,9 +73,7 @@ def test_a_download_with_a_wrong_sum_is_not_published(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_download_to_where_nothing_can_be_written_says_so(
-    db: holdfast.Client, snapshot: str, tmp_path: Path
-) -> None:
+def test_a_download_to_where_nothing_can_be_written_says_so(db: holdfast.Client, snapshot: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(holdfast.InvalidArgument, match="cannot write"):
         db.snapshots.download(snapshot, tmp_path / "file" / "copy")

@@ -12,7 +12,7 @@ class EngineConfig:
     """Sizes in bytes. ``data_dir`` is absolute.
 
     ``memtable_bytes``: a collection is checkpointed beyond that; writers wait when all memtables together hold three
-    times as much. ``laggard_bytes``: a collection is checkpointed once the log since its checkpoint exceeds that.
+    times as much. ``laggard_bytes``: and once the log since then exceeds that.
     ``recovery``: what to do with a damaged log, ``strict`` (refuse) or ``point-in-time`` (cut there, keep a copy).
     ``allowed_paths``: directories below which paths given over TCP must lie. ``fresh_wal``: the log's settings in
     a store that is created; later ones are in the manifest.

@@ -29,7 +29,7 @@ YOUNG_ROWS = 1 << 16
 
 
 class IndexBuilder:
-    """See the module. One thread; blocks. Raises ``OSError``; the owner of the collection's directory removes it then."""
+    """See the module. One thread; blocks. Raises ``OSError``; the owner of the directory removes it then."""
 
     def __init__(
         self,
