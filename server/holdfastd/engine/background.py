@@ -87,8 +87,8 @@ class CheckpointThread:
         except EngineFailed as error:
             self._committer.fail(error)
             return True
-        except (HoldfastError, OSError) as error:
-            reason = error.message if isinstance(error, HoldfastError) else str(error)
+        except Exception as error:  # whatever it is: a thread that dies here would stop all writers without a word
+            reason = error.message if isinstance(error, HoldfastError) else f"{type(error).__name__}: {error}"
             self._alarms.raise_(
                 "CHECKPOINT_FAILING",
                 f"points cannot be written into segments: {reason}",

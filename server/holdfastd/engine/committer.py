@@ -69,7 +69,7 @@ class Committer:
         self._committing = False
         self._handed_over = False
         self._stopped = False
-        self._held: str | None = None
+        self._held: list[str] = []
         self._hold_writes: Callable[[], str | None] = lambda: None
         self.failure: EngineFailed | None = None
         # Set once by the engine, before any write.
@@ -100,13 +100,13 @@ class Committer:
     def writes_held(self, reason: str) -> Iterator[None]:
         """Make new writes wait while the block runs; those under way are finished first. Actions go on."""
         with self._lock:
-            self._held = reason
+            self._held.append(reason)
         try:
             self.between_groups(lambda: None)
             yield
         finally:
             with self._lock:
-                self._held = None
+                self._held.remove(reason)
                 self._room.notify_all()
 
     def release_writers(self) -> None:
@@ -171,7 +171,7 @@ class Committer:
     def _wait_for_room(self, size: int) -> None:
         deadline = self._clock.monotonic_ns() + int(QUEUE_PATIENCE_SECONDS * 1e9)
         while not self._stopped and self.failure is None:
-            reason = self._held or self._hold_writes()
+            reason = self._held[-1] if self._held else self._hold_writes()
             if reason is None:
                 if self._queued_bytes + size <= MAX_QUEUED_BYTES or not self._queue:
                     return

@@ -148,7 +148,10 @@ class Engine:
         """Leave a store that lost nothing and knows it."""
         log = self._committer.log
         if log is None:
-            self._checkpointer.run(clean=True)
+            with self._committer.writes_held("the daemon is stopping"):
+                self._checkpointer.run(clean=True)
+                # Nothing may follow what the manifest calls the end.
+                self._committer.stop()
             return
 
         def seal() -> None:

@@ -54,7 +54,8 @@ class Retention:
         cap = self._keeper.current.wal_settings.max_wal_bytes
         excess = sum(file.size_bytes for file in files if file.last_sequence >= keep_from) - cap
         for file in files:
-            if excess <= 0 or file.last_sequence >= before:
+            # Readers' pins yield to the cap; what is not checkpointed never does.
+            if excess <= 0 or file.last_sequence >= not_needed_before:
                 break
             if file.last_sequence >= keep_from:
                 excess -= file.size_bytes
@@ -62,7 +63,7 @@ class Retention:
                 self._alarms.raise_(
                     "WAL_CAP",
                     f"the log exceeds {cap} bytes: history up to sequence {file.last_sequence} was given up",
-                    hint="raise max_wal_size, shorten --retention, or take snapshots more often",
+                    hint="shorten --retention, take snapshots more often, or end readers of the log that stand still",
                 )
         try:
             log.trim(keep_from)

@@ -64,6 +64,8 @@ class Syncer:
                 self._tend(waiting)
             except HoldfastError as error:
                 self._give_up(waiting, error)
+            except Exception as error:  # a thread that dies here would leave writes unsynced without a word
+                self._give_up(waiting, _unforeseen(error))
             if stopped and not waiting:
                 return
 
@@ -110,3 +112,10 @@ class Syncer:
         for submission, _ in waiting:
             if not submission.ticket.done:
                 submission.fail(answer)
+
+
+def _unforeseen(error: Exception) -> EngineFailed:
+    return EngineFailed(
+        f"the fsync thread failed: {type(error).__name__}: {error}",
+        hint="restart holdfastd, and report this with its log",
+    )

@@ -47,28 +47,31 @@ class Caller:
 class Ticket:
     """A one-shot result that one thread waits for and another sets; cheaper than a Future, which has a condition."""
 
-    __slots__ = ("_done", "_error", "_result")
+    __slots__ = ("_done", "_error", "_result", "_settled")
 
     def __init__(self) -> None:
         self._done = threading.Lock()
         self._done.acquire()
         self._result: Any = None
         self._error: BaseException | None = None
+        self._settled = False
 
     def succeed(self, result: Any) -> None:
         """Give the result (once)."""
         self._result = result
+        self._settled = True
         self._done.release()
 
     def fail(self, error: BaseException) -> None:
         """Give the error (once)."""
         self._error = error
+        self._settled = True
         self._done.release()
 
     @property
     def done(self) -> bool:
         """Whether the outcome is known."""
-        return not self._done.locked()
+        return self._settled
 
     def wait(self, timeout_seconds: float = -1) -> Any:
         """Block until the outcome is known; return it, or raise the error. After the timeout: Unavailable."""
