@@ -48,7 +48,7 @@ class Collections:
     committer: Committer
     randomness: Randomness
     meters: Meters
-    on_catalog_changed: Callable[[], None]
+    on_catalog_changed: Callable[[Change], None]
 
     def create(
         self,
@@ -171,7 +171,7 @@ class Collections:
     def _commit(self, change: Change, caller: Caller, check: Callable[[], None]) -> Outcome:
         submission = writer.make_submission(change, caller, barrier=True, check=check)
         outcome = writer.commit(self.committer, submission)
-        self.on_catalog_changed()
+        self.on_catalog_changed(change)
         return outcome
 
     def _named(self, name: str) -> Collection:

@@ -13,6 +13,7 @@ from ..storage.files import FileSystem
 from ..storage.names import Layout
 from .alarms import Alarms
 from .background import CheckpointThread
+from .changes import Change, DropCollection
 from .checkpoint import Checkpointer
 from .committer import Committer
 from .recovery import RecoveredStore
@@ -46,10 +47,14 @@ class Machinery:
     checkpointer: Checkpointer
     checkpoints: CheckpointThread
 
-    def catalog_changed(self) -> None:
-        """Without a log, only a manifest makes a change of the catalog durable, and it does so at once (RULES 5)."""
+    def catalog_changed(self, change: Change) -> None:
+        """Without a log, only a manifest makes a change of the catalog durable, and it does so at once (RULES 5).
+
+        With one, a checkpoint is worth its while after a drop alone: it gives the disk space back.
+        """
         if self.committer.log is not None:
-            self.checkpoints.request()
+            if isinstance(change, DropCollection):
+                self.checkpoints.request()
             return
         try:
             self.checkpointer.run()
