@@ -26,7 +26,7 @@ from tests.support.memdisk import Disk
 from tests.support.memfs import MemFileSystem
 from tests.support.oracle import StoreState, observe
 
-SEEDS = int(os.environ.get("HOLDFAST_ENGINE_CRASH_SEEDS", "5"))
+SEEDS = int(os.environ.get("HOLDFAST_ENGINE_CRASH_SEEDS", "3"))
 DRAWS = int(os.environ.get("HOLDFAST_ENGINE_CRASH_DRAWS", "6"))
 STEPS = 40
 

@@ -124,5 +124,5 @@ def is_noticed(mode: SyncMode, disk: type[MemFileSystem] = MemFileSystem, often:
 
 @pytest.mark.parametrize(("mode", "often"), sorted({(mutant.mode, mutant.often) for mutant in MUTANTS.values()}))
 def test_the_sweep_finds_nothing_in_sound_code(mode: SyncMode, often: str) -> None:
-    for seed in range(2):
+    for seed in range(1):
         Sweep(Life(seed, mode).run(STEPS, often=often), random.Random(seed)).run(draws=1)

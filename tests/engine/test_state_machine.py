@@ -251,7 +251,7 @@ def _cosine(query: np.ndarray, raw: bytes) -> float:
 
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 
