@@ -157,6 +157,19 @@ def test_a_log_that_was_closed_but_not_yet_disabled_is_begun_again(kit: Kit) -> 
     assert sorted(power_cut(again).values()) == ["a", "b"]
 
 
+@pytest.mark.parametrize("mode", list(SyncMode))
+def test_so_is_one_that_was_closed_before_anything_was_written(mode: SyncMode) -> None:
+    kit = Kit(sync_mode=mode)
+    assert kit.log is not None
+    kit.log.close_log()
+    again = power_cut(kit)
+    again.create()
+    again.sync_log()
+    third = power_cut(again)
+    assert [stats.spec.name for stats in third.engine.collections.list()] == ["c"]
+    assert third.engine.wal.verify().sound
+
+
 # Memory collections (RULES 30).
 
 

@@ -354,7 +354,7 @@ class _Recovery:
                 first_sequence=self.applier.sequence + 1,
                 previous_sequence=self.applier.sequence,
                 last_timestamp_us=self.applier.time_us,
-                gap_before=bool(self.applier.sequence),
+                gap_before=recovered.closed or bool(self.applier.sequence),
                 older=recovered.files,
             )
         return Wal.open_after_recovery(
