@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -296,6 +297,36 @@ def test_a_restore_is_durable_in_every_mode(mode: SyncMode) -> None:
     kit.snapshot()
     result = kit.restore("latest", collection="copy")
     assert kit.engine.durable_sequence >= result["sequence"]
+
+
+@pytest.mark.parametrize("mode", [SyncMode.ASYNC, SyncMode.PERIODIC])
+def test_a_write_between_the_record_and_the_manifest_leaves_no_hole(
+    mode: SyncMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that came in after the log was synced: the manifest must not stand for it before the log does."""
+    kit = SnapshotKit(sync_mode=mode)
+    kit.create("c")
+    kit.upsert(["a"], 1)
+    kit.snapshot()
+    committer = kit.engine._committer
+    between_groups, cut_off = committer.between_groups, []
+
+    def squeezed(action: Callable[[], Any]) -> Any:
+        if getattr(action, "__name__", "") == "_swap_manifest":
+            kit.upsert(["squeezed"], 2)
+            cut_off.append(kit.engine.sequence)
+        return between_groups(action)
+
+    monkeypatch.setattr(committer, "between_groups", squeezed)
+    kit.restore("latest", collection="copy")
+    (sequence,) = cut_off
+    for seed in range(8):
+        again = SnapshotKit(kit.fs.crash(random.Random(seed)), sync_mode=mode)
+        assert again.values("c") == {"a": 1.0, "squeezed": 2.0}
+        assert again.values("copy") == {"a": 1.0}
+        assert again.engine.sequence >= sequence
+    manifest = kit.engine._keeper.current
+    assert (manifest.sequence, manifest.logged_sequence) == (sequence, sequence)
 
 
 # What goes wrong ------------------------------------------------------------------------------------------------------

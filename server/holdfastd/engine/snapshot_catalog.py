@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import threading
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -63,6 +64,7 @@ class SnapshotCatalog:
         self._lock = threading.Lock()
         self._registry: Registry | None = None
         self._in_use: dict[str, int] = {}
+        self._doubtful: set[uuid.UUID] = set()
 
     # At start -------------------------------------------------------------------------------------------------------
 
@@ -200,10 +202,23 @@ class SnapshotCatalog:
         with self._lock:
             self._the_registry().abandon(pending.id)
 
-    def others_pending(self, pending: PendingSnapshot) -> bool:
-        """Whether another snapshot is being written at the moment."""
+    def doubt(self, ids: Iterable[uuid.UUID]) -> None:
+        """Note collections that keep history for a snapshot which may turn out not to be there: see ``uncovered``."""
         with self._lock:
-            return any(other.id != pending.id for other in self._the_registry().pending)
+            self._doubtful.update(ids)
+
+    def uncovered(self, ended: PendingSnapshot | None = None) -> tuple[uuid.UUID, ...]:
+        """Of the collections doubted, those that no snapshot covers; nothing is in doubt any more then.
+
+        None of them while a snapshot other than ``ended`` is being written: it may cover them yet.
+        """
+        with self._lock:
+            if any(ended is None or other.id != ended.id for other in self._the_registry().pending):
+                return ()
+            covered = {member.collection_id for record in self._records() for member in record.members}
+            found = tuple(id for id in self._doubtful if str(id) not in covered)
+            self._doubtful.clear()
+            return found
 
     def put(self, record: SnapshotRecord) -> None:
         """Add or replace what is known of a snapshot; its path may be absolute."""
@@ -263,10 +278,6 @@ class SnapshotCatalog:
                 self._in_use[info.path] -= 1
                 if not self._in_use[info.path]:
                     del self._in_use[info.path]
-
-    def covers(self, collection_id: str) -> bool:
-        """Whether a snapshot that the registry knows has this collection."""
-        return any(member.collection_id == collection_id for record in self._records() for member in record.members)
 
 
 def is_path(reference: str) -> bool:

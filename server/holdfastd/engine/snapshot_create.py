@@ -100,7 +100,6 @@ class SnapshotCreation:
         if request.path is not None:
             self._directory = context.layout.resolve(request.path)
         self._done_bytes = self._reported_bytes = self._done_vectors = 0
-        self._first_of: tuple[uuid.UUID, ...] = ()
 
     def run(self) -> dict[str, Any]:
         """Write it; returns the result document. Raises HoldfastError; nothing is left then."""
@@ -260,9 +259,8 @@ class SnapshotCreation:
                     fs.unlink(path)
             fs.sync_dir(parent_of(pending.path))
             self._catalog.abandon(pending)
-        if self._first_of and not self._catalog.others_pending(pending):
-            with contextlib.suppress(HoldfastError), self._context.checkpointer.exclusive():
-                self._context.keeper.update(lambda manifest: with_high_water(manifest, self._first_of, 0))
+        with contextlib.suppress(HoldfastError):
+            forget_history(self._context, self._catalog, ended=pending)
 
     # Publish --------------------------------------------------------------------------------------------------------
 
@@ -284,6 +282,7 @@ class SnapshotCreation:
         try:
             with self._context.checkpointer.exclusive():
                 self._remember(manifest)
+            forget_history(self._context, self._catalog, ended=pending)
         except EngineFailed:
             raise
         except HoldfastError as error:
@@ -311,9 +310,10 @@ class SnapshotCreation:
         kept = [view.spec for view in pinned.views if _is_kept(view.spec) and view.spec.id in alive]
         fresh = [spec for spec in kept if not known.get(spec.id)]
         if fresh:
-            self._first_of = tuple(spec.id for spec in fresh)
+            first_of = tuple(spec.id for spec in fresh)
+            self._catalog.doubt(first_of)
             self._context.keeper.update(
-                lambda manifest: with_high_water(_with_entries(manifest, fresh), self._first_of, pinned.sequence)
+                lambda manifest: with_high_water(_with_entries(manifest, fresh), first_of, pinned.sequence)
             )
 
     # The result -----------------------------------------------------------------------------------------------------
@@ -359,6 +359,23 @@ def with_high_water(manifest: Manifest, ids: tuple[uuid.UUID, ...], sequence: Se
         for entry in manifest.collections
     )
     return replace(manifest, collections=entries)
+
+
+def forget_history(context: SnapshotContext, catalog: SnapshotCatalog, *, ended: PendingSnapshot | None = None) -> None:
+    """Let the collections in doubt that no snapshot covers forget that one did: their history is no longer kept.
+
+    One that is covered keeps its high water: what died before it may be gone. Call without the checkpointer's lock,
+    which holds off snapshots that begin; blocks; durable on return. ``ended``: the snapshot that is over.
+    """
+    with context.checkpointer.exclusive():
+        gone = catalog.uncovered(ended)
+        if not any(entry.high_water and entry.spec.id in gone for entry in context.keeper.current.collections):
+            return
+        try:
+            context.keeper.update(lambda manifest: with_high_water(manifest, gone, 0))
+        except HoldfastError:
+            catalog.doubt(gone)
+            raise
 
 
 def _volatile(manifest: SnapshotManifest) -> list[str]:

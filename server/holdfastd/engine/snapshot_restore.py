@@ -332,11 +332,9 @@ class Restoration:
                 catalog.check_free(alias)
 
     def _make_durable(self, plan: RestorePlan) -> None:
-        """Sync the log, name the restored collections in the manifest, remove what they replaced (RULES 3, 4)."""
+        """Name the restored collections in the manifest, remove what they replaced (RULES 3, 4)."""
         context = self._context
         try:
-            if context.committer.log is not None:
-                context.committer.log.sync()
             context.committer.between_groups(self._swap_manifest)
         except EngineFailed as error:
             context.committer.fail(error)
@@ -354,8 +352,14 @@ class Restoration:
                 remove_tree(context.fs, context.layout.collection_dir(collection_id))
 
     def _swap_manifest(self) -> None:
-        """One manifest with every change of the catalog in it; points after the checkpoint stay in the log."""
+        """One manifest with every change of the catalog in it; points after the checkpoint stay in the log.
+
+        On the committing thread. The log is synced here and not before: what was written since the record is in
+        the manifest too, and no record joins the log between this sync and the manifest (RULES 4).
+        """
         context, applier = self._context, self._context.applier
+        log = context.committer.log
+        synced = None if log is None else log.sync()
 
         def updated(manifest: Manifest) -> Manifest:
             known = {entry.spec.id: entry for entry in manifest.collections}
@@ -363,11 +367,10 @@ class Restoration:
                 known.get(id) or staged_or_new_entry(context.fs, context.layout, collection)
                 for id, collection in applier.catalog.collections.items()
             )
-            log = context.committer.log
             return replace(
                 manifest,
                 sequence=applier.sequence,
-                logged_sequence=manifest.logged_sequence if log is None else log.synced_sequence,
+                logged_sequence=manifest.logged_sequence if synced is None else synced,
                 last_timestamp_us=max(manifest.last_timestamp_us, applier.time_us),
                 collections=entries,
                 aliases=dict(applier.catalog.aliases),

@@ -21,7 +21,7 @@ from .operations import Operation, OperationRegistry
 from .settings import EngineConfig
 from .snapshot_catalog import SnapshotCatalog, SnapshotInfo, SnapshotListing
 from .snapshot_context import SnapshotContext
-from .snapshot_create import SnapshotCreation, SnapshotRequest, with_high_water
+from .snapshot_create import SnapshotCreation, SnapshotRequest, forget_history
 from .snapshot_restore import Restoration, RestoreRequest, plan_restore, refuse_unbuilt
 from .snapshot_verify import Verification
 from .tickets import Caller
@@ -156,22 +156,12 @@ class Snapshots:
     def delete(self, snapshot: str, *, validate_only: bool = False) -> SnapshotInfo:
         """Delete a snapshot's file; returns the snapshot as it was. Raises NotFound or FailedPrecondition.
 
-        A collection that no snapshot covers any more forgets that one did, so that its history is no longer kept.
+        A collection that no snapshot covers any more forgets that one did, so that its history is no longer kept; while
+        a snapshot is being written, not before that one is done.
         """
         with disk_errors_of(f"deleting {snapshot}"):
             info = self._catalog.delete(snapshot, validate_only=validate_only)
         if not validate_only:
-            self._forget_history(info)
+            self._catalog.doubt(uuid.UUID(member.collection_id) for member in info.record.members)
+            forget_history(self._context, self._catalog)
         return info
-
-    def _forget_history(self, deleted: SnapshotInfo) -> None:
-        gone = tuple(
-            uuid.UUID(member.collection_id)
-            for member in deleted.record.members
-            if not self._catalog.covers(member.collection_id)
-        )
-        known = {entry.spec.id for entry in self._context.keeper.current.collections if entry.high_water}
-        if known.isdisjoint(gone):
-            return
-        with self._context.checkpointer.exclusive():
-            self._context.keeper.update(lambda manifest: with_high_water(manifest, gone, 0))
