@@ -407,6 +407,7 @@ def test_a_registry_that_cannot_be_written_is_a_warning_and_the_next_start_adds_
 
     kit.fs.rename = rename  # type: ignore[method-assign]
     result = kit.snapshot(path="/backups")
+    assert high_water(kit) == {"c": result["sequence"]}
     assert any("the next start adds the snapshot" in warning for warning in result["warnings"])
     kit.fs.heal()
     kit.reopen()

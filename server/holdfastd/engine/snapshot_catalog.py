@@ -118,7 +118,7 @@ class SnapshotCatalog:
         found = [self._info(record) for record in known.values()]
         if collection is not None:
             found = [info for info in found if collection in info.collections]
-        return SnapshotListing(sorted(found, key=_age, reverse=True), warnings)
+        return SnapshotListing(sorted(found, key=age_key, reverse=True), warnings)
 
     def get(self, reference: str) -> SnapshotInfo:
         """The snapshot that an id, ``latest`` or a path stands for. Raises NotFound, InvalidArgument or Corruption."""
@@ -207,13 +207,13 @@ class SnapshotCatalog:
         with self._lock:
             self._doubtful.update(ids)
 
-    def uncovered(self, ended: PendingSnapshot | None = None) -> tuple[uuid.UUID, ...]:
+    def uncovered(self) -> tuple[uuid.UUID, ...]:
         """Of the collections doubted, those that no snapshot covers; nothing is in doubt any more then.
 
-        None of them while a snapshot other than ``ended`` is being written: it may cover them yet.
+        None of them while the registry knows of a snapshot that is being written: it may cover them yet.
         """
         with self._lock:
-            if any(ended is None or other.id != ended.id for other in self._the_registry().pending):
+            if self._the_registry().pending:
                 return ()
             covered = {member.collection_id for record in self._records() for member in record.members}
             found = tuple(id for id in self._doubtful if str(id) not in covered)
@@ -345,11 +345,11 @@ def make_record(
     )
 
 
-def _age(info: SnapshotInfo) -> tuple[int, int, str]:
-    """Sorts by time, then by the number that tells snapshots of one second apart."""
+def age_key(info: SnapshotInfo) -> str:
+    """Unique; sorts by time, then by the number that tells snapshots of one second apart."""
     match = SNAPSHOT_ID.fullmatch(info.id)
     number = int(match[1][1:]) if match is not None and match[1] else 1
-    return info.record.created_us, number, info.path
+    return f"{info.record.created_us:020d} {number:06d} {info.path}"
 
 
 def _missing(path: str) -> NotFound:

@@ -260,7 +260,7 @@ class SnapshotCreation:
             fs.sync_dir(parent_of(pending.path))
             self._catalog.abandon(pending)
         with contextlib.suppress(HoldfastError):
-            forget_history(self._context, self._catalog, ended=pending)
+            forget_history(self._context, self._catalog)
 
     # Publish --------------------------------------------------------------------------------------------------------
 
@@ -282,7 +282,7 @@ class SnapshotCreation:
         try:
             with self._context.checkpointer.exclusive():
                 self._remember(manifest)
-            forget_history(self._context, self._catalog, ended=pending)
+            forget_history(self._context, self._catalog)
         except EngineFailed:
             raise
         except HoldfastError as error:
@@ -361,14 +361,14 @@ def with_high_water(manifest: Manifest, ids: tuple[uuid.UUID, ...], sequence: Se
     return replace(manifest, collections=entries)
 
 
-def forget_history(context: SnapshotContext, catalog: SnapshotCatalog, *, ended: PendingSnapshot | None = None) -> None:
+def forget_history(context: SnapshotContext, catalog: SnapshotCatalog) -> None:
     """Let the collections in doubt that no snapshot covers forget that one did: their history is no longer kept.
 
     One that is covered keeps its high water: what died before it may be gone. Call without the checkpointer's lock,
-    which holds off snapshots that begin; blocks; durable on return. ``ended``: the snapshot that is over.
+    which holds off snapshots that begin; blocks; durable on return.
     """
     with context.checkpointer.exclusive():
-        gone = catalog.uncovered(ended)
+        gone = catalog.uncovered()
         if not any(entry.high_water and entry.spec.id in gone for entry in context.keeper.current.collections):
             return
         try:

@@ -11,7 +11,7 @@ from holdfast.v1 import operation_pb2, snapshot_pb2
 from holdfast.v1.snapshot_pb2_grpc import SnapshotServiceServicer
 
 from ..engine.answers import Answers
-from ..engine.snapshot_catalog import SnapshotInfo, is_path
+from ..engine.snapshot_catalog import SnapshotInfo, age_key, is_path
 from ..engine.snapshots import RestoreRequest, SnapshotRequest
 from ..errors import InvalidArgument, Unimplemented
 from .convert_operations import operation_message
@@ -60,7 +60,7 @@ class SnapshotService(SnapshotServiceServicer):
     ) -> snapshot_pb2.ListSnapshotsResponse:
         path = self._paths.resolve(request.path, request.working_directory, context)
         listing = self._snapshots.listing(path=path, collection=request.collection or None)
-        page, token = page_by_key(listing.snapshots, _age_key, request.page_size, request.page_token, descending=True)
+        page, token = page_by_key(listing.snapshots, age_key, request.page_size, request.page_token, descending=True)
         return snapshot_pb2.ListSnapshotsResponse(
             snapshots=map(snapshot_message, page),
             next_page_token=token,
@@ -142,10 +142,6 @@ class SnapshotService(SnapshotServiceServicer):
         if not is_path(snapshot):
             return snapshot
         return self._paths.resolve(snapshot, working_directory, context, field="snapshot") or snapshot
-
-
-def _age_key(info: SnapshotInfo) -> str:
-    return f"{info.record.created_us:020d} {info.id} {info.path}"
 
 
 def _not_built(what: str, instead: str) -> NoReturn:
