@@ -24,6 +24,7 @@ from ..storage import manifest as manifest_files
 from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem, make_dirs, remove_tree
 from ..storage.id_index import IdIndex, open_index
+from ..storage.manifest import LoadedManifest
 from ..storage.names import Layout, parse_kills_name, parse_requests_name, parse_uuid
 from ..storage.segment import open_segment
 from ..storage.wal import NewLock, Wal, WalFileInfo
@@ -34,6 +35,7 @@ from .change_codec import decode_change
 from .changes import DeleteIds, Truncate, UpsertRows
 from .collection import Collection
 from .manifest_keeper import ManifestKeeper
+from .recovery_fallback import find_fallback
 from .requests import RequestTable
 from .settings import EngineConfig
 from .tickets import Outcome
@@ -84,8 +86,7 @@ def open_store(
         store = _create_store(fs, layout, clock, randomness, config, make_lock, wal_locks)
     else:
         wal_locks.hold(map(layout.wal_dir, loaded.manifest.wal_directories))
-        warnings = () if loaded.problem is None else (f"{loaded.problem}; recovered from {loaded.path}",)
-        store = _Recovery(fs, layout, clock, randomness, config, make_lock, loaded.manifest, warnings).run()
+        store = _Recovery(fs, layout, clock, randomness, config, make_lock, loaded).run()
     elapsed_ms = (clock.monotonic_ns() - started_ns) / 1e6
     return replace(store, report=replace(store.report, duration_ms=elapsed_ms))
 
@@ -194,8 +195,7 @@ class _Recovery:
         randomness: Randomness,
         config: EngineConfig,
         make_lock: NewLock,
-        manifest: Manifest,
-        warnings: tuple[str, ...],
+        loaded: LoadedManifest,
     ) -> None:
         self.fs = fs
         self.layout = layout
@@ -203,9 +203,10 @@ class _Recovery:
         self.randomness = randomness
         self.mode: Mode = "strict" if config.recovery == "strict" else "point-in-time"
         self.make_lock = make_lock
-        self.manifest = manifest
-        self.keeper = ManifestKeeper(fs, layout, manifest)
-        self.warnings = list(warnings)
+        self.fallback = find_fallback(fs, layout, loaded)
+        self.manifest = loaded.manifest if self.fallback is None else self.fallback.manifest
+        self.keeper = ManifestKeeper(fs, layout, self.manifest)
+        self.warnings = [] if loaded.problem is None else [f"{loaded.problem}; recovered from {loaded.path}"]
         self.applier = make_applier(fs, layout)
         self.requests = RequestTable()
         self.records = 0
@@ -270,6 +271,9 @@ class _Recovery:
             required_sequence=manifest.logged_sequence,
             mode=self.mode,
         )
+        if self.fallback is not None:
+            verdict, warning = self.fallback.settle(self.fs, verdict, strict=self.mode == "strict")
+            self.warnings += [warning] if warning is not None else []
         if verdict.problem is not None:
             self.warnings.append(f"history was cut: {verdict.problem.path}: {verdict.problem.message}")
             self._leave_timeline(verdict)
@@ -282,8 +286,12 @@ class _Recovery:
         return recovered
 
     def _leave_timeline(self, verdict: Verdict) -> None:
-        """Publish a new timeline while the log is still uncut: a crash must not leave a cut log on the old one."""
+        """Publish a new timeline while the log is still uncut: a crash must not leave a cut log on the old one.
+
+        What segments reflect stays required of the log until a WAL segment says that history before it is missing.
+        """
         end = verdict.end.link.sequence if verdict.end is not None else 0
+        end = max(end, self.manifest.sequence)
         self.keeper.update(
             lambda manifest: replace(
                 manifest,
@@ -302,6 +310,8 @@ class _Recovery:
             store_id=manifest.store_id,
             from_sequence=manifest.log_start_required,
             mode=self.mode,
+            # Those behind the manifest's start were left by a recovery that went on from what the catalog reflected.
+            allow_gaps=True,
         )
         for record in records:
             header = record.header
@@ -331,17 +341,28 @@ class _Recovery:
     def _may_have_lost_writes(self) -> bool:
         """Whether acknowledged sequences may be missing, so that they must not be used again (RULES 2)."""
         settings = self.manifest.wal_settings
+        if self.fallback is not None:
+            # The lost manifest may have changed how the log is synced.
+            return True
         # Writes to memory collections take sequences, too, and no log tells how many.
         volatile = any(each.spec.storage is StorageKind.MEMORY for each in self.applier.catalog.collections.values())
         lossless = settings.enabled and settings.sync_mode is SyncMode.FSYNC and not volatile
         return not self.manifest.clean and not lossless
+
+    def _cut_below_reflected(self, recovered: RecoveredLog) -> bool:
+        """Whether the log ends before logged operations that are reflected: no replay may run across that place.
+
+        The numbers of memory collections alone, which no log ever holds, are nothing that is missing.
+        """
+        end = recovered.last_sequence
+        return recovered.problem is not None and end < min(self.manifest.logged_sequence, self.applier.sequence)
 
     def _continue_log(self, manifest: Manifest, recovered: RecoveredLog) -> Wal | None:
         settings = manifest.wal_settings
         if not settings.enabled:
             return None
         directory = self.layout.wal_dir(settings.path)
-        if recovered.tail is None or recovered.closed:
+        if recovered.tail is None or recovered.closed or self._cut_below_reflected(recovered):
             return Wal.create(
                 self.fs,
                 self.clock,
@@ -398,12 +419,14 @@ class _Recovery:
         )
         left = self.keeper.current.timeline != self.manifest.timeline
         forks = not left and self._may_have_lost_writes()
+        # A start that finds no WAL segment which begins after this refuses, instead of going on across the gap.
+        gap = self.manifest.wal_settings.enabled and self._cut_below_reflected(recovered)
         self.keeper.update(
             lambda manifest: replace(
                 manifest,
                 timeline=manifest.timeline + forks,
                 sequence=self.applier.sequence,
-                logged_sequence=recovered.last_sequence,
+                logged_sequence=self.applier.sequence if gap else recovered.last_sequence,
                 last_timestamp_us=max(self.applier.time_us, recovered.last_timestamp_us),
                 collections=entries,
                 aliases=dict(self.applier.catalog.aliases),
