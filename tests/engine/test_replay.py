@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import random
-from collections.abc import Iterator
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import pytest
 
-from holdfastd.engine.replay import ReplayRequest
+from holdfastd.engine import committer
+from holdfastd.engine.operations import Operation, Work
+from holdfastd.engine.replay import MAX_IN_FLIGHT, ReplayRequest
 from holdfastd.engine.wal_control import WalChanges
-from holdfastd.errors import FailedPrecondition, HoldfastError, OutOfRange
+from holdfastd.errors import Cancelled, FailedPrecondition, HoldfastError, OutOfRange, ResourceExhausted
 from holdfastd.model import Digest, SyncMode
-from tests.support.engines import CALLER, abandon
+from tests.support.engines import CALLER, ROOT, abandon
 from tests.support.snapshots import SnapshotKit, raise_failure
+from tests.support.waiting import until
+
+WAL = f"{ROOT}/wal"
 
 
 class ReplayKit(SnapshotKit):
@@ -22,6 +29,10 @@ class ReplayKit(SnapshotKit):
     def replay(self, **request: Any) -> dict[str, Any]:
         operation = self.engine.replay.start(ReplayRequest(**request), caller=CALLER)
         return raise_failure(self.engine.operations.wait(operation.id))
+
+    def queued(self) -> int:
+        """How many changes wait for the committer."""
+        return len(self.engine._committer._queue)
 
     def digest(self, name: str = "c") -> Digest:
         return self.engine.collections.stats(name).digest
@@ -230,3 +241,218 @@ def test_a_replay_that_fails_half_way_goes_on_later(kit: ReplayKit) -> None:
         assert again.digest("copy") == again.digest()
     finally:
         again.engine.stop()
+
+
+# What is refused in the middle ------------------------------------------------------------------------------------
+
+
+def replay_while_nothing_commits(kit: ReplayKit, before: Callable[[], None] = lambda: None) -> Operation:
+    """Start a replay of the four operations behind whatever ``before`` sends, and let go once all of them wait."""
+    begun: list[Operation] = []
+
+    def begin() -> None:
+        before()
+        waiting = kit.queued()
+        begun.append(kit.engine.replay.start(ReplayRequest(collection="copy"), caller=CALLER))
+        until(lambda: kit.queued() == waiting + 4)
+
+    kit.engine._committer.between_groups(begin)
+    return begun[0]
+
+
+def refuse_write(kit: ReplayKit, number: int) -> None:
+    """Let the disk be full at write ``number`` to the log, counted from 1; those that prepare a file do not count."""
+    writes = []
+
+    def look(kind: str, path: str) -> None:
+        if kind == "write" and path.startswith(WAL) and threading.current_thread().name in ("MainThread", "committer"):
+            writes.append(path)
+            if len(writes) == number:
+                kit.fs.fail_on("write", path, errno.ENOSPC)
+
+    kit.fs.on_operation = look
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_behind_an_operation_that_was_refused_none_is_applied(
+    kit: ReplayKit, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the watermark passes the one that is missing, and nobody ever notices."""
+    monkeypatch.setattr(committer, "MAX_GROUP_CHANGES", 1)
+    kit.restore("latest", collection="copy")
+    refuse_write(kit, number)
+    operation = replay_while_nothing_commits(kit)
+    with pytest.raises(ResourceExhausted):
+        raise_failure(kit.engine.operations.wait(operation.id))
+    kit.fs.on_operation = None
+    kit.fs.heal()
+    assert kit.replay(collection="copy")["operations_replayed"] == 5 - number
+    assert kit.digest("copy") == kit.digest()
+    assert kit.values("copy") == kit.values()
+
+
+def test_a_write_that_arrives_with_a_replay_is_not_overwritten_by_it(kit: ReplayKit) -> None:
+    kit.restore("latest", collection="copy")
+    writer = threading.Thread(target=lambda: kit.upsert(["a"], 99.0, name="copy"))
+
+    def write() -> None:
+        writer.start()
+        until(lambda: kit.queued() == 1)
+
+    operation = replay_while_nothing_commits(kit, write)
+    with pytest.raises(FailedPrecondition) as caught:
+        raise_failure(kit.engine.operations.wait(operation.id))
+    writer.join()
+    assert caught.value.reason == "TARGET_HAS_OWN_WRITES"
+    assert kit.values("copy") == {"a": 99.0, "b": 2.0, "x": 3.0}
+
+
+class CancelledWork:
+    """Work that is cancelled at its first report of something done."""
+
+    def report(self, **changes: Any) -> None:
+        if "done_vectors" in changes:
+            raise Cancelled("cancelled")
+
+
+def test_a_cancelled_replay_goes_on_where_it_stopped(kit: ReplayKit) -> None:
+    for n in range(20):
+        kit.upsert(["n"], n + 1.0)
+    kit.restore("latest", collection="copy")
+    with pytest.raises(Cancelled):
+        kit.engine.replay.run(ReplayRequest(collection="copy"), cast(Work, CancelledWork()))
+    assert kit.replay(collection="copy")["operations_replayed"] == 24 - MAX_IN_FLIGHT
+    assert kit.digest("copy") == kit.digest()
+    assert kit.versions("copy")["n"] == kit.versions()["n"]
+
+
+def test_two_replays_at_once_apply_nothing_twice(kit: ReplayKit) -> None:
+    for n in range(20):
+        kit.upsert(["n"], n + 1.0)
+    kit.restore("latest", collection="copy")
+    started = [kit.engine.replay.start(ReplayRequest(), caller=CALLER) for _ in range(2)]
+    results = [raise_failure(kit.engine.operations.wait(operation.id)) for operation in started]
+    assert sorted(result["operations_replayed"] for result in results) == [0, 24]
+    assert kit.versions("copy") == kit.versions()
+
+
+# Which log ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["wal", "wal2", f"{ROOT}/wal/"])
+def test_a_directory_of_the_stores_own_log_means_all_of_it(kit: ReplayKit, path: str) -> None:
+    kit.engine.wal.enable(WalChanges(path="wal2"), caller=CALLER)
+    kit.upsert(["g"], 7.0)
+    kit.restore("latest", collection="copy")
+    assert kit.replay(collection="copy", path=path)["operations_replayed"] == 5
+    assert kit.digest("copy") == kit.digest()
+
+
+@pytest.mark.parametrize("path", [None, "wal"])
+def test_only_what_is_durable_is_read(path: str | None) -> None:
+    kit = history(SyncMode.ASYNC)
+    try:
+        kit.restore("latest", collection="copy")
+        kit.upsert(["late"], 9.0)
+        last = kit.engine.sequence
+        assert kit.log is not None
+        assert kit.log.synced_sequence < last
+        assert kit.replay(path=path, validate_only=True)["operations_replayed"] == 5
+        assert kit.log.synced_sequence >= last
+    finally:
+        kit.engine.stop()
+
+
+@pytest.fixture
+def other(kit: ReplayKit) -> Iterator[ReplayKit]:
+    """Another store: with a copy of the first one's snapshot, restored as copy, and of its log, in /old."""
+    other = ReplayKit(seed=8)
+    other.engine.start()
+    (snapshot,) = kit.engine.snapshots.list()
+    other.restore(other.put("/copied.snap", kit.fs.read(snapshot.path)), collection="copy")
+    other.fs.mkdir("/old")
+    other.fs.mkdir("/empty")
+    for name in kit.fs.listdir(WAL):
+        if name.endswith(".wal"):
+            other.put(f"/old/{name}", kit.fs.read(f"{WAL}/{name}"))
+    yield other
+    other.engine.stop()
+
+
+def test_a_log_that_survived_its_store_rolls_the_snapshot_forward(kit: ReplayKit, other: ReplayKit) -> None:
+    assert other.replay(path="/old")["operations_replayed"] == 4
+    assert other.digest("copy") == kit.digest()
+    assert other.replay(path="/old")["operations_replayed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [(None, "FOREIGN_ORIGIN"), ("wal", "FOREIGN_ORIGIN"), ("/empty", "LOG_NOT_FOUND")]
+)
+def test_the_log_of_another_store_is_not_taken_for_the_originals(
+    other: ReplayKit, path: str | None, reason: str
+) -> None:
+    before = other.digest("copy")
+    with pytest.raises(FailedPrecondition) as caught:
+        other.replay(path=path)
+    assert caught.value.reason == reason
+    assert other.digest("copy") == before
+
+
+def test_a_snapshot_of_a_history_that_was_left_is_not_continued_with_another() -> None:
+    kit = ReplayKit(sync_mode=SyncMode.ASYNC)
+    kit.create("c")
+    kit.upsert(["a"], 1.0)
+    kit.sync_log()
+    earlier = kit.fs.crash(random.Random(1))
+    kit.upsert(["a"], 2.0)
+    taken = kit.snapshot(collection="c")
+
+    again = ReplayKit(earlier, seed=96)
+    again.engine.start()
+    try:
+        assert again.engine.timeline == 2
+        for n in range(5):
+            again.upsert(["b"], n + 1.0)
+        again.restore(again.put("/copied.snap", kit.fs.read(taken["path"])), collection="copy")
+        before = again.digest("copy")
+        with pytest.raises(FailedPrecondition) as caught:
+            again.replay(collection="copy")
+        assert caught.value.reason == "TIMELINE_DIVERGED"
+        assert again.digest("copy") == before
+    finally:
+        again.engine.stop()
+
+
+# Up to where --------------------------------------------------------------------------------------------------------
+
+
+def test_a_target_up_to_now_is_valid_and_a_later_one_is_refused(kit: ReplayKit) -> None:
+    kit.restore("latest", collection="copy")
+    before = kit.digest("copy")
+    with pytest.raises(OutOfRange, match="future"):
+        kit.replay(to_us=kit.clock.now_us() + 3_600_000_000)
+    with pytest.raises(OutOfRange, match="there is no sequence"):
+        kit.replay(to_sequence=kit.engine.sequence + 1)
+    assert kit.digest("copy") == before
+    kit.clock.advance_us(60_000_000)
+    assert kit.replay(to_us=kit.clock.now_us())["operations_replayed"] == 4
+    assert kit.replay(to_sequence=kit.engine.sequence)["operations_replayed"] == 0
+
+
+def test_a_record_from_a_clock_that_was_ahead_is_a_valid_target(kit: ReplayKit) -> None:
+    kit.clock.jump_us(600_000_000)
+    kit.upsert(["ahead"], 8.0)
+    ahead = kit.clock.now_us() - 1000
+    kit.upsert(["last"], 9.0)
+    kit.clock.jump_us(-600_000_000)
+    kit.restore("latest", collection="copy")
+    assert kit.replay(to_us=ahead)["operations_replayed"] >= 4
+
+
+def test_the_end_of_another_stores_log_is_its_last_record(kit: ReplayKit, other: ReplayKit) -> None:
+    last = kit.engine.sequence
+    with pytest.raises(OutOfRange, match=f"ends with sequence {last};"):
+        other.replay(path="/old", to_sequence=last + 1)
+    with pytest.raises(OutOfRange, match="future"):
+        other.replay(path="/old", to_us=other.clock.now_us() + 3_600_000_000)
+    assert other.replay(path="/old", to_sequence=last)["operations_replayed"] == 4

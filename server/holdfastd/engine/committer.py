@@ -190,7 +190,7 @@ class Committer:
         size = 0
         with self._lock:
             while self._queue and len(group) < MAX_GROUP_CHANGES and size < MAX_GROUP_BYTES:
-                if group and (self._queue[0].barrier or group[0].barrier):
+                if group and _apart(group[0], self._queue[0]):
                     break
                 group.append(self._queue.popleft())
                 size += group[-1].size
@@ -366,3 +366,12 @@ class Committer:
             if isinstance(error, EngineFailed):
                 self.fail(error)
             submission.ticket.fail(error)
+
+
+def _apart(first: Submission, following: Submission) -> bool:
+    """Whether a group that begins with ``first`` must end before ``following``.
+
+    A client's write and a replay's share none: the replay's check must see that the collection has writes of its own.
+    """
+    replays = bool(first.origin_sequence), bool(following.origin_sequence)
+    return first.barrier or following.barrier or replays[0] != replays[1]

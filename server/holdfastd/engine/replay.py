@@ -9,20 +9,22 @@ log at start.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..errors import FailedPrecondition, OutOfRange, Unimplemented
+from ..errors import EngineFailed, FailedPrecondition, HoldfastError, OutOfRange, Unimplemented
 from ..model import Origin, Sequence64, StorageKind
 from ..storage.clock import Clock
 from ..storage.files import FileSystem
 from ..storage.names import Layout
 from ..storage.wal import LoggedRecord
-from ..storage.wal_files import find_wal_files
-from ..storage.wal_reader import read_log
+from ..storage.wal_files import FoundFile, find_wal_files
+from ..storage.wal_reader import LogReader, read_log
 from . import writer
 from .apply import Applier
 from .change_codec import Logged, decode_change
@@ -33,8 +35,8 @@ from .committer import Committer
 from .manifest_keeper import ManifestKeeper
 from .operations import Operation, OperationRegistry, Work
 from .retention import Retention
-from .tickets import Caller, Submission
-from .wal_control import WalControl
+from .tickets import Caller, Ticket
+from .wal_control import LogSource, WalControl
 
 MAX_IN_FLIGHT = 8
 
@@ -93,6 +95,8 @@ class Replay:
         self._retention = retention
         self._control = control
         self._operations = operations
+        # One replay at a time: two that begin at the same watermark would apply the same operations twice.
+        self._running = threading.Lock()
 
     def start(self, request: ReplayRequest, *, caller: Caller) -> Operation:
         """Begin a replay. Raises NotFound, FailedPrecondition or Unimplemented before anything is begun."""
@@ -121,11 +125,20 @@ class Replay:
         )
 
     def run(self, request: ReplayRequest, work: Work) -> dict[str, Any]:
-        """Replay, checkpoint, and return the result document. Blocks; runs on an operation's thread."""
+        """Replay, checkpoint, and return the result document. Blocks; runs on an operation's thread.
+
+        What is cut short by an error or a cancellation stays applied, without a hole: the next replay goes on there.
+        """
+        work.report(phase="waiting for another replay")
+        with self._running:
+            return self._run(request, work)
+
+    def _run(self, request: ReplayRequest, work: Work) -> dict[str, Any]:
         started_ns = self._clock.monotonic_ns()
         if request.verify:
             work.report(phase="verifying")
             self._verify(request.path)
+        self._check_end(request)
         tally = _Tally()
         targets = self._targets(request)
         if not targets:
@@ -166,11 +179,12 @@ class Replay:
     def _replay_one(self, target: Collection, request: ReplayRequest, tally: _Tally, work: Work) -> None:
         origin = target.spec.origin
         assert origin is not None
-        self._check_history(target, origin, request.path)
-        with self._retention.pinned(origin.through + 1):
-            in_flight: deque[Submission] = deque()
-            before = tally.replayed
-            for record, logged, change in self._history(target, origin, request, tally):
+        source = self._source(target, origin, request.path)
+        self._check_history(target, origin, self._files(source))
+        before = tally.replayed
+        in_flight: deque[Ticket] = deque()
+        with self._retention.pinned(origin.through + 1), _settled(in_flight):
+            for record, logged, change in self._history(target, origin, source, request, tally):
                 if target.own_writes:
                     raise _own_writes(target)
                 tally.files.add(record.path)
@@ -178,16 +192,27 @@ class Replay:
                 if request.validate_only:
                     continue
                 if len(in_flight) == MAX_IN_FLIGHT:
-                    in_flight.popleft().ticket.wait()
+                    in_flight.popleft().wait()
                     work.report(done_vectors=tally.replayed)
-                in_flight.append(self._submit(target, change, logged, record.sequence))
-            for submission in in_flight:
-                submission.ticket.wait()
+                previous = in_flight[-1] if in_flight else None
+                in_flight.append(self._submit(target, change, logged, record.sequence, previous))
+            while in_flight:
+                in_flight.popleft().wait()
         if tally.replayed > before:
             tally.affected.append(target.spec.name)
 
-    def _submit(self, target: Collection, change: Change, logged: Logged, origin_sequence: Sequence64) -> Submission:
+    def _submit(
+        self, target: Collection, change: Change, logged: Logged, origin_sequence: Sequence64, previous: Ticket | None
+    ) -> Ticket:
+        """Send one operation off; it is refused when ``previous``, the one before it, was: no hole stays behind."""
+
         def check() -> None:
+            if previous is not None and previous.failed:
+                raise FailedPrecondition(
+                    f"{target.spec.name}: an operation before sequence {origin_sequence} of its origin was refused",
+                    reason="REPLAY_HOLE",
+                    hint="replay again: it goes on before the operation that was refused",
+                )
             if self._applier.catalog.get(target.spec.id) is not target or target.own_writes:
                 raise _own_writes(target)
 
@@ -195,13 +220,13 @@ class Replay:
             change, Caller(actor=logged.actor), check=check, origin_sequence=origin_sequence
         )
         self._committer.submit_nowait(submission)
-        return submission
+        return submission.ticket
 
     def _history(
-        self, target: Collection, origin: Origin, request: ReplayRequest, tally: _Tally
+        self, target: Collection, origin: Origin, source: LogSource, request: ReplayRequest, tally: _Tally
     ) -> Iterator[tuple[LoggedRecord, Logged, Change]]:
         """The origin's operations behind the watermark and within the bounds, as changes of ``target``."""
-        for record in self._read(origin, request.path):
+        for record in self._read(source, origin.through + 1):
             logged = decode_change(record.payload)
             if _beyond(record, request):
                 return
@@ -225,34 +250,105 @@ class Replay:
                 )
             yield record, logged, change
 
-    def _read(self, origin: Origin, path: str | None) -> Iterator[LoggedRecord]:
-        log = self._committer.log
-        own = path is None and origin.store_id == self._keeper.current.store_id
-        if log is not None and own:
-            # What is acknowledged belongs to history, whatever the store's mode is.
-            log.sync()
-        return read_log(
-            self._fs,
-            self._directories(path),
-            store_id=origin.store_id,
-            from_sequence=origin.through + 1,
-            upto_synced=log.synced_position if log is not None and own else None,
-        )
+    # The log --------------------------------------------------------------------------------------------------------
 
-    def _directories(self, path: str | None) -> Sequence[str]:
-        if path is not None:
-            return [self._layout.resolve(path)]
-        return [self._layout.wal_dir(each) for each in self._keeper.current.wal_directories]
-
-    def _check_history(self, target: Collection, origin: Origin, path: str | None) -> None:
-        """Raise unless the snapshot's moment lies on the log's history (RULES 2)."""
-        if path is None and origin.store_id != self._keeper.current.store_id:
+    def _source(self, target: Collection, origin: Origin, path: str | None) -> LogSource:
+        """The log to replay to ``target``. Raises FailedPrecondition when another store wrote it (RULES 33)."""
+        source = self._log(path)
+        if source.store_id == origin.store_id:
+            return source
+        if path is None:
             raise FailedPrecondition(
                 f"{target.spec.name} comes from store {origin.store_id}, whose log is not here",
                 reason="FOREIGN_ORIGIN",
                 hint="name the directory of that store's log with --path",
             )
-        for file in find_wal_files(self._fs, self._directories(path), store_id=origin.store_id):
+        raise FailedPrecondition(
+            f"{target.spec.name} comes from store {origin.store_id}, but {source.directories[0]} holds the log of "
+            f"store {source.store_id}",
+            reason="FOREIGN_ORIGIN",
+            hint="name the directory of the first one's log, and with --collection what it is for",
+        )
+
+    def _log(self, path: str | None) -> LogSource:
+        """The store's own log, whole, where ``path`` is None or one of its directories; else the one in ``path``."""
+        own = {self._layout.wal_dir(each) for each in self._keeper.current.wal_directories}
+        directory = None if path is None else self._layout.resolve(path)
+        if directory is None or directory in own:
+            self._sync()
+            return self._control.source(None)
+        source = self._control.source(directory)
+        if not self._files(source):
+            raise FailedPrecondition(
+                f"{directory} holds no log",
+                reason="LOG_NOT_FOUND",
+                hint="name the directory that holds the WAL segments themselves",
+                path=directory,
+            )
+        return source
+
+    def _sync(self) -> None:
+        """What is acknowledged belongs to history, whatever the store's mode is."""
+        log = self._committer.log
+        if log is None:
+            return
+        try:
+            log.sync()
+        except EngineFailed as error:
+            self._committer.fail(error)
+            raise
+
+    def _files(self, source: LogSource) -> list[FoundFile]:
+        return find_wal_files(self._fs, source.directories, store_id=source.store_id)
+
+    def _read(self, source: LogSource, from_sequence: Sequence64) -> Iterator[LoggedRecord]:
+        return read_log(
+            self._fs,
+            source.directories,
+            store_id=source.store_id,
+            from_sequence=from_sequence,
+            upto_synced=source.upto_synced,
+        )
+
+    def _check_end(self, request: ReplayRequest) -> None:
+        """Raise OutOfRange for a target later than max(now, last record): it has not happened yet (RULES 12)."""
+        if request.to_sequence is None and request.to_us is None:
+            return
+        sequence, time_us = self._end(self._log(request.path))
+        time_us = max(time_us, self._clock.now_us())
+        if request.to_sequence is not None and request.to_sequence > sequence:
+            raise OutOfRange(
+                f"the log ends with sequence {sequence}; there is no sequence {request.to_sequence} to replay to",
+                hint="leave --to out to replay everything there is",
+                last_sequence=sequence,
+            )
+        if request.to_us is not None and request.to_us > time_us:
+            raise OutOfRange(
+                f"the target lies {(request.to_us - time_us) / 1e6:.6f} s in the future: later than now and than the "
+                "log's last record",
+                hint="leave --to out to replay everything there is; check the clocks of client and server",
+                latest_us=time_us,
+            )
+
+    def _end(self, source: LogSource) -> tuple[Sequence64, int]:
+        """The last sequence of a log and its time, microseconds. Of another store's log, reads one WAL segment."""
+        if source.store_id == self._keeper.current.store_id and source.upto_synced is not None:
+            return self._applier.sequence, self._applier.time_us
+        files = self._files(source)
+        if not files:
+            return 0, 0
+        header = files[-1].sound_header()
+        sequence, time_us = header.previous_sequence, 0
+        reader = LogReader(
+            self._fs, source.directories, store_id=source.store_id, first_path=files[-1].path, allow_gaps=True
+        )
+        for record in reader.read():
+            sequence, time_us = record.sequence, record.header.timestamp_us
+        return sequence, time_us
+
+    def _check_history(self, target: Collection, origin: Origin, files: list[FoundFile]) -> None:
+        """Raise unless the snapshot's moment lies on the log's history (RULES 2)."""
+        for file in files:
             if file.timeline > origin.timeline and file.sound_header().previous_sequence < origin.through:
                 raise FailedPrecondition(
                     f"{target.spec.name} reflects sequence {origin.through} of timeline {origin.timeline}, but history "
@@ -260,6 +356,18 @@ class Replay:
                     reason="TIMELINE_DIVERGED",
                     hint="restore a snapshot that was made on the current timeline",
                 )
+
+
+@contextlib.contextmanager
+def _settled(in_flight: deque[Ticket]) -> Iterator[None]:
+    """Wait on the way out for what is on its way: nobody may read a watermark that is about to move."""
+    try:
+        yield
+    finally:
+        for ticket in in_flight:
+            # The error that matters is the one that ended the block.
+            with contextlib.suppress(HoldfastError):
+                ticket.wait()
 
 
 def _beyond(record: LoggedRecord, request: ReplayRequest) -> bool:

@@ -73,6 +73,11 @@ class Ticket:
         """Whether the outcome is known."""
         return self._settled
 
+    @property
+    def failed(self) -> bool:
+        """Whether the outcome is an error. False while it is unknown."""
+        return self._error is not None
+
     def wait(self, timeout_seconds: float = -1) -> Any:
         """Block until the outcome is known; return it, or raise the error. After the timeout: Unavailable."""
         if not self._done.acquire(timeout=timeout_seconds):
