@@ -1,4 +1,4 @@
-"""Ingest, kill -9, recover; replay the log into another collection; open what is sealed. Prints one JSON line."""
+"""Ingest, kill -9, recover; roll a restored copy forward by replay; open what is sealed. Prints one JSON line."""
 
 from __future__ import annotations
 

@@ -61,6 +61,8 @@ def commit(fs: FileSystem, layout: Layout, manifest: Manifest) -> None:
         raise ValueError(f"manifest generation {manifest.generation} after {current.generation}")
     try:
         temporary = write_temporary(fs, layout.manifest, encode_manifest(manifest))
+        # Whoever finds the current manifest renamed away must find the new one beside it, or know that it is damage.
+        fs.sync_dir(layout.root)
     except OSError as error:
         raise _refusal(layout, error) from error
     try:
