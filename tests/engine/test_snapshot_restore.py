@@ -332,7 +332,7 @@ def test_a_write_between_the_record_and_the_manifest_leaves_no_hole(
 # What goes wrong ------------------------------------------------------------------------------------------------------
 
 
-def before_the_staged_entry(kit: SnapshotKit, action: Callable[[], None]) -> None:
+def before_the_staged_entry(kit: SnapshotKit, action: Callable[[], object]) -> None:
     """Run ``action`` once, when a restore is about to write the last file of its staging."""
     creating = kit.fs.create
     done: list[bool] = []
@@ -387,7 +387,7 @@ def test_names_that_change_while_it_is_staged_stop_it(
     kit: SnapshotKit, race: Callable[[SnapshotKit], object], overwrite: bool, error: type[HoldfastError]
 ) -> None:
     kit.snapshot()
-    before_the_staged_entry(kit, lambda: race(kit) and None)
+    before_the_staged_entry(kit, lambda: race(kit))
     with pytest.raises(error):
         kit.restore("latest", collection=None if overwrite else "copy", overwrite=overwrite)
     assert_sound(kit, observe(kit.engine))
