@@ -16,6 +16,7 @@ from holdfastd.engine.replay import MAX_IN_FLIGHT, ReplayRequest
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import Cancelled, FailedPrecondition, HoldfastError, OutOfRange, ResourceExhausted
 from holdfastd.model import Digest, SyncMode
+from holdfastd.storage.wal import Entry, Wal
 from tests.support.engines import CALLER, ROOT, abandon
 from tests.support.snapshots import SnapshotKit, raise_failure
 from tests.support.waiting import until
@@ -310,29 +311,65 @@ def test_a_write_that_arrives_with_a_replay_is_not_overwritten_by_it(kit: Replay
 class CancelledWork:
     """Work that is cancelled at its first report of something done."""
 
+    def __init__(self) -> None:
+        self.cancelled = threading.Event()
+
     def report(self, **changes: Any) -> None:
         if "done_vectors" in changes:
+            self.cancelled.set()
             raise Cancelled("cancelled")
 
 
-def test_a_cancelled_replay_goes_on_where_it_stopped(kit: ReplayKit) -> None:
+def test_a_cancelled_replay_goes_on_where_it_stopped(kit: ReplayKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends only when all that it had sent off is settled."""
     for n in range(20):
         kit.upsert(["n"], n + 1.0)
     kit.restore("latest", collection="copy")
-    with pytest.raises(Cancelled):
-        kit.engine.replay.run(ReplayRequest(collection="copy"), cast(Work, CancelledWork()))
+    work, groups, append = CancelledWork(), [], Wal.append
+
+    def held(log: Wal, entries: list[Entry]) -> None:
+        groups.append(entries)
+        if len(groups) > 1:
+            until(work.cancelled.is_set)
+        append(log, entries)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(committer, "MAX_GROUP_CHANGES", 1)
+        patch.setattr(Wal, "append", held)
+        with pytest.raises(Cancelled):
+            kit.engine.replay.run(ReplayRequest(collection="copy"), cast(Work, work))
+        assert len(groups) == MAX_IN_FLIGHT
     assert kit.replay(collection="copy")["operations_replayed"] == 24 - MAX_IN_FLIGHT
     assert kit.digest("copy") == kit.digest()
     assert kit.versions("copy")["n"] == kit.versions()["n"]
 
 
-def test_two_replays_at_once_apply_nothing_twice(kit: ReplayKit) -> None:
-    for n in range(20):
-        kit.upsert(["n"], n + 1.0)
+def test_two_replays_at_once_apply_nothing_twice(kit: ReplayKit, monkeypatch: pytest.MonkeyPatch) -> None:
     kit.restore("latest", collection="copy")
-    started = [kit.engine.replay.start(ReplayRequest(), caller=CALLER) for _ in range(2)]
+    asked: list[str] = []
+    lock = threading.Lock()
+
+    class WatchedLock:
+        def __enter__(self) -> None:
+            asked.append(threading.current_thread().name)
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+
+    def begin() -> Operation:
+        return kit.engine.replay.start(ReplayRequest(), caller=CALLER)
+
+    monkeypatch.setattr(kit.engine.replay, "_running", WatchedLock())
+    started: list[Operation] = []
+
+    def both() -> None:
+        started.extend((begin(), begin()))
+        until(lambda: len(asked) == 2 and kit.queued() == 4)
+
+    kit.engine._committer.between_groups(both)
     results = [raise_failure(kit.engine.operations.wait(operation.id)) for operation in started]
-    assert sorted(result["operations_replayed"] for result in results) == [0, 24]
+    assert sorted(result["operations_replayed"] for result in results) == [0, 4]
     assert kit.versions("copy") == kit.versions()
 
 
