@@ -43,7 +43,12 @@ class Mutant(NamedTuple):
 
 MUTANTS = {
     "acknowledge before the sync": Mutant(Committer, "_write", "self.log.sync()", "pass"),
-    "manifest without a directory sync": Mutant(manifest, "commit", "fs.sync_dir(layout.root)", "pass"),
+    "manifest without a directory sync": Mutant(
+        manifest,
+        "commit",
+        "fs.rename(temporary, layout.manifest)\n        fs.sync_dir(layout.root)",
+        "fs.rename(temporary, layout.manifest)",
+    ),
     "manifest without a file sync": Mutant(manifest, "write_temporary", "file.sync()", "pass"),
     "manifest before the log": Mutant(Checkpointer, "_sync_log", "is not None", "is False", SyncMode.PERIODIC),
     "segment names not synced": Mutant(checkpoint, "write_segment", "fs.sync_dir(directory)", "pass"),
