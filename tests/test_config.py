@@ -13,13 +13,13 @@ FILES: dict[str, bytes] = {}
 
 def loaded(*arguments: str, env: Mapping[str, str] | None = None, file: str | None = None) -> ServerConfig:
     def read(path: str) -> bytes:
-        assert path == "/work/h.toml"
+        assert path == "/srv/h.toml"
         if file is None:
             raise FileNotFoundError(2, "No such file or directory", path)
         return file.encode()
 
     given = [*arguments, *(["--config", "h.toml"] if file is not None else [])]
-    return load(given, env or {}, read=read, working_directory="/work")
+    return load(given, env or {}, read=read, working_directory="/srv")
 
 
 def refusal(*arguments: str, env: Mapping[str, str] | None = None, file: str | None = None) -> str:
@@ -30,8 +30,8 @@ def refusal(*arguments: str, env: Mapping[str, str] | None = None, file: str | N
 
 def test_by_hand_everything_lies_in_one_directory() -> None:
     config = loaded()
-    assert config.data_dir == "/work/holdfast-data"
-    assert config.socket == "/work/holdfast-data/holdfast.sock"
+    assert config.data_dir == "/srv/holdfast-data"
+    assert config.socket == "/srv/holdfast-data/holdfast.sock"
     assert (config.listen, config.recovery, config.auto_compact) == (None, "strict", True)
 
 
@@ -49,12 +49,12 @@ def test_flags_win_over_variables_over_the_file_over_defaults() -> None:
 
 
 def test_an_empty_variable_is_none() -> None:
-    assert loaded(env={"HOLDFASTD_LISTEN": "", "HOLDFASTD_DATA_DIR": ""}).data_dir == "/work/holdfast-data"
+    assert loaded(env={"HOLDFASTD_LISTEN": "", "HOLDFASTD_DATA_DIR": ""}).data_dir == "/srv/holdfast-data"
 
 
 def test_the_file_may_be_named_by_a_variable() -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
-        load([], {"HOLDFASTD_CONFIG": "h.toml"}, read=missing, working_directory="/work")
+        load([], {"HOLDFASTD_CONFIG": "h.toml"}, read=missing, working_directory="/srv")
 
 
 def missing(path: str) -> bytes:
