@@ -42,6 +42,40 @@ def test_a_command_imports_what_it_needs_and_no_more(daemon: FakeDaemon) -> None
     assert "holdfast.collection" not in loaded
 
 
+def test_the_console_script_loads_neither_asyncio_nor_what_comes_with_it(daemon: FakeDaemon) -> None:
+    arguments = ["-m", "holdfast", "--address", daemon.address, "storage", "snapshot", "list"]
+    done = subprocess.run([sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert {"grpc", "google.protobuf"} < loaded
+    assert not loaded & {"asyncio", "asyncio.events", "ssl", "grpc.aio", "google.protobuf.internal.python_message"}
+
+
+def test_what_was_deferred_is_there_for_whoever_asks() -> None:
+    code = """
+from holdfast.cli.deferred import defer_unused
+defer_unused()
+import asyncio, sys
+assert "asyncio.events" not in sys.modules
+async def ready():
+    async with grpc.aio.insecure_channel("unix:/nowhere") as channel:
+        return channel.get_state().name
+import grpc
+assert asyncio.run(ready()) == "IDLE"
+from asyncio import Future
+from google.protobuf import message
+from google.protobuf.internal import python_message
+assert python_message.message_mod is message
+"""
+    assert {"asyncio", "grpc"} < modules_after(code)
+
+
+def test_what_is_loaded_already_is_not_deferred() -> None:
+    modules_after(
+        "import asyncio; before = asyncio\nfrom holdfast.cli.deferred import defer_unused; defer_unused()\n"
+        "import asyncio; assert asyncio is before"
+    )
+
+
 def test_every_public_name_is_found_and_no_other() -> None:
     for name in holdfast.__all__:
         assert getattr(holdfast, name).__name__ == name

@@ -10,6 +10,8 @@ def main() -> NoReturn:
     import gc
 
     gc.set_threshold(100_000, 20, 20)  # a short command ends before its garbage would matter: 8 ms of 130
+    from holdfast.cli.deferred import defer_unused
     from holdfast.cli.main import main as run
 
+    defer_unused()
     run()

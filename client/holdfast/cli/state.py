@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -59,14 +60,12 @@ class Connector:
         return connect(self.address, token=self._token(), tls=tls, timeout=self.timeout or DEFAULT_TIMEOUT)
 
     def _token(self) -> str | None:
+        if self.token_file is None:
+            return os.environ.get("HOLDFAST_TOKEN") or None
         from pathlib import Path
 
         from holdfast.errors import InvalidArgument
 
-        if self.token_file is None:
-            import os
-
-            return os.environ.get("HOLDFAST_TOKEN") or None
         try:
             return Path(self.token_file).read_text().strip()
         except OSError as error:
