@@ -93,3 +93,17 @@ def test_an_unforeseen_failure_of_the_fsync_thread_is_a_failed_sync() -> None:
 
 def _out_of_memory(*_: object, **__: object) -> NoReturn:
     raise MemoryError
+
+
+def test_before_the_first_checkpoint_status_says_that_the_whole_log_is_waiting_for_it() -> None:
+    """A recovery publishes a manifest, too, but only changes of the catalog are in it."""
+    kit = Kit()
+    kit.create()
+    kit.upsert(["a"])
+    for _ in range(2):
+        assert (kit.engine.status().checkpoint_sequence, kit.engine.wal.status().checkpoint_sequence) == (0, 0)
+        kit.reopen()
+    reached = kit.engine.checkpoint()
+    kit.upsert(["b"])
+    kit.reopen()
+    assert kit.engine.status().checkpoint_sequence == kit.engine.wal.status().checkpoint_sequence == reached

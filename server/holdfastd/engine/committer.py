@@ -291,9 +291,10 @@ class Committer:
         )
 
     def _check(self, submission: Submission) -> None:
-        self._check_can_sync(submission)
         if submission.check is not None:
             submission.check()
+        # After the check, which may have found another collection for it.
+        self._check_can_sync(submission)
         expects = submission.expects
         if expects is not None:
             assert submission.change is not None

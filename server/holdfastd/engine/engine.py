@@ -227,7 +227,7 @@ class Engine:
             data_dir=self._ground.layout.root,
             sequence=self.sequence,
             durable_sequence=self.durable_sequence,
-            checkpoint_sequence=self._keeper.current.sequence,
+            checkpoint_sequence=self._keeper.current.checkpoint_sequence,
             collections=len(views),
             vectors=sum(view.count for view in views),
             segment_bytes=sum(segment.size_bytes for segment in segments),

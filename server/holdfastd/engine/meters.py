@@ -6,8 +6,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..storage.clock import Clock
+from .tickets import Ticket
 
 _WINDOW_NS = 60 * 1_000_000_000
 
@@ -34,17 +36,41 @@ class Meter:
     @contextmanager
     def timed(self) -> Iterator[None]:
         """Measure the block; calls that fail are left out."""
-        start = self._clock.monotonic_ns()
+        begun_ns = self.begin()
         yield
+        self.end(begun_ns)
+
+    def begin(self) -> int:
+        """When a call begins: what ``end`` is to be told."""
+        return self._clock.monotonic_ns()
+
+    def end(self, begun_ns: int) -> None:
+        """Count a call that has succeeded now."""
         now = self._clock.monotonic_ns()
         self._count += 1
         self._window_count += 1
-        self._total_ns += now - start
+        self._total_ns += now - begun_ns
         elapsed = now - self._window_start_ns
         if elapsed > _WINDOW_NS or self.per_second == 0.0:
             self.per_second = self._window_count / max(elapsed / 1e9, 1.0)
         if elapsed > _WINDOW_NS:
             self._window_start_ns, self._window_count = now, 0
+
+
+class MeteredTicket(Ticket):
+    """A ticket whose call lasts from its making to its success, however late somebody looks at it."""
+
+    __slots__ = ("_begun_ns", "_meter")
+
+    def __init__(self, meter: Meter) -> None:
+        super().__init__()
+        self._meter = meter
+        self._begun_ns = meter.begin()
+
+    def succeed(self, result: Any) -> None:
+        """Give the result (once), and count the call."""
+        self._meter.end(self._begun_ns)
+        super().succeed(result)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from .changes import DeleteIds, Truncate, UpsertRows
 from .collection import Collection
 from .committer import Committer
 from .filter import Filter, parse_filter
-from .meters import Meters
+from .meters import MeteredTicket, Meters
 from .reading import Reading, ScrollPosition
 from .tickets import Caller, Expectation, Outcome, Submission
 from .view import View
@@ -54,6 +54,7 @@ class Points:
         block = payload_block if len(rows) == len(ids) else None
         submission = self._submission(target, UpsertRows(target.spec.id, rows), caller, payload_block=block)
         submission.rows_sent = len(ids)
+        submission.check = lambda: self._follow(submission, collection, rows, caller, block)
         return submission
 
     def commit(self, submission: Submission) -> Outcome:
@@ -61,7 +62,9 @@ class Points:
         return writer.commit(self.committer, submission)
 
     def commit_nowait(self, submission: Submission) -> None:
-        """Hand a prepared batch to the committer; its outcome comes on ``submission.ticket``."""
+        """Hand a prepared batch to the committer; its outcome comes on ``submission.ticket``, set by this call."""
+        assert isinstance(submission.change, UpsertRows)
+        submission.ticket = MeteredTicket(self.meters.of(submission.change.collection_id).insert)
         self.committer.submit_nowait(submission)
 
     def upsert(
@@ -238,6 +241,22 @@ class Points:
             expects=expects,
             payload_block=payload_block,
         )
+
+    def _follow(
+        self, submission: Submission, collection: str, rows: Rows, caller: Caller, payload_block: bytes | None
+    ) -> None:
+        """Resolve a batch's collection once more where it was dropped or replaced since (RULES 18).
+
+        On the committing thread, so that the batch keeps its place among those of its stream. Raises NotFound, or
+        InvalidArgument where the vectors do not fit into the new one.
+        """
+        assert isinstance(submission.change, UpsertRows)
+        if self.applier.catalog.get(submission.change.collection_id) is not None:
+            return
+        heir = self.applier.catalog.resolve(collection).spec
+        prepare.check_vectors(heir, rows.vectors, len(rows))
+        logged = heir.storage is not StorageKind.MEMORY
+        writer.encode_into(submission, UpsertRows(heir.id, rows), caller, logged=logged, payload_block=payload_block)
 
     def _again_if_replaced(self, caller: Caller, once: Callable[[], Outcome]) -> Outcome:
         """Do it again, once, when the name stands for another collection by now (RULES 18); NotFound if for none."""

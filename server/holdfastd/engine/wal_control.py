@@ -147,7 +147,7 @@ class WalControl:
             first_sequence=files[0].first_sequence if files else 0,
             last_sequence=log.last_sequence if log is not None else manifest.logged_sequence,
             synced_sequence=log.synced_sequence if log is not None else manifest.logged_sequence,
-            checkpoint_sequence=manifest.sequence,
+            checkpoint_sequence=manifest.checkpoint_sequence,
             files=files,
             size_bytes=log.size_bytes if log is not None else 0,
             earliest_us=earliest,

@@ -34,19 +34,26 @@ def make_submission(
         origin_sequence=origin_sequence,
         after_sequence=after_sequence,
     )
-    if logged:
-        submission.parts = list(
-            encode_change(
-                change,
-                actor=caller.actor,
-                request_id=caller.request_id,
-                origin_sequence=origin_sequence,
-                payload_block=payload_block,
-            )
-        )
-        submission.size = sum(map(len, submission.parts))
-        submission.payload_crc = crc32c(*submission.parts)
+    encode_into(submission, change, caller, logged=logged, payload_block=payload_block)
     return submission
+
+
+def encode_into(
+    submission: Submission, change: Change, caller: Caller, *, logged: bool, payload_block: bytes | None
+) -> None:
+    """Make ``submission`` say ``change``: its record's payload and CRC, or none where it is not logged. Pure."""
+    parts: list[bytes | memoryview] = []
+    if logged:
+        parts += encode_change(
+            change,
+            actor=caller.actor,
+            request_id=caller.request_id,
+            origin_sequence=submission.origin_sequence,
+            payload_block=payload_block,
+        )
+    submission.change, submission.parts = change, parts
+    submission.size = sum(map(len, parts))
+    submission.payload_crc = crc32c(*parts) if parts else 0
 
 
 def commit(committer: Committer, submission: Submission) -> Outcome:

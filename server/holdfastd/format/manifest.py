@@ -85,6 +85,14 @@ class Manifest:
     settings_origin: dict[str, str] = field(default_factory=dict)
     format_version: int = MANIFEST_VERSION
 
+    @property
+    def checkpoint_sequence(self) -> int:
+        """Everything through this sequence is in segments: recovery reads the log behind it. 0 before the first one.
+
+        ``sequence`` may lie beyond it: a restore or a recovery publishes changes of the catalog and no points.
+        """
+        return max(0, self.log_start_required - 1)
+
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """The bytes of MANIFEST.json."""

@@ -42,7 +42,7 @@ def stats_message(stats: CollectionStats) -> collection_pb2.CollectionStats:
         digest=stats.digest.hex(),
         sequence=stats.sequence,
         segment_count=stats.segments,
-        garbage_percent=stats.garbage_percent,
+        garbage_percent=round(stats.garbage_percent, 2),
         storage=collection_pb2.CollectionStorageStats(
             type=STORAGE_KIND_OF[spec.storage],
             quantization=QUANTIZATION_OF[spec.quantization],
