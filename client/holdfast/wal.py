@@ -40,7 +40,8 @@ class Wal:
         """Enable the log or change its settings; what is None keeps its value. Durable on return.
 
         sync_mode: fsync, periodic, async; segment_size: bytes or ``"64MB"`` (here MB means MiB); retention and
-        flush_interval: ``"24h"``, a timedelta, or seconds.
+        flush_interval: ``"24h"``, a timedelta, or seconds; max_size: what the log may grow to for the sake of
+        retention, as segment_size.
         """
         from holdfast.v1 import common_pb2, wal_pb2
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from random import Random
 
 import pytest
 
 from holdfastd.engine import background
 from holdfastd.engine import committer as committer_module
+from holdfastd.engine.tickets import Caller
+from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import ResourceExhausted
 from tests.support.engines import Kit
 from tests.support.waiting import until
@@ -69,6 +72,28 @@ def test_a_log_that_grows_without_points_is_checkpointed(monkeypatch: pytest.Mon
         for _ in range(60):
             kit.delete("unknown")
         until(lambda: kit.engine._keeper.current.log_start_required > before)
+
+
+def test_what_a_start_has_found_in_the_log_counts_as_behind() -> None:
+    kit = Kit(laggard_bytes=3000)
+    kit.create()
+    for _ in range(60):
+        kit.delete("unknown")
+    kit.reopen()
+    before = kit.engine._keeper.current.log_start_required
+    with running(kit):
+        until(lambda: kit.engine._keeper.current.log_start_required > before)
+
+
+def test_what_is_not_checkpointed_does_not_come_to_fill_the_cap_of_the_log() -> None:
+    kit = Kit()
+    kit.create()
+    kit.engine.wal.enable(WalChanges(max_wal_bytes=2 << 20, segment_size_bytes=1 << 20), caller=Caller())
+    payloads = [b'{"text":"%s"}' % Random(1).randbytes(150_000).hex().encode()]
+    with running(kit):
+        for number in range(6):
+            kit.upsert([f"p{number}"], payloads=payloads)
+        until(lambda: segments(kit) > 0)
 
 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from holdfastd.engine.alarms import Alarms
-from holdfastd.engine.retention import Retention
+from holdfastd.engine.tickets import Caller
+from holdfastd.engine.wal_control import WalChanges
+from holdfastd.errors import OutOfRange
 from holdfastd.format.manifest import Manifest
 from holdfastd.model import WalSettings
 from tests.support.engines import Kit
@@ -52,6 +53,10 @@ def alarms(kit: Kit) -> list[str]:
     return [alarm.code for alarm in kit.engine.alarms()]
 
 
+def text_of(kit: Kit, code: str) -> str:
+    return next(alarm.message for alarm in kit.engine.alarms() if alarm.code == code)
+
+
 def test_what_is_young_is_kept(kit: Kit) -> None:
     checkpoint_later(kit)
     assert first(kit) == 1
@@ -70,7 +75,7 @@ def test_what_is_not_checkpointed_is_never_removed(kit: Kit) -> None:
     for number in range(6):
         kit.upsert([f"q{number}"])
     needed = kit.engine._keeper.current.log_start_required
-    Retention(kit.engine._keeper, kit.clock, Alarms(kit.clock)).trim(kit.engine._committer.log, needed)
+    kit.engine._retention.trim(kit.log, needed)
     assert first(kit) > 1
     assert first(kit) <= needed
     kit.reopen()
@@ -88,11 +93,71 @@ def test_what_is_pinned_is_kept_until_it_is_let_go(kit: Kit) -> None:
     assert first(kit) > 10
 
 
-def test_beyond_the_cap_the_oldest_history_is_given_up_with_an_alarm(kit: Kit) -> None:
+def test_beyond_the_cap_the_oldest_history_is_given_up_with_an_alarm_that_names_the_window(kit: Kit) -> None:
     settings(kit, max_wal_bytes=1500)
     checkpoint_later(kit)
-    assert first(kit) > 1
+    begins = first(kit)
+    assert begins > 1
+    said = text_of(kit, "WAL_CAP")
+    assert said.startswith("the log may take 1500 bytes: history from 2023-11-14T22:13:20Z (sequence 1) to ")
+    assert f"(sequence {begins - 1}) was given up" in said
+    assert said.endswith(f"before sequence {begins}")
+
+
+def test_the_alarm_about_the_cap_is_cleared_once_that_history_would_be_gone_anyway(kit: Kit) -> None:
+    settings(kit, max_wal_bytes=1500, retention_us=HOUR_US)
+    checkpoint_later(kit)
+    kit.clock.advance_us(HOUR_US // 2)
     assert "WAL_CAP" in alarms(kit)
+    kit.clock.advance_us(HOUR_US // 2)
+    assert alarms(kit) == []
+
+
+def test_the_alarm_about_the_cap_stays_while_a_snapshot_would_need_what_was_given_up(kit: Kit) -> None:
+    def covered(manifest: Manifest) -> Manifest:
+        return replace(manifest, collections=tuple(replace(each, high_water=2) for each in manifest.collections))
+
+    kit.engine._keeper.update(covered)
+    settings(kit, max_wal_bytes=1500, retention_us=0)
+    checkpoint_later(kit)
+    kit.clock.advance_us(HOUR_US)
+    assert "WAL_CAP" in alarms(kit)
+    newer = kit.engine.sequence
+    kit.engine._keeper.update(
+        lambda manifest: replace(
+            manifest, collections=tuple(replace(each, high_water=newer) for each in manifest.collections)
+        )
+    )
+    assert alarms(kit) == []
+
+
+def test_a_reader_of_the_log_yields_to_the_cap_and_hears_of_it(kit: Kit) -> None:
+    settings(kit, max_wal_bytes=1500)
+    reader = kit.engine.wal.records(from_sequence=3)
+    assert next(reader).record.sequence == 3
+    checkpoint_later(kit)
+    assert first(kit) > 3
+    with pytest.raises(OutOfRange):
+        list(kit.engine.wal.records(from_sequence=3))
+
+
+def test_less_retention_gives_the_room_back_at_once(kit: Kit) -> None:
+    kit.upsert(["later"])
+    kit.engine.checkpoint()
+    kit.clock.advance_us(60_000_000)
+    assert first(kit) == 1
+    kit.engine.wal.enable(WalChanges(retention_us=1_000_000), caller=Caller())
+    assert first(kit) > 10
+
+
+def test_the_alarms_are_shown_with_the_log_disabled(kit: Kit) -> None:
+    kit.engine.wal.disable(caller=Caller())
+    assert alarms(kit) == ["WAL_DISABLED"]
+    kit.clock.jump_us(2 * HOUR_US)
+    assert sorted(alarms(kit)) == ["CLOCK_JUMP", "WAL_DISABLED"]
+    kit.clock.jump_us(-2 * HOUR_US)
+    kit.engine.wal.enable(WalChanges(), caller=Caller())
+    assert alarms(kit) == []
 
 
 @pytest.mark.parametrize("jump", [2 * HOUR_US, -2 * HOUR_US, 1000 * HOUR_US])

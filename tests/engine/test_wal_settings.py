@@ -44,6 +44,9 @@ def test_options_left_out_keep_their_values(kit: Kit) -> None:
         (WalChanges(segment_size_bytes=1 << 40), "segment_size_bytes"),
         (WalChanges(flush_interval_us=0), "flush_interval"),
         (WalChanges(retention_us=-1), "retention"),
+        (WalChanges(max_wal_bytes=1000), "max_size_bytes"),
+        (WalChanges(max_wal_bytes=1 << 60), "max_size_bytes"),
+        (WalChanges(max_wal_bytes=8 << 20, segment_size_bytes=5 << 20), "max_size_bytes"),
     ],
 )
 def test_values_out_of_range_are_refused_by_the_name_of_their_field(kit: Kit, changes: WalChanges, field: str) -> None:
@@ -52,6 +55,21 @@ def test_values_out_of_range_are_refused_by_the_name_of_their_field(kit: Kit, ch
         kit.engine.wal.enable(changes, caller=CALLER)
     assert caught.value.field == field
     assert kit.engine.wal.status().settings == before
+
+
+def test_the_cap_of_the_log_is_kept_with_who_set_it(kit: Kit) -> None:
+    status = kit.engine.wal.enable(WalChanges(max_wal_bytes=20 << 30), caller=Caller(actor="ops"))
+    assert status.settings.max_wal_bytes == 20 << 30
+    again = crashed(kit)
+    assert again.engine.wal.status().settings.max_wal_bytes == 20 << 30
+    assert again.engine._keeper.current.settings_origin["wal.max_wal_bytes"] == "command by ops"
+
+
+def test_wal_segments_may_not_outgrow_a_cap_that_was_set_before(kit: Kit) -> None:
+    kit.engine.wal.enable(WalChanges(max_wal_bytes=8 << 20), caller=CALLER)
+    with pytest.raises(InvalidArgument, match="less than two WAL segments of 6291456") as caught:
+        kit.engine.wal.enable(WalChanges(segment_size_bytes=6 << 20), caller=CALLER)
+    assert "--segment-size" in str(caught.value.hint)
 
 
 def test_fsync_mode_makes_durable_what_was_written_before_it() -> None:

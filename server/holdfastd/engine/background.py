@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..errors import EngineFailed, HoldfastError
-from ..model import StorageKind
+from ..model import Sequence64, StorageKind
+from ..storage.wal import Wal
 from .alarms import Alarms
 from .apply import Applier
 from .checkpoint import Checkpointer
@@ -22,11 +23,23 @@ RETRY_SECONDS = 5.0
 
 
 class CheckpointThread:
-    """``run`` is the thread; ``notice`` is called after each group and must be quick; the rest is for any thread."""
+    """``run`` is the thread; ``notice`` is called after each group and must be quick; the rest is for any thread.
+
+    ``log_start``: recovery has read the log from there on. ``max_wal_bytes``: the log's cap.
+    """
 
     def __init__(
-        self, config: EngineConfig, applier: Applier, committer: Committer, checkpointer: Checkpointer, alarms: Alarms
+        self,
+        config: EngineConfig,
+        applier: Applier,
+        committer: Committer,
+        checkpointer: Checkpointer,
+        alarms: Alarms,
+        *,
+        log_start: Sequence64,
+        max_wal_bytes: Callable[[], int],
     ) -> None:
+        self._max_wal_bytes = max_wal_bytes
         self._config = config
         self._applier = applier
         self._committer = committer
@@ -36,8 +49,8 @@ class CheckpointThread:
         self._wake = threading.Condition()
         self._wanted = False
         self._stopped = False
-        # The checkpoint thread's own.
-        self._logged_before = committer.logged_bytes
+        # The checkpoint thread's own. What a start has read from the log and no checkpoint covers is behind, too.
+        self._logged_before = committer.logged_bytes - _bytes_behind(committer.log, log_start)
 
     def notice(self) -> None:
         """Look whether a checkpoint is due (committing thread)."""
@@ -105,8 +118,16 @@ class CheckpointThread:
         limit = self._config.memtable_bytes
         if sizes and (max(sizes) >= limit or sum(sizes) >= TOTAL_FACTOR * limit):
             return True
-        return self._committer.logged_bytes - self._logged_before > self._config.laggard_bytes
+        behind = self._committer.logged_bytes - self._logged_before
+        # What is not checkpointed never yields to the log's cap, so it must not come to fill it.
+        return behind > min(self._config.laggard_bytes, self._max_wal_bytes() // 2)
 
     def _logged(self) -> Iterator[Collection]:
         collections = self._applier.catalog.collections.values()
         return (each for each in collections if each.spec.storage is not StorageKind.MEMORY)
+
+
+def _bytes_behind(log: Wal | None, log_start: Sequence64) -> int:
+    """Bytes of log that recovery would read from ``log_start`` on, in whole WAL segments."""
+    files = log.files if log is not None else ()
+    return sum(file.size_bytes for file in files if file.last_sequence >= log_start)

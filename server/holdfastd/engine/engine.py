@@ -72,6 +72,7 @@ class Engine:
         self._committer = machinery.committer
         self._syncer = machinery.syncer
         self._checkpointer = machinery.checkpointer
+        self._retention = machinery.retention
         self._checkpoints = machinery.checkpoints
         self.operations = OperationRegistry(ground.fs, ground.clock, ground.randomness, ground.layout)
         self.collections = Collections(
@@ -207,13 +208,25 @@ class Engine:
         return self._checkpointer.run()
 
     def alarms(self) -> list[Alarm]:
-        """Active alarms, the oldest first."""
+        """Active alarms, the oldest first. Looks at the clock; does not block."""
+        self._retention.look(self._committer.log)
+        self._tell_of_the_log()
         active = self._alarms.list()
         failure = self.failure
         if failure is not None:
             hint = failure.hint or "restart the daemon"
             active.insert(0, Alarm("ENGINE_FAILED", failure.message, hint, "critical"))
         return active
+
+    def _tell_of_the_log(self) -> None:
+        if self._committer.log is not None:
+            self._alarms.clear("WAL_DISABLED")
+            return
+        self._alarms.raise_(
+            "WAL_DISABLED",
+            "the log is disabled: writes are durable only with the next checkpoint",
+            hint="holdfast storage wal enable",
+        )
 
     def status(self) -> StoreStatus:
         """The store now. Asks the kernel how much of the maps is resident; otherwise does not block."""

@@ -15,6 +15,7 @@ from .alarms import Alarms
 from .background import CheckpointThread
 from .changes import Change, DropCollection
 from .checkpoint import Checkpointer
+from .clock_watch import ClockWatch
 from .committer import Committer
 from .recovery import RecoveredStore
 from .retention import Retention
@@ -79,7 +80,8 @@ def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn
     )
     syncer = Syncer(committer, clock, committer.fail)
     syncer.flush_interval_seconds = settings.flush_interval_us / 1e6
-    retention = Retention(store.keeper, clock, alarms)
+    watch = ClockWatch(clock, alarms, lambda: store.applier.time_us)
+    retention = Retention(store.keeper, watch, alarms, clock.now_us)
     checkpointer = Checkpointer(
         fs=ground.fs,
         layout=ground.layout,
@@ -90,7 +92,15 @@ def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn
         pace=lambda size: None,
         trim=lambda sequence: _trim_log(ground, committer, retention, sequence),
     )
-    checkpoints = CheckpointThread(ground.config, store.applier, committer, checkpointer, alarms)
+    checkpoints = CheckpointThread(
+        ground.config,
+        store.applier,
+        committer,
+        checkpointer,
+        alarms,
+        log_start=store.keeper.current.log_start_required,
+        max_wal_bytes=lambda: store.keeper.current.wal_settings.max_wal_bytes,
+    )
     committer.wait_for_sync = syncer.wait_for_sync
     committer.on_applied = checkpoints.notice
     committer.hold_writes_while(checkpoints.memory_is_full)

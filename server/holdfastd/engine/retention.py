@@ -1,41 +1,65 @@
-"""How much of the log is kept: by age and by need, within a cap (RULES 12, 13).
+"""How much of the log is kept: by age and by need, within a cap, and only while the disk has room (RULES 12, 13).
 
-Never trimmed: what is not checkpointed, and what something pins (a running replay or tail). Kept within the cap: what
-is younger than the retention period, and what the newest snapshot needs to be rolled forward.
+Never given up: what is not checkpointed. Kept for as long as it is pinned (a running replay, snapshot or tail), needed
+by the newest snapshot to be rolled forward, or younger than the retention period; but all of that yields to the cap,
+and to a disk without room. An alarm then names the window of point-in-time recovery that was lost, until that window
+would have passed anyway.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from ..errors import HoldfastError
 from ..model import Sequence64
-from ..storage.clock import Clock
 from ..storage.wal import Wal, WalFileInfo
 from .alarms import Alarms
+from .clock_watch import ClockWatch
 from .manifest_keeper import ManifestKeeper
 
-CLOCK_JUMP_US = 3600 * 1_000_000
+_ALL = 1 << 63
+CAP = "WAL_CAP"
+ROOM = "WAL_GAVE_WAY"
+_HINTS = {
+    CAP: "take a snapshot; then allow the log more with `holdfast storage wal enable --max-size SIZE`, or ask for less "
+    "with --retention",
+    ROOM: "free space on the disk of the log, then take a snapshot: history is complete again from there",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """History that was given up early: WAL segments from one sequence and time through another."""
+
+    first: Sequence64
+    first_us: int
+    last: Sequence64
+    last_us: int
 
 
 class Retention:
-    """See the module. ``trim`` is called by one thread at a time; pins from any thread."""
+    """See the module. Any thread; trimming blocks for the disk, one at a time."""
 
-    def __init__(self, keeper: ManifestKeeper, clock: Clock, alarms: Alarms) -> None:
+    def __init__(self, keeper: ManifestKeeper, watch: ClockWatch, alarms: Alarms, now_us: Callable[[], int]) -> None:
         self._keeper = keeper
-        self._clock = clock
+        self._watch = watch
         self._alarms = alarms
-        self._started_us = clock.now_us()
-        self._started_ns = clock.monotonic_ns()
+        self._now_us = now_us
         # Guarded by _lock.
         self._lock = threading.Lock()
         self._pins: dict[object, Sequence64] = {}
+        # Held while files are removed: one trimming at a time. Guards what is below.
+        self._trimming = threading.Lock()
+        self._not_needed_before = keeper.current.log_start_required
+        self._lost: dict[str, Lost] = {}
 
     @contextmanager
     def pinned(self, sequence: Sequence64) -> Iterator[None]:
-        """Keep every record from ``sequence`` on while the block runs."""
+        """Keep every record from ``sequence`` on while the block runs, within the cap."""
         pin = object()
         with self._lock:
             self._pins[pin] = sequence
@@ -47,52 +71,119 @@ class Retention:
 
     def trim(self, log: Wal, not_needed_before: Sequence64) -> None:
         """Remove WAL segments that neither recovery (from ``not_needed_before`` on) nor the rules above need."""
+        with self._trimming:
+            self._not_needed_before = not_needed_before
+            self._trim(log)
+
+    def trim_again(self, log: Wal) -> None:
+        """The same, after a change of the settings."""
+        with self._trimming:
+            self._trim(log)
+
+    def give_way(self, log: Wal, enough: Callable[[], bool]) -> None:
+        """Give up history, the oldest first, until there is ``enough`` room; what recovery needs stays."""
+        with self._trimming:
+            self._trim(log)
+            for file in log.files[:-1]:
+                if file.last_sequence >= self._not_needed_before or enough():
+                    break
+                if not self._remove(log, file.last_sequence + 1):
+                    return
+                self._note(ROOM, file)
+            self._tell(log, self._wanted_from(log.files))
+
+    def look(self, log: Wal | None) -> None:
+        """Bring the alarms up to date: about the clock, and about history that was lost. Does not block."""
+        if not self._trimming.acquire(blocking=False):
+            return
+        try:
+            wanted = self._wanted_from(log.files if log is not None else ())
+            if log is not None:
+                self._tell(log, wanted)
+        finally:
+            self._trimming.release()
+
+    def _trim(self, log: Wal) -> None:
         files = log.files
-        before = min(not_needed_before, self._pinned_from())
-        wanted = min(self._young_from(files), self._snapshots_need())
-        keep_from = min(before, wanted)
+        wanted = self._wanted_from(files)
+        keep_from = min(self._not_needed_before, self._pinned_from(), wanted)
         cap = self._keeper.current.wal_settings.max_wal_bytes
         excess = sum(file.size_bytes for file in files if file.last_sequence >= keep_from) - cap
-        for file in files:
+        given_up = []
+        for file in files[:-1]:
             # Readers' pins yield to the cap; what is not checkpointed never does.
-            if excess <= 0 or file.last_sequence >= not_needed_before:
+            if excess <= 0 or file.last_sequence >= self._not_needed_before:
                 break
             if file.last_sequence >= keep_from:
                 excess -= file.size_bytes
                 keep_from = file.last_sequence + 1
-                self._alarms.raise_(
-                    "WAL_CAP",
-                    f"the log exceeds {cap} bytes: history up to sequence {file.last_sequence} was given up",
-                    hint="shorten --retention, take snapshots more often, or end readers of the log that stand still",
-                )
+                given_up.append(file)
+        if self._remove(log, keep_from):
+            for file in given_up:
+                self._note(CAP, file)
+        self._tell(log, wanted)
+
+    def _remove(self, log: Wal, keep_from: Sequence64) -> bool:
         try:
             log.trim(keep_from)
         except HoldfastError as error:
             self._alarms.raise_("WAL_TRIM", error.message, hint=error.hint or "check the WAL directory")
-        else:
-            self._alarms.clear("WAL_TRIM")
+            return False
+        self._alarms.clear("WAL_TRIM")
+        return True
+
+    def _wanted_from(self, files: tuple[WalFileInfo, ...]) -> Sequence64:
+        """The first sequence that age or the newest snapshot keeps; everything while the clock cannot be trusted."""
+        settings = self._keeper.current.wal_settings
+        if not self._watch.trusted(settings.retention_us):
+            return 0
+        return min(self._young_from(files), self._snapshots_need())
 
     def _pinned_from(self) -> Sequence64:
         with self._lock:
-            return min(self._pins.values(), default=1 << 63)
+            return min(self._pins.values(), default=_ALL)
 
     def _young_from(self, files: tuple[WalFileInfo, ...]) -> Sequence64:
-        """The first sequence that age keeps; everything while the clock cannot be trusted."""
-        now = self._clock.now_us()
-        elapsed_us = (self._clock.monotonic_ns() - self._started_ns) // 1000
-        if abs(now - self._started_us - elapsed_us) > CLOCK_JUMP_US:
-            self._alarms.raise_(
-                "CLOCK_JUMP",
-                "the clock jumped by more than an hour since the start: the log is not trimmed by age",
-                hint="check the clock (chronyc tracking), then restart the daemon",
-            )
-            return 0
-        horizon = now - self._keeper.current.wal_settings.retention_us
-        for file in files:
-            if file.last_timestamp_us >= horizon:
-                return file.first_sequence
-        return 1 << 63
+        horizon = self._horizon()
+        return next((file.first_sequence for file in files if file.last_timestamp_us >= horizon), _ALL)
+
+    def _horizon(self) -> int:
+        return self._now_us() - self._keeper.current.wal_settings.retention_us
 
     def _snapshots_need(self) -> Sequence64:
         marks = [entry.high_water for entry in self._keeper.current.collections if entry.high_water]
-        return min(marks, default=1 << 63) + 1
+        return min(marks, default=_ALL) + 1
+
+    # What was lost ----------------------------------------------------------------------------------------------------
+
+    def _note(self, code: str, file: WalFileInfo) -> None:
+        known = self._lost.get(code)
+        begun_us = file.first_timestamp_us or file.header.created_us
+        lost = Lost(file.first_sequence, begun_us, file.last_sequence, file.last_timestamp_us)
+        self._lost[code] = lost if known is None else replace(known, last=lost.last, last_us=lost.last_us)
+
+    def _tell(self, log: Wal, wanted: Sequence64) -> None:
+        """Raise or clear the alarms about lost history: it counts for as long as it would have been kept."""
+        horizon, needed = self._horizon(), self._snapshots_need()
+        for code, lost in list(self._lost.items()):
+            if wanted and lost.last_us < horizon and lost.last < needed:
+                del self._lost[code]
+                self._alarms.clear(code)
+                continue
+            self._alarms.raise_(code, f"{self._why(code)}: {_window(lost, log)}", hint=_HINTS[code])
+
+    def _why(self, code: str) -> str:
+        cap = self._keeper.current.wal_settings.max_wal_bytes
+        return f"the log may take {cap} bytes" if code == CAP else "the disk of the log is full"
+
+
+def _window(lost: Lost, log: Wal) -> str:
+    return (
+        f"history from {_moment(lost.first_us)} (sequence {lost.first}) to {_moment(lost.last_us)} "
+        f"(sequence {lost.last}) was given up, and nothing can be rolled forward to before sequence "
+        f"{log.files[0].first_sequence}"
+    )
+
+
+def _moment(time_us: int) -> str:
+    return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

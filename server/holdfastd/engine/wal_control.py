@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from ..errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from ..format.manifest import Manifest
@@ -37,10 +37,13 @@ MIN_SEGMENT_BYTES = 1 << 20
 MAX_SEGMENT_BYTES = 4 << 30
 MIN_FLUSH_INTERVAL_US = 1000
 MAX_FLUSH_INTERVAL_US = 3600 * 1_000_000
+MIN_WAL_BYTES = 2 * MIN_SEGMENT_BYTES
+MAX_WAL_BYTES = 1 << 53
 _RANGES = {
     "segment_size_bytes": ("segment_size_bytes", MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES, "bytes"),
     "flush_interval_us": ("flush_interval", MIN_FLUSH_INTERVAL_US, MAX_FLUSH_INTERVAL_US, "microseconds"),
     "retention_us": ("retention", 0, 1 << 53, "microseconds"),
+    "max_wal_bytes": ("max_size_bytes", MIN_WAL_BYTES, MAX_WAL_BYTES, "bytes"),
 }
 """By setting: the field of the request, the least and the greatest value, and their unit."""
 
@@ -54,6 +57,10 @@ class WalChanges:
     segment_size_bytes: int | None = None
     retention_us: int | None = None
     flush_interval_us: int | None = None
+    max_wal_bytes: int | None = None
+
+
+_SETTINGS = tuple(each.name for each in fields(WalChanges))
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,8 +280,11 @@ class WalControl:
     def enable(self, changes: WalChanges, *, caller: Caller) -> WalStatus:
         """Change settings, and begin logging again where it was disabled. Durable on return."""
         wanted = self._wanted(changes)
-        if self._committer.log is not None:
+        log = self._committer.log
+        if log is not None:
             self._change_between_groups(wanted, changes, caller)
+            # Whoever asks for less history wants the room now, not with the next checkpoint.
+            self._retention.trim_again(log)
             return self.status()
         # Nothing in memory may rely on a log that does not go back to it (RULES 5).
         with self._committer.writes_held("the log is being enabled"):
@@ -295,9 +305,7 @@ class WalControl:
     def _wanted(self, changes: WalChanges) -> WalSettings:
         current = self._keeper.current.wal_settings
         given = {
-            name: getattr(changes, name)
-            for name in ("sync_mode", "segment_size_bytes", "retention_us", "flush_interval_us")
-            if getattr(changes, name) is not None
+            name: getattr(changes, name) for name in _SETTINGS if name != "path" and getattr(changes, name) is not None
         }
         if changes.path is not None:
             given["path"] = self._layout.relative(self._layout.resolve(changes.path))
@@ -305,7 +313,10 @@ class WalControl:
         for name in given.keys() & _RANGES.keys():
             field, least, most, unit = _RANGES[name]
             _check_range(field, given[name], least, most, unit)
-        return replace(current, enabled=True, **given)
+        wanted = replace(current, enabled=True, **given)
+        if given.keys() & {"max_wal_bytes", "segment_size_bytes"}:
+            _check_cap(wanted)
+        return wanted
 
     def _check_place(self, directory: str) -> None:
         """Raise InvalidArgument inside a directory whose unknown content is removed at the next start."""
@@ -415,7 +426,7 @@ def _with_directory(manifest: Manifest, path: str) -> Manifest:
 
 def _with_settings(manifest: Manifest, wanted: WalSettings, changes: WalChanges, caller: Caller) -> Manifest:
     origin = dict(manifest.settings_origin)
-    for name in ("path", "sync_mode", "segment_size_bytes", "retention_us", "flush_interval_us"):
+    for name in _SETTINGS:
         if getattr(changes, name) is not None:
             origin[f"wal.{name}"] = _origin(caller)
     return replace(_with_directory(manifest, wanted.path), wal_settings=wanted, settings_origin=origin)
@@ -428,6 +439,18 @@ def _origin(caller: Caller) -> str:
 def _check_range(field: str, value: int, least: int, most: int, unit: str) -> None:
     if not least <= value <= most:
         raise InvalidArgument(f"{field} is {value} {unit}; it can be {least} to {most}", field=field)
+
+
+def _check_cap(wanted: WalSettings) -> None:
+    """Raise InvalidArgument for a cap that the WAL segment being written and the one before it would exceed."""
+    if wanted.max_wal_bytes < 2 * wanted.segment_size_bytes:
+        raise InvalidArgument(
+            f"the log may take {wanted.max_wal_bytes} bytes, which is less than two WAL segments of "
+            f"{wanted.segment_size_bytes}",
+            field="max_size_bytes",
+            hint=f"allow it {2 * wanted.segment_size_bytes} bytes, or make the WAL segments smaller with "
+            "--segment-size",
+        )
 
 
 def _window_reason(files: tuple[WalFileInfo, ...]) -> str:

@@ -53,7 +53,6 @@ class WalService(WalServiceServicer):
 
     def EnableWal(self, request: wal_pb2.EnableWalRequest, context: grpc.ServicerContext) -> wal_pb2.EnableWalResponse:
         refuse("validate_only", request.validate_only)
-        refuse("max_size_bytes", request.HasField("max_size_bytes"))
         was_enabled = self._wal.status().settings.enabled
         changes = WalChanges(
             path=self._paths.resolve(request.path, request.working_directory, context),
@@ -63,6 +62,7 @@ class WalService(WalServiceServicer):
             flush_interval_us=microseconds_of(request.flush_interval, "flush_interval")
             if request.HasField("flush_interval")
             else None,
+            max_wal_bytes=request.max_size_bytes if request.HasField("max_size_bytes") else None,
         )
         status = self._wal.enable(changes, caller=self._callers.of(context, request.request_id))
         warnings = [] if was_enabled else ["point-in-time recovery does not reach back beyond this moment"]

@@ -15,7 +15,7 @@ class Clock(Protocol):
         """Wall time in microseconds since 1970-01-01 UTC; may jump either way."""
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds since some fixed moment; never goes back."""
+        """Nanoseconds since some fixed moment; never goes back, and goes on while the machine is suspended."""
 
     def sleep(self, seconds: float) -> None:
         """Block the calling thread."""
@@ -38,7 +38,7 @@ class SystemClock:
         return time.time_ns() // 1000
 
     def monotonic_ns(self) -> int:
-        return time.monotonic_ns()
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)

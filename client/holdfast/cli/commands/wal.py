@@ -38,6 +38,7 @@ _VERIFY_KEYS = (
         "holdfast storage wal enable --path /data/wal --sync-mode fsync",
         "holdfast storage wal enable --sync-mode periodic --flush-interval 5s",
         "holdfast storage wal enable --segment-size 134217728 --retention 48h",
+        "holdfast storage wal enable --retention 168h --max-size 20GB",
     ],
 )
 @click.option("--path", metavar="DIR", help="Directory of the log, on the daemon's machine.  [default: DATA/wal]")
@@ -51,7 +52,10 @@ _VERIFY_KEYS = (
 @click.option(
     "--flush-interval", type=DURATION, metavar="DURATION", help="Time between syncs in periodic mode.  [default: 5s]"
 )
-@click.option("--max-size", type=WAL_SIZE, metavar="SIZE", help="What the log may grow to for the sake of retention.")
+@click.option(
+    "--max-size", type=WAL_SIZE, metavar="SIZE",
+    help="What the log may grow to; beyond it the oldest history goes, whatever the retention.  [default: 64GB]",
+)  # fmt: skip
 @dry_run
 @pass_state
 def enable(
