@@ -26,7 +26,7 @@ def test_it_stays_where_it_is(kit: Kit) -> None:
     assert [record.version for record in reading.get(["a", "b", "c"])] == [1, 1]
     assert (reading.count(), reading.count("n = 2")) == (2, 1)
     assert [hit.record.id for hit in reading.search(rows(1.0), k=5)[0]] == ["a", "b"]
-    assert [record.id for record in reading.scroll(order="id", limit=9)[0]] == ["a", "b"]
+    assert [record.id for record in reading.scroll(order="id", limit=9)] == ["a", "b"]
     assert [record.id for batch in reading.export() for record in batch] == ["a", "b"]
     assert reading.vector_of("b").tolist() == [2.0, 2.0]
     assert kit.engine.points.reading("c").sequence == 4

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from holdfastd.engine import search
-from holdfastd.engine.search import Block, row_norms, top_k
+from holdfastd.engine.search import Block, top_k
 from holdfastd.errors import InvalidArgument
+from holdfastd.format.norms import row_norms
 from holdfastd.model import Float32Array, Int64Array, Metric
 
 Exact = NDArray[np.float64]
@@ -272,12 +273,13 @@ def test_refusals(queries: Float32Array, k: int, threshold: float | None, field:
     assert refusal.value.field == field
 
 
-def test_row_norms_at_the_extremes() -> None:
-    vectors = np.array([[3, 4], [0, 0], [2e38, 1e38], [3e38, 3e38], [1e-30, 0], [1e-45, 0]], np.float32)
-    norms = row_norms(vectors)
-    assert norms[:2].tolist() == [5.0, 0.0]
-    np.testing.assert_allclose(norms[2], 5**0.5 * 1e38, rtol=1e-6)
-    assert np.isinf(norms[3])
-    assert norms[4] == np.float32(1e-30)
-    assert norms[5] > 0
-    assert len(row_norms(np.empty((0, 4), np.float32))) == 0
+@pytest.mark.parametrize("metric", list(Metric))
+def test_norms_as_wrong_as_float32_sums_may_be_drop_no_row(metric: Metric) -> None:
+    rng = np.random.default_rng(7)
+    n, d = 4000, 768
+    vectors = (rng.standard_normal(d) + 1e-4 * rng.standard_normal((n, d))).astype(np.float32)
+    off = 1 + rng.choice([-1.0, 1.0], n) * (d / 2 + 1) * 2.0**-24
+    blocks = [Block(vectors, (row_norms(vectors) * off).astype(np.float32))]
+    for scale in (1, 0.01):  # one by one: the longest query of a group decides the bound of all
+        query = (scale * vectors[:1] + 1e-3 * rng.standard_normal((1, d))).astype(np.float32)
+        check(query, blocks, metric, 10, tolerance=1e-7)

@@ -160,14 +160,14 @@ class FakePoints:
         limit: int,
         filter_text: str | None = None,
         vectors: bool = False,
-    ) -> tuple[list[Record], int]:
+    ) -> list[Record]:
         def key(record: Record) -> tuple[int, str]:
             return (0 if order == "id" else record.sequence, record.id)
 
         records = sorted(self._points(collection).values(), key=key)
         floor = None if after is None else (0 if order == "id" else after.sequence, after.id)
         left = [record for record in records if floor is None or key(record) > floor][skip : skip + limit]
-        return (left if vectors else [replace(record, vector=None) for record in left]), len(records)
+        return left if vectors else [replace(record, vector=None) for record in left]
 
     def count(self, collection: str, filter_text: str | None = None) -> int:
         return len(self._points(collection))

@@ -202,7 +202,7 @@ class Points:
         limit: int,
         filter_text: str | None = None,
         vectors: bool = False,
-    ) -> tuple[list[Record], int]:
+    ) -> list[Record]:
         """As ``Reading.scroll``, now."""
         return self.reading(collection).scroll(
             order=order, after=after, skip=skip, limit=limit, filter_text=filter_text, vectors=vectors

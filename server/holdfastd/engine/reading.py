@@ -95,15 +95,14 @@ class Reading:
         limit: int,
         filter_text: str | None = None,
         vectors: bool = False,
-    ) -> tuple[list[Record], int]:
-        """A page of records and how many the filter accepts in all. ``order``: ``timestamp`` (as written) or ``id``."""
+    ) -> list[Record]:
+        """A page of records. ``order``: ``timestamp`` (as written) or ``id``."""
         view, filter = self.view, _parse_optional(filter_text)
-        total = read.count(view, filter)
         if order == "id":
             last = None if after is None else after.id
-            return read.scroll_by_id(view, after=last, skip=skip, limit=limit, filter=filter, vectors=vectors), total
+            return read.scroll_by_id(view, after=last, skip=skip, limit=limit, filter=filter, vectors=vectors)
         place = None if after is None else (after.sequence, after.id)
-        return read.scroll_by_time(view, after=place, skip=skip, limit=limit, filter=filter, vectors=vectors), total
+        return read.scroll_by_time(view, after=place, skip=skip, limit=limit, filter=filter, vectors=vectors)
 
     def count(self, filter_text: str | None = None) -> int:
         """How many points the filter accepts."""

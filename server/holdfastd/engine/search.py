@@ -2,9 +2,10 @@
 
 One pass in float32 finds candidates, a second one in float64 scores them; the answer is the exact one. Between the two
 stands an error bound, not a guess: a float32 inner product of d terms, summed in any order, is off by at most
-``d·2⁻²⁴·|x|·|q|``. A row is dropped only when its float32 score plus that bound stays below what k rows certainly
-reach, so near-ties and duplicates are decided by exact scores and then by position. Rows whose float32 arithmetic
-could overflow or underflow carry no usable estimate and always go to the second pass.
+``d·2⁻²⁴·|x|·|q|``, and so a stored norm, the root of such a sum, by ``d·2⁻²⁵·|x|``. A row is dropped only when its
+float32 score plus that bound stays below what k rows certainly reach, so near-ties and duplicates are decided by exact
+scores and then by position. Rows whose float32 arithmetic could overflow or underflow carry no usable estimate and
+always go to the second pass.
 
 Selecting k out of n costs one maximum, one subtraction and one comparison per score instead of a partition: the
 k-th largest of many column-group maxima is already a lower bound of the k-th largest score (k different rows reach
@@ -51,27 +52,13 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 class Block:
     """Vectors that lie together: a segment or the memtable.
 
-    vectors: (n, d) finite float32 in C order, may be read-only or memory-mapped. norms: (n,) from ``row_norms``.
-    live: (n,) rows to consider, None for all.
+    vectors: (n, d) finite float32 in C order, may be read-only or memory-mapped. norms: (n,) from
+    ``format.norms.row_norms``. live: (n,) rows to consider, None for all.
     """
 
     vectors: Float32Array
     norms: Float32Array
     live: BoolArray | None = None
-
-
-def row_norms(vectors: Float32Array) -> Float32Array:
-    """The euclidean norm of each row of (n, d) as (n,) float32, accumulated in float64.
-
-    Zero exactly for zero rows, infinite where the norm lies beyond float32, never NaN for finite input.
-    """
-    norms = np.empty(len(vectors), np.float32)
-    step = max(1, _COPY_BYTES // (8 * max(1, vectors.shape[1])))
-    with np.errstate(over="ignore"):
-        for start in range(0, len(vectors), step):
-            rows = vectors[start : start + step].astype(np.float64)
-            norms[start : start + step] = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    return norms
 
 
 def top_k(
@@ -227,15 +214,17 @@ def _candidates(queries: _Queries, chunk: _Chunk, lower: Float32Array, best: _Be
 
 def _to_lower_bounds(queries: _Queries, chunk: _Chunk, products: Float32Array) -> Float32Array:
     """Turns (q, m) inner products into lower bounds of the ranks, in place; returns the error bound, () or (m,)."""
-    unit = _ROUNDING * (1.01 * chunk.vectors.shape[1] + 16)
+    d = chunk.vectors.shape[1]
+    unit = _ROUNDING * (1.01 * d + 16)  # of a product with a vector of length 1, as a share of the row's norm
+    off = _ROUNDING * (0.51 * d + 16)  # of a row's norm, as a share of it
     norms = chunk.norms
     if queries.metric is Metric.COSINE:
         products *= np.where(norms == 0, np.float32(0), 1 / norms)
-        error = np.asarray(unit, np.float32)
+        error = np.asarray(unit + off, np.float32)
     elif queries.metric is Metric.DOT:
         error = norms * np.float32(unit)
     else:
-        error = norms * np.float32(unit * queries.norms.max()) + norms * norms * np.float32(16 * _ROUNDING)
+        error = norms * np.float32(unit * queries.norms.max()) + norms * norms * np.float32(off)
         error += np.float32(1e-36)  # where short vectors meet short queries, products underflow
         products -= norms * norms / 2
     products -= error

@@ -33,7 +33,7 @@ def scroll(points: Points, request: vector_pb2.ScrollRequest, max_reply_bytes: i
     bond = _bond(request, order)
     vectors, payloads = request.include_vector, not request.omit_payload
     reading = points.reading(request.collection)
-    records, total = reading.scroll(
+    records = reading.scroll(
         order=order,
         after=_position(request.page_token, bond),
         skip=request.offset,
@@ -47,7 +47,7 @@ def scroll(points: Points, request: vector_pb2.ScrollRequest, max_reply_bytes: i
     if len(page) < len(records):
         response.next_page_token = encode_token(bond, page[-1].sequence, page[-1].id)
     if request.include_total:
-        response.total_count = total
+        response.total_count = reading.count(request.filter or None)
     return response
 
 
