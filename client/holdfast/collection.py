@@ -153,7 +153,7 @@ class Collection:
         request = vector_pb2.GetRequest(
             collection=self.name, ids=wanted, omit_vector=not include_vector, omit_payload=not include_payload
         )
-        return records_of(self._connection.call(self._connection.vectors.Get, request))
+        return records_of(self._connection.call(self._connection.vectors.Get, request).points)
 
     def count(self, filter: str | None = None) -> int:
         """How many points there are, or how many match a filter expression."""
@@ -184,8 +184,8 @@ class Collection:
                 filter, order=order, offset=skip, page_size=size, page_token=token,
                 include_vector=include_vector, include_payload=include_payload,
             )  # fmt: skip
-            yield from records_of(page)
-            left = None if left is None else left - len(page.ids)
+            yield from records_of(page.points)
+            left = None if left is None else left - len(page.points.ids)
             token, skip = page.next_page_token, 0
             if not token:
                 return
@@ -221,9 +221,9 @@ class Collection:
     def export(
         self, filter: str | None = None, *, include_vector: bool = True, include_payload: bool = True
     ) -> Iterator[Record]:
-        """Every point as of one moment, by id, streamed; writes go on meanwhile."""
-        for message in self.export_batches(filter, include_vector=include_vector, include_payload=include_payload):
-            yield from records_of(message)
+        """Every point as of one moment, in the order written, streamed; writes go on meanwhile."""
+        for batch in self.export_batches(filter, include_vector=include_vector, include_payload=include_payload):
+            yield from records_of(batch)
 
     def export_batches(
         self,
@@ -232,7 +232,7 @@ class Collection:
         include_vector: bool = True,
         include_payload: bool = True,
         batch_size: int = 1000,
-    ) -> Iterator[vector_pb2.ExportResponse]:
+    ) -> Iterator[vector_pb2.PointColumns]:
         """As `export`, in batches of columns as the daemon sends them."""
         from holdfast.v1 import vector_pb2
 
@@ -243,7 +243,8 @@ class Collection:
             omit_payload=not include_payload,
             batch_size=batch_size,
         )
-        return self._connection.stream(self._connection.vectors.Export, request)
+        for response in self._connection.stream(self._connection.vectors.Export, request):
+            yield response.points
 
     def search(
         self,

@@ -5,10 +5,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from holdfast.payloads import decode_payloads
 from holdfast.vectors import decode_matrix
+
+if TYPE_CHECKING:
+    from holdfast.v1 import vector_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +58,7 @@ class Hit:
     vector: array[float] | None = None
 
 
-class _Matrix(Protocol):
-    @property
-    def data(self) -> bytes: ...
-
-
-class _Columns(Protocol):
-    """The columns that the replies of Get, Scroll, Export and Search share."""
-
-    @property
-    def ids(self) -> Sequence[str]: ...
-    @property
-    def vectors(self) -> _Matrix: ...
-    @property
-    def payloads(self) -> bytes: ...
-    @property
-    def versions(self) -> Sequence[int]: ...
-
-
-class _ScoredColumns(_Columns, Protocol):
-    @property
-    def scores(self) -> Sequence[float]: ...
-
-
-def records_of(columns: _Columns) -> list[Record]:
+def records_of(columns: vector_pb2.PointColumns) -> list[Record]:
     """The rows of a reply."""
     count = len(columns.ids)
     return [
@@ -93,14 +73,15 @@ def records_of(columns: _Columns) -> list[Record]:
     ]
 
 
-def hits_of(columns: _ScoredColumns) -> list[Hit]:
+def hits_of(response: vector_pb2.SearchResponse) -> list[Hit]:
     """The rows of a search's reply, nearest first."""
+    columns = response.points
     count = len(columns.ids)
     return [
         Hit(*row)
         for row in zip(
             columns.ids,
-            columns.scores,
+            response.scores,
             decode_payloads(columns.payloads, count),
             _vectors(columns.vectors.data, count),
             strict=True,

@@ -385,7 +385,7 @@ class TestWal:
 def test_a_repeated_request_is_done_once(wire: Wire) -> None:
     again = wire.vectors.Upsert(batch(["a", "b"], request_id="first"))
     assert again.sequence == 2
-    found = wire.vectors.Get(vector_pb2.GetRequest(collection="books", ids=["a"]))
+    found = wire.vectors.Get(vector_pb2.GetRequest(collection="books", ids=["a"])).points
     assert list(found.versions) == [1]
 
 

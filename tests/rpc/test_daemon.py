@@ -60,7 +60,7 @@ def test_what_was_acknowledged_survives_a_kill(place: Path) -> None:
     daemon.kill()
     again = Daemon(place).started()
     with grpc.insecure_channel(again.address) as channel:
-        found = VectorServiceStub(channel).Get(vector_pb2.GetRequest(collection="books", ids=["id-19", "id-0"]))
+        found = VectorServiceStub(channel).Get(vector_pb2.GetRequest(collection="books", ids=["id-19", "id-0"])).points
     assert json.loads(found.payloads) == [{"n": 19}, {"n": 0}]
     assert np.frombuffer(found.vectors.data, "<f4").tolist() == [0, 1, 0, 1]
     assert again.stop() == 0

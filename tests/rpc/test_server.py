@@ -210,9 +210,9 @@ def test_a_reply_beyond_the_limit_is_refused_with_a_hint(vectors: VectorServiceS
     failure = failing(lambda: vectors.Get(vector_pb2.GetRequest(collection="books", ids=list("abcde"))))
     assert (failure.code, failure.info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "REPLY_TOO_LARGE")
     page = vectors.Scroll(vector_pb2.ScrollRequest(collection="books"))
-    assert len(page.ids) == 3
+    assert len(page.points.ids) == 3
     rest = vectors.Scroll(vector_pb2.ScrollRequest(collection="books", page_token=page.next_page_token))
-    assert list(page.ids) + list(rest.ids) == list("abcde")
+    assert list(page.points.ids) + list(rest.points.ids) == list("abcde")
 
 
 def test_a_write_that_does_not_end_is_noticed(engine: FakeEngine, tmp_path: Path) -> None:

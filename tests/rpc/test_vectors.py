@@ -18,7 +18,7 @@ from tests.support.fake_engine import FakeEngine
 def test_points_come_back_as_they_went_in(vectors: VectorServiceStub) -> None:
     written = vectors.Upsert(batch(["a", "b"], payloads=b'[{"x": 1},null]'))
     assert (written.sequence, written.count, written.durable) == (2, 2, True)
-    found = vectors.Get(vector_pb2.GetRequest(collection="books", ids=["b", "none", "a"]))
+    found = vectors.Get(vector_pb2.GetRequest(collection="books", ids=["b", "none", "a"])).points
     assert list(found.ids) == ["b", "a"]
     assert np.frombuffer(found.vectors.data, "<f4").tolist() == [1, 1, 0, 1]
     assert found.vectors.dimensions == 2
@@ -36,7 +36,9 @@ def test_plain_numbers_do_as_well(vectors: VectorServiceStub, engine: FakeEngine
 
 def test_vectors_and_payloads_can_be_left_out(vectors: VectorServiceStub) -> None:
     vectors.Upsert(batch(["a"]))
-    found = vectors.Get(vector_pb2.GetRequest(collection="books", ids=["a"], omit_vector=True, omit_payload=True))
+    found = vectors.Get(
+        vector_pb2.GetRequest(collection="books", ids=["a"], omit_vector=True, omit_payload=True)
+    ).points
     assert not found.HasField("vectors")
     assert found.payloads == b""
 
@@ -94,7 +96,7 @@ def test_update_keeps_what_is_not_given(vectors: VectorServiceStub) -> None:
     request = vector_pb2.UpdateRequest(collection="books", ids=["b"], payloads=b'[{"y":2}]')
     changed = vectors.Update(request)
     assert list(changed.versions) == [2]
-    found = vectors.Get(vector_pb2.GetRequest(collection="books", ids=["b"]))
+    found = vectors.Get(vector_pb2.GetRequest(collection="books", ids=["b"])).points
     assert np.frombuffer(found.vectors.data, "<f4").tolist() == [1, 1]
     assert json.loads(found.payloads) == [{"y": 2}]
 
@@ -147,7 +149,7 @@ class TestScroll:
         while pages == 0 or token:
             request = vector_pb2.ScrollRequest(collection="books", page_size=10, page_token=token, order=order)  # type: ignore[arg-type]
             page = vectors.Scroll(request)
-            seen += page.ids
+            seen += page.points.ids
             token, pages = page.next_page_token, pages + 1
         assert (seen, pages) == (ids, 3)
 
@@ -181,13 +183,13 @@ class TestSearch:
         vectors.Upsert(batch(["a", "b", "c"]))
         query = np.array([1, 0], "<f4").tobytes()
         by_bytes = vectors.Search(vector_pb2.SearchRequest(collection="books", vector=query, k=2, include_vector=True))
-        assert list(by_bytes.ids) == ["c", "b"]
+        assert list(by_bytes.points.ids) == ["c", "b"]
         assert list(by_bytes.scores) == [2, 1]
-        assert by_bytes.vectors.dimensions == 2
+        assert by_bytes.points.vectors.dimensions == 2
         point = common_pb2.Vector(values=[1, 0])
-        assert vectors.Search(vector_pb2.SearchRequest(collection="books", point=point, k=1)).ids == ["c"]
+        assert vectors.Search(vector_pb2.SearchRequest(collection="books", point=point, k=1)).points.ids == ["c"]
         by_id = vectors.Search(vector_pb2.SearchRequest(collection="books", query_id="c", k=2))
-        assert list(by_id.ids) == ["b", "a"]
+        assert list(by_id.points.ids) == ["b", "a"]
 
     def test_a_search_without_a_query_is_refused(self, vectors: VectorServiceStub) -> None:
         failure = failing(lambda: vectors.Search(vector_pb2.SearchRequest(collection="books")))
@@ -197,13 +199,13 @@ class TestSearch:
         vectors.Upsert(batch(["a", "b"]))
         query = np.array([1, -1], "<f4").tobytes()
         request = vector_pb2.SearchRequest(collection="books", vector=query, threshold=0.0)
-        assert list(vectors.Search(request).ids) == ["b"]
+        assert list(vectors.Search(request).points.ids) == ["b"]
 
     def test_a_batch_answers_each_query(self, vectors: VectorServiceStub) -> None:
         vectors.Upsert(batch(["a", "b"]))
         queries = np.array([[1, 0], [-1, 0]], "<f4").tobytes()
         answers = vectors.SearchBatch(vector_pb2.SearchBatchRequest(collection="books", queries=queries, k=1))
-        assert [list(each.ids) for each in answers.results] == [["b"], ["a"]]
+        assert [list(each.points.ids) for each in answers.results] == [["b"], ["a"]]
 
 
 class TestExport:
@@ -211,8 +213,8 @@ class TestExport:
         ids = [f"{n:02d}" for n in range(25)]
         vectors.Upsert(batch(ids))
         messages = list(vectors.Export(vector_pb2.ExportRequest(collection="books", batch_size=10)))
-        assert [len(message.ids) for message in messages] == [10, 10, 5]
-        assert [id for message in messages for id in message.ids] == ids
+        assert [len(message.points.ids) for message in messages] == [10, 10, 5]
+        assert [id for message in messages for id in message.points.ids] == ids
         assert messages[0].total_count == 25
         assert not messages[1].HasField("total_count")
 
@@ -227,7 +229,7 @@ class TestExport:
 
     def test_an_empty_collection_is_one_message(self, vectors: VectorServiceStub) -> None:
         (message,) = vectors.Export(vector_pb2.ExportRequest(collection="books"))
-        assert (list(message.ids), message.total_count, message.payloads) == ([], 0, b"[]")
+        assert (list(message.points.ids), message.total_count, message.points.payloads) == ([], 0, b"[]")
 
 
 def test_a_reply_that_is_too_large_is_refused(vectors: VectorServiceStub, engine: FakeEngine) -> None:

@@ -218,19 +218,16 @@ class VectorServicer(vector_pb2_grpc.VectorServiceServicer):
 
     def _columns(self, collection: FakeCollection, ids: list[str], vectors: bool, payloads: bool) -> dict[str, Any]:
         points = [collection.points[i] for i in ids]
-        columns: dict[str, Any] = {
-            "ids": ids,
-            "versions": [p.version for p in points],
-            "sequences": [p.sequence for p in points],
-            "update_times_us": [START_SECONDS * 10**6 for p in points],
-            "sequence": self._daemon.sequence,
-        }
-        if payloads:
-            columns["payloads"] = json.dumps([p.payload for p in points]).encode()
-        if vectors:
-            data = b"".join(p.vector for p in points)
-            columns["vectors"] = common_pb2.Matrix(data=data, dimensions=collection.message.dimensions)
-        return columns
+        data = b"".join(p.vector for p in points)
+        columns = vector_pb2.PointColumns(
+            ids=ids,
+            vectors=common_pb2.Matrix(data=data, dimensions=collection.message.dimensions) if vectors else None,
+            payloads=json.dumps([p.payload for p in points]).encode() if payloads else b"",
+            versions=[p.version for p in points],
+            sequences=[p.sequence for p in points],
+            update_times_us=[START_SECONDS * 10**6 for p in points],
+        )
+        return {"points": columns, "sequence": self._daemon.sequence}
 
     def Get(self, request: Any, context: Any) -> Any:
         collection = self._daemon.find(request.collection)
@@ -266,7 +263,6 @@ class VectorServicer(vector_pb2_grpc.VectorServiceServicer):
             scored = [entry for entry in scored if -entry[0] >= request.threshold]
         scored = scored[: request.k or 10]
         columns = self._columns(collection, [i for _, i in scored], request.include_vector, not request.omit_payload)
-        del columns["sequences"], columns["update_times_us"]
         return vector_pb2.SearchResponse(scores=[-score for score, _ in scored], exact=True, **columns)
 
     def Search(self, request: Any, context: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
 
 import numpy as np
 
@@ -16,10 +15,6 @@ from ..model import Float32Array, Hit, Record
 FLOAT32 = np.dtype("<f4")
 _ROW_OVERHEAD = 64
 """Bytes of a row beyond id, vector and payload, at most: keys, version, sequence and time."""
-
-
-Columns: TypeAlias = vector_pb2.GetResponse | vector_pb2.ScrollResponse | vector_pb2.ExportResponse
-"""Replies that hold records as parallel columns."""
 
 
 def matrix_of(
@@ -76,46 +71,36 @@ def query_of(request: vector_pb2.SearchRequest) -> Float32Array:
     raise InvalidArgument("no query is given", field="query", hint="send vector, point or query_id")
 
 
-def fill(message: Columns, records: Sequence[Record], *, vectors: bool, payloads: bool) -> None:
-    """Write records into the columns of a reply."""
-    message.ids.extend([record.id for record in records])
-    message.versions.extend([record.version for record in records])
-    message.sequences.extend([record.sequence for record in records])
-    message.update_times_us.extend([record.time_us for record in records])
-    if payloads:
-        message.payloads = payload_array(records)
-    if vectors:
-        fill_matrix(message.vectors, records)
+def columns_of(records: Sequence[Record], *, vectors: bool, payloads: bool) -> vector_pb2.PointColumns:
+    """Records as the columns of a reply."""
+    return vector_pb2.PointColumns(
+        ids=[record.id for record in records],
+        vectors=_matrix_message(records) if vectors else None,
+        payloads=_payload_array(records) if payloads else b"",
+        versions=[record.version for record in records],
+        sequences=[record.sequence for record in records],
+        update_times_us=[record.time_us for record in records],
+    )
 
 
-def payload_array(records: Sequence[Record]) -> bytes:
-    """The payloads as one JSON array, null where there is none."""
+def _payload_array(records: Sequence[Record]) -> bytes:
     return b"[%b]" % b",".join([record.payload or b"null" for record in records])
 
 
-def fill_matrix(message: common_pb2.Matrix, records: Sequence[Record]) -> None:
-    """Write the vectors of records into a matrix."""
+def _matrix_message(records: Sequence[Record]) -> common_pb2.Matrix:
     rows = [record.vector for record in records if record.vector is not None]
-    message.data = b"".join(rows)  # type: ignore[arg-type]  # arrays are buffers, which the stubs do not say
-    if rows:
-        message.dimensions = len(rows[0])
+    data = b"".join(rows)  # type: ignore[arg-type]  # arrays are buffers, which the stubs do not say
+    return common_pb2.Matrix(data=data, dimensions=len(rows[0]) if rows else 0)
 
 
 def hits_message(hits: Sequence[Hit], sequence: int, *, vectors: bool, payloads: bool) -> vector_pb2.SearchResponse:
     """The answer to one query."""
-    records = [hit.record for hit in hits]
-    message = vector_pb2.SearchResponse(
-        ids=[record.id for record in records],
+    return vector_pb2.SearchResponse(
+        points=columns_of([hit.record for hit in hits], vectors=vectors, payloads=payloads),
         scores=[hit.score for hit in hits],
-        versions=[record.version for record in records],
         sequence=sequence,
         exact=True,
     )
-    if payloads:
-        message.payloads = payload_array(records)
-    if vectors:
-        fill_matrix(message.vectors, records)
-    return message
 
 
 def row_size(record: Record, *, vectors: bool, payloads: bool) -> int:

@@ -13,7 +13,7 @@ from ..engine.reading import ScrollPosition
 from ..errors import InvalidArgument, ResourceExhausted
 from ..model import Record
 from .convert import chosen
-from .convert_points import fill, in_messages
+from .convert_points import columns_of, in_messages
 from .requests import bad_token, decode_token, encode_token, page_size
 
 MAX_SCROLL_PAGE = 10_000
@@ -41,14 +41,13 @@ def scroll(points: Points, request: vector_pb2.ScrollRequest, max_reply_bytes: i
         filter_text=request.filter or None,
         vectors=vectors,
     )
-    response = vector_pb2.ScrollResponse(sequence=reading.sequence)
     page = _first_run(records[:limit], max_reply_bytes, vectors=vectors, payloads=payloads)
-    fill(response, page, vectors=vectors, payloads=payloads)
-    if len(page) < len(records):
-        response.next_page_token = encode_token(bond, page[-1].sequence, page[-1].id)
-    if request.include_total:
-        response.total_count = reading.count(request.filter or None)
-    return response
+    return vector_pb2.ScrollResponse(
+        points=columns_of(page, vectors=vectors, payloads=payloads),
+        sequence=reading.sequence,
+        next_page_token=encode_token(bond, page[-1].sequence, page[-1].id) if len(page) < len(records) else "",
+        total_count=reading.count(request.filter or None) if request.include_total else None,
+    )
 
 
 def check_ids(ids: Sequence[str]) -> None:

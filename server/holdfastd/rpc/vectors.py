@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from holdfast.v1.vector_pb2_grpc import VectorServiceServicer
 from . import deletes, scrolls
 from .batches import TicketedBatch, UpsertBatch
 from .convert import chosen, wants_sync
-from .convert_points import fill, hits_message, in_messages, matrix_of, query_of
+from .convert_points import columns_of, hits_message, in_messages, matrix_of, query_of
 from .requests import Callers, page_size
 from .routes import Unparsed
 from .searches import hits_of, hits_of_point, number_of_queries
@@ -79,9 +80,9 @@ class VectorService(VectorServiceServicer):
         reading = self._points.reading(request.collection)
         if vectors:
             scrolls.check_reply(len(request.ids) * reading.dimensions * 4, self._max_reply_bytes)
-        response = vector_pb2.GetResponse(sequence=reading.sequence)
-        fill(response, reading.get(list(request.ids), vectors=vectors), vectors=vectors, payloads=payloads)
-        return response
+        records = reading.get(list(request.ids), vectors=vectors)
+        columns = columns_of(records, vectors=vectors, payloads=payloads)
+        return vector_pb2.GetResponse(points=columns, sequence=reading.sequence)
 
     def Scroll(self, request: vector_pb2.ScrollRequest, context: grpc.ServicerContext) -> vector_pb2.ScrollResponse:
         return scrolls.scroll(self._points, request, self._max_reply_bytes)
@@ -116,14 +117,10 @@ class VectorService(VectorServiceServicer):
         rows = page_size(request.batch_size, default=EXPORT_ROWS, limit=MAX_EXPORT_ROWS, field="batch_size")
         vectors, payloads = not request.omit_vector, not request.omit_payload
         reading = self._points.reading(request.collection)
-        first = vector_pb2.ExportResponse(sequence=reading.sequence, total_count=reading.count())
         batches = reading.export(request.filter or None)
         runs = in_messages(batches, rows=rows, size=EXPORT_MESSAGE_BYTES, vectors=vectors, payloads=payloads)
-        response = first
-        for run in runs:
-            fill(response, run, vectors=vectors, payloads=payloads)
-            yield response
-            response = vector_pb2.ExportResponse(sequence=reading.sequence)
-        if response is first:
-            fill(first, [], vectors=vectors, payloads=payloads)
-            yield first
+        total: int | None = reading.count()
+        for run in itertools.chain([next(runs, [])], runs):
+            columns = columns_of(run, vectors=vectors, payloads=payloads)
+            yield vector_pb2.ExportResponse(points=columns, sequence=reading.sequence, total_count=total)
+            total = None

@@ -37,9 +37,9 @@ def export(
 ) -> Document | None:
     """Write a collection to a file.
 
-    All of one moment, by id; writes go on meanwhile. npy writes the ids and payloads beside it, to NAME.ids.txt and
-    NAME.payloads.ndjson. A file appears only when it is complete. The output's format is given before the subcommand:
-    holdfast --format table vector export …
+    All of one moment, in the order written; writes go on meanwhile. npy writes the ids and payloads beside it, to
+    NAME.ids.txt and NAME.payloads.ndjson. A file appears only when it is complete. The output's format is given before
+    the subcommand: holdfast --format table vector export …
     """
     chosen = file_format or _BY_SUFFIX.get(Path(path).suffix.lower())
     if chosen is None:

@@ -115,7 +115,7 @@ def scroll(
             page_token=token, include_vector=include_vector, include_total=not token,
         )  # fmt: skip
         total = page.total_count if not token else total
-        records += records_of(page)
+        records += records_of(page.points)
         token, skip = page.next_page_token, 0
         if not token:
             break

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from holdfast.v1 import vector_pb2
 
 
-def write_ndjson(batches: Iterable[vector_pb2.ExportResponse], file: BinaryIO) -> int:
+def write_ndjson(batches: Iterable[vector_pb2.PointColumns], file: BinaryIO) -> int:
     """Write every row; returns how many."""
     written = 0
     for batch in batches:
@@ -25,7 +25,7 @@ def write_ndjson(batches: Iterable[vector_pb2.ExportResponse], file: BinaryIO) -
     return written
 
 
-def _lines(batch: vector_pb2.ExportResponse) -> Iterable[str]:
+def _lines(batch: vector_pb2.PointColumns) -> Iterable[str]:
     unpack = struct.Struct(f"<{batch.vectors.dimensions}f").unpack_from
     numbers = ",".join(["%.9g"] * batch.vectors.dimensions)
     width = batch.vectors.dimensions * 4

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _HEADER_BYTES = 128
 
 
-def write_npy(batches: Iterable[vector_pb2.ExportResponse], path: Path) -> tuple[int, list[Path]]:
+def write_npy(batches: Iterable[vector_pb2.PointColumns], path: Path) -> tuple[int, list[Path]]:
     """Write the three files; returns the number of rows and their paths. Ids must not contain line breaks."""
     ids_path, payloads_path = companions(path)
     written, dimensions = 0, 0
@@ -48,7 +48,7 @@ def npy_header(rows: int, columns: int) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode("latin-1")
 
 
-def _write_lines(batch: vector_pb2.ExportResponse, ids: BinaryIO, payloads: BinaryIO) -> None:
+def _write_lines(batch: vector_pb2.PointColumns, ids: BinaryIO, payloads: BinaryIO) -> None:
     for point_id in batch.ids:
         if "\n" in point_id or "\r" in point_id:
             raise FailedPrecondition(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from holdfast.v1 import vector_pb2
 
 
-def write_parquet(batches: Iterable[vector_pb2.ExportResponse], dimensions: int, file: BinaryIO) -> int:
+def write_parquet(batches: Iterable[vector_pb2.PointColumns], dimensions: int, file: BinaryIO) -> int:
     """Write every row; returns how many. FailedPrecondition without pyarrow."""
     try:
         import pyarrow  # type: ignore[import-not-found,import-untyped,unused-ignore]
@@ -31,7 +31,7 @@ def write_parquet(batches: Iterable[vector_pb2.ExportResponse], dimensions: int,
     return written
 
 
-def _columns(pyarrow: Any, batch: vector_pb2.ExportResponse, vectors: Any) -> list[Any]:
+def _columns(pyarrow: Any, batch: vector_pb2.PointColumns, vectors: Any) -> list[Any]:
     floats = pyarrow.Array.from_buffers(
         pyarrow.float32(), len(batch.vectors.data) // 4, [None, pyarrow.py_buffer(batch.vectors.data)]
     )
