@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from holdfast.connection import Connection, new_request_id
 from holdfast.documents import Document, Documents, timestamp
@@ -12,8 +12,11 @@ from holdfast.enums import from_word, to_word
 from holdfast.errors import FailedPrecondition, HoldfastError, ResourceExhausted, Unavailable
 
 if TYPE_CHECKING:
+    import grpc
+
     from holdfast.v1 import operation_pb2
 
+_Request = TypeVar("_Request")
 _POLL_SECONDS = 0.5
 _FINAL = frozenset({"succeeded", "failed", "cancelled", "interrupted"})
 
@@ -216,6 +219,17 @@ class Operations:
         return self.get(operation_id).cancel()
 
 
-def settle(operation: Operation, *, wait: bool, on_progress: OnProgress | None) -> Document | Operation:
-    """What a call that starts an operation returns: its result with ``wait``, else the operation itself."""
+def run_operation(
+    connection: Connection,
+    method: grpc.UnaryUnaryMultiCallable[_Request, operation_pb2.Operation],
+    request: _Request,
+    *,
+    wait: bool,
+    on_progress: OnProgress | None,
+) -> Document | Operation:
+    """Start an operation by its RPC. With ``wait`` blocks and returns its result, else returns the operation itself.
+
+    A dry run starts nothing: its result comes at once.
+    """
+    operation = Operation(connection, connection.call(method, request))
     return operation.wait(on_progress) if wait or not operation.id else operation

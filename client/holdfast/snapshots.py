@@ -9,7 +9,7 @@ from holdfast.connection import Connection, new_request_id
 from holdfast.documents import Document, Documents, timestamp
 from holdfast.enums import to_word
 from holdfast.history import Moment, duration_message, history_point
-from holdfast.operations import OnProgress, Operation, settle
+from holdfast.operations import OnProgress, Operation, run_operation
 from holdfast.paths import looks_like_path, working_directory
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ class Snapshots:
             validate_only=validate_only,
             request_id=request_id or new_request_id(),
         )
-        message = self._connection.call(self._connection.snapshots.CreateSnapshot, request)
-        return settle(Operation(self._connection, message), wait=wait, on_progress=on_progress)
+        method = self._connection.snapshots.CreateSnapshot
+        return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
 
     @overload
     def restore(
@@ -135,8 +135,8 @@ class Snapshots:
             validate_only=validate_only,
             request_id=request_id or new_request_id(),
         )
-        message = self._connection.call(self._connection.snapshots.RestoreSnapshot, request)
-        return settle(Operation(self._connection, message), wait=wait, on_progress=on_progress)
+        method = self._connection.snapshots.RestoreSnapshot
+        return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
 
     @overload
     def verify(
@@ -167,8 +167,8 @@ class Snapshots:
             base_path=base_path or "",
             request_id=new_request_id(),
         )
-        message = self._connection.call(self._connection.snapshots.VerifySnapshot, request)
-        return settle(Operation(self._connection, message), wait=wait, on_progress=on_progress)
+        method = self._connection.snapshots.VerifySnapshot
+        return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
 
     def list(self, *, path: str | None = None, collection: str | None = None) -> Documents:
         """Snapshots, newest first: those that the store knows, or those in one directory."""

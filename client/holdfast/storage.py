@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, overload
 from holdfast.connection import Connection, new_request_id
 from holdfast.documents import Document, Documents, timestamp
 from holdfast.enums import from_word, to_word
-from holdfast.operations import OnProgress, Operation, settle
+from holdfast.operations import OnProgress, Operation, run_operation
 from holdfast.snapshots import snapshot_document
 from holdfast.wal import status_document
 
@@ -94,8 +94,8 @@ class Storage:
             validate_only=validate_only,
             request_id=request_id or new_request_id(),
         )
-        message = self._connection.call(self._connection.storage.Compact, request)
-        return settle(Operation(self._connection, message), wait=wait, on_progress=on_progress)
+        method = self._connection.storage.Compact
+        return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
 
 
 def status_of(status: storage_pb2.StorageStatus) -> Document:

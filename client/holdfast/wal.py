@@ -10,7 +10,7 @@ from holdfast.documents import Document, duration, timestamp
 from holdfast.enums import from_word, to_word
 from holdfast.errors import InvalidArgument
 from holdfast.history import Moment, duration_message, history_point
-from holdfast.operations import OnProgress, Operation, settle
+from holdfast.operations import OnProgress, Operation, run_operation
 from holdfast.paths import working_directory
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ class Wal:
             validate_only=validate_only,
             request_id=request_id or new_request_id(),
         )
-        message = self._connection.call(self._connection.wal.ReplayWal, request)
-        return settle(Operation(self._connection, message), wait=wait, on_progress=on_progress)
+        method = self._connection.wal.ReplayWal
+        return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
 
     @overload
     def verify(
@@ -142,8 +142,8 @@ class Wal:
         request = wal_pb2.VerifyWalRequest(
             path=path or "", working_directory=working_directory(self._connection, path), request_id=new_request_id()
         )
-        message = self._connection.call(self._connection.wal.VerifyWal, request)
-        return settle(Operation(self._connection, message), wait=wait, on_progress=on_progress)
+        method = self._connection.wal.VerifyWal
+        return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
 
     def dump(
         self,

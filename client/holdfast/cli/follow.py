@@ -29,6 +29,12 @@ def finish(state: State, started: Any, *, wait: bool = True) -> Document | None:
     return follow(state, started)
 
 
+def conclude(state: State, started: Any, keys: tuple[str, ...], *, wait: bool) -> Document | None:
+    """As `finish`, with these keys of the result; all of it with ``-v``."""
+    result = finish(state, started, wait=wait)
+    return result if result is None or "operation_id" in result else state.shown(result, keys)
+
+
 def follow(state: State, operation: Operation) -> Document | None:
     """Watch an operation to its end and return its result; None after Ctrl-C, with the exit code set."""
     from holdfast.cli.progress import display

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 import click
 
+from holdfast.cli.types import MOMENT
+
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 dry_run: Decorator = click.option(
@@ -15,3 +17,15 @@ dry_run: Decorator = click.option(
 no_wait: Decorator = click.option(
     "--no-wait", is_flag=True, help="Return at once with the operation's id (see: holdfast operation watch)."
 )
+log_path: Decorator = click.option(
+    "--path", metavar="DIR", help="Directory of the log, on the daemon's machine.  [default: the store's own]"
+)
+before_option: Decorator = click.option(
+    "--before", type=MOMENT, metavar="WHEN", help="As --to, but up to just before it."
+)
+
+
+def refuse_two_ends(to: object, before: object) -> None:
+    """Raise UsageError where a range is given both of its ends, the inclusive and the exclusive one."""
+    if to is not None and before is not None:
+        raise click.UsageError("--to contradicts --before")

@@ -9,8 +9,8 @@ import click
 from holdfast.cli import exit_codes
 from holdfast.cli.base import Command, pass_state
 from holdfast.cli.complete import complete_collections, complete_snapshots
-from holdfast.cli.follow import finish
-from holdfast.cli.options import dry_run, no_wait
+from holdfast.cli.follow import conclude
+from holdfast.cli.options import before_option, dry_run, no_wait, refuse_two_ends
 from holdfast.cli.state import State
 from holdfast.cli.types import MOMENT
 from holdfast.documents import Document
@@ -75,7 +75,7 @@ def create(
         validate_only=dry_run,
         wait=False,
     )
-    return _shown(state, finish(state, started, wait=not no_wait), _CREATE_KEYS)
+    return conclude(state, started, _CREATE_KEYS, wait=not no_wait)
 
 
 @click.command(
@@ -96,7 +96,7 @@ def create(
     "--to", type=MOMENT, metavar="WHEN",
     help="Roll forward from the log through this time, sequence or mark (inclusive).",
 )  # fmt: skip
-@click.option("--before", type=MOMENT, metavar="WHEN", help="As --to, but up to just before it.")
+@before_option
 @click.option("--base-path", metavar="DIR", help="Where else to look for the snapshots that it builds on.")
 @dry_run
 @no_wait
@@ -119,8 +119,7 @@ def restore(
     SNAPSHOT is an id, "latest", or a file on the daemon's machine. Everything is staged and proven beside the live
     data, then published at once; a restore that fails leaves the store as it was.
     """
-    if to is not None and before is not None:
-        raise click.UsageError("--to contradicts --before")
+    refuse_two_ends(to, before)
     started = state.client.snapshots.restore(
         snapshot,
         collection=collection,
@@ -133,7 +132,7 @@ def restore(
         validate_only=dry_run,
         wait=False,
     )
-    return _shown(state, finish(state, started, wait=not no_wait), _RESTORE_KEYS)
+    return conclude(state, started, _RESTORE_KEYS, wait=not no_wait)
 
 
 @click.command(
@@ -179,7 +178,7 @@ def verify(state: State, snapshot: str, skip_chain: bool, base_path: str | None,
     Reads every byte against every checksum. Exits with 13 and lists the problems if anything is damaged.
     """
     started = state.client.snapshots.verify(snapshot, skip_chain=skip_chain, base_path=base_path, wait=False)
-    return verdict(state, finish(state, started, wait=not no_wait), _VERIFY_KEYS)
+    return verdict(state, conclude(state, started, _VERIFY_KEYS, wait=not no_wait))
 
 
 @click.command(cls=Command, examples=["holdfast storage snapshot delete snap-2024-01-19-080000"])
@@ -194,15 +193,9 @@ def delete(state: State, snapshot: str, dry_run: bool) -> Document:
     return state.client.snapshots.delete(snapshot, validate_only=dry_run)
 
 
-def verdict(state: State, document: Document | None, keys: tuple[str, ...]) -> Document | None:
+def verdict(state: State, document: Document | None) -> Document | None:
     """The result of a verification; damage sets the exit code, and says so on stderr."""
     if document is not None and document.get("valid") is False:
         state.exit_code = exit_codes.OF_STATUS["DATA_LOSS"]
         state.say(f"error: {len(document.problems)} damaged places in {document.path}")
-    return _shown(state, document, keys)
-
-
-def _shown(state: State, document: Document | None, keys: tuple[str, ...]) -> Document | None:
-    if document is None or "operation_id" in document:
-        return document
-    return state.shown(document, keys)
+    return document

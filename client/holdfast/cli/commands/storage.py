@@ -6,7 +6,7 @@ import click
 
 from holdfast.cli.base import Command, pass_state
 from holdfast.cli.complete import complete_collections
-from holdfast.cli.follow import finish
+from holdfast.cli.follow import conclude
 from holdfast.cli.options import dry_run, no_wait
 from holdfast.cli.state import State
 from holdfast.cli.types import PERCENT
@@ -92,5 +92,4 @@ def compact(
     started = state.client.storage.compact(
         collection, aggressive=aggressive, threshold=threshold, validate_only=dry_run, wait=False
     )
-    result = finish(state, started, wait=not no_wait)
-    return result if result is None or "operation_id" in result else state.shown(result, _COMPACT_KEYS)
+    return conclude(state, started, _COMPACT_KEYS, wait=not no_wait)

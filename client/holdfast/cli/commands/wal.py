@@ -10,8 +10,8 @@ from holdfast.cli.base import Command, pass_state
 from holdfast.cli.commands.snapshot import verdict
 from holdfast.cli.complete import complete_collections
 from holdfast.cli.confirm import confirm
-from holdfast.cli.follow import finish
-from holdfast.cli.options import dry_run, no_wait
+from holdfast.cli.follow import conclude
+from holdfast.cli.options import before_option, dry_run, log_path, no_wait, refuse_two_ends
 from holdfast.cli.state import State
 from holdfast.cli.types import DURATION, MOMENT, WAL_SIZE
 from holdfast.documents import Document
@@ -115,14 +115,12 @@ def status(state: State) -> Document:
         "holdfast storage wal replay --collection products --to -2h --into products-two-hours-ago",
     ],
 )
-@click.option(
-    "--path", metavar="DIR", help="Directory of the log, on the daemon's machine.  [default: the store's own]"
-)
+@log_path
 @click.option(
     "--from", "start", type=MOMENT, metavar="WHEN", help="First time, sequence or mark to look at (inclusive)."
 )
 @click.option("--to", type=MOMENT, metavar="WHEN", help="Last time, sequence or mark to apply (inclusive).")
-@click.option("--before", type=MOMENT, metavar="WHEN", help="As --to, but up to just before it.")
+@before_option
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")
 @click.option("--into", metavar="NAME", help="Make a new collection that holds the moment asked for.")
 @click.option("--verify", is_flag=True, help="Check the log before anything is touched.")
@@ -146,8 +144,7 @@ def replay(
     Running it twice is the same as once: what a collection contains already is skipped, and a live collection has
     nothing to replay. WHEN is a time (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a mark.
     """
-    if to is not None and before is not None:
-        raise click.UsageError("--to contradicts --before")
+    refuse_two_ends(to, before)
     started = state.client.wal.replay(
         path=path,
         start=start,
@@ -159,14 +156,11 @@ def replay(
         validate_only=dry_run,
         wait=False,
     )
-    result = finish(state, started, wait=not no_wait)
-    return result if result is None or "operation_id" in result else state.shown(result, _REPLAY_KEYS)
+    return conclude(state, started, _REPLAY_KEYS, wait=not no_wait)
 
 
 @click.command(cls=Command, examples=["holdfast storage wal verify", "holdfast storage wal verify --path /mnt/wal -v"])
-@click.option(
-    "--path", metavar="DIR", help="Directory of the log, on the daemon's machine.  [default: the store's own]"
-)
+@log_path
 @no_wait
 @pass_state
 def verify(state: State, path: str | None, no_wait: bool) -> Document | None:
@@ -174,7 +168,8 @@ def verify(state: State, path: str | None, no_wait: bool) -> Document | None:
 
     Reads every record against every checksum and link. Exits with 13 and lists the problems if anything is damaged.
     """
-    return verdict(state, finish(state, state.client.wal.verify(path=path, wait=False), wait=not no_wait), _VERIFY_KEYS)
+    started = state.client.wal.verify(path=path, wait=False)
+    return verdict(state, conclude(state, started, _VERIFY_KEYS, wait=not no_wait))
 
 
 @click.command(

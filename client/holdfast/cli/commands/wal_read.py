@@ -9,6 +9,7 @@ import click
 
 from holdfast.cli.base import Command, pass_state
 from holdfast.cli.complete import complete_collections
+from holdfast.cli.options import before_option, log_path, refuse_two_ends
 from holdfast.cli.state import State
 from holdfast.cli.types import MOMENT
 from holdfast.documents import Document
@@ -30,12 +31,10 @@ _KEYS = ("sequence", "time", "kind", "collection", "count", "size_bytes", "actor
         "holdfast storage wal dump --collection products --kind delete --format table",
     ],
 )
-@click.option(
-    "--path", metavar="DIR", help="Directory of the log, on the daemon's machine.  [default: the store's own]"
-)
+@log_path
 @click.option("--from", "start", type=MOMENT, metavar="WHEN", help="First time, sequence or mark.  [default: oldest]")
 @click.option("--to", type=MOMENT, metavar="WHEN", help="Last time, sequence or mark (inclusive).  [default: newest]")
-@click.option("--before", type=MOMENT, metavar="WHEN", help="As --to, but up to just before it.")
+@before_option
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")
 @click.option("--kind", "kinds", type=click.Choice(_KINDS), multiple=True, help="Only these; may be repeated.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many records.")
@@ -54,8 +53,7 @@ def dump(
 
     Oldest first, one per line. At damage it fails with path and offset, after the records before it.
     """
-    if to is not None and before is not None:
-        raise click.UsageError("--to contradicts --before")
+    refuse_two_ends(to, before)
     records = state.client.wal.dump(
         path=path, start=start, to=to, before=before, collection=collection, kinds=kinds, limit=limit
     )
