@@ -146,7 +146,7 @@ class EngineFailed(HoldfastError):
 
 
 class Corruption(HoldfastError):
-    """Bytes that were once durable are damaged; ``path`` and ``offset`` say where."""
+    """Bytes that were once durable are damaged; ``path`` and ``offset`` say where, ``problem`` what is wrong there."""
 
     reason = "CORRUPTION"
 
@@ -164,3 +164,4 @@ class Corruption(HoldfastError):
         super().__init__(f"{where}: {message}", reason=reason, hint=hint, path=path, offset=offset, **metadata)
         self.path = path
         self.offset = offset
+        self.problem = message

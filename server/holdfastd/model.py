@@ -169,6 +169,16 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class QuarantinedPart:
+    """A segment that cannot be read: its id, the damaged file, how many rows it has, and what is wrong."""
+
+    segment_id: str
+    path: str
+    rows: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionStats:
     """What ``collection stats`` shows; sizes in bytes, times in milliseconds."""
 
@@ -185,3 +195,4 @@ class CollectionStats:
     avg_search_ms: float = 0.0
     qps: float = 0.0
     aliases: tuple[str, ...] = field(default=())
+    quarantined: tuple[QuarantinedPart, ...] = field(default=())

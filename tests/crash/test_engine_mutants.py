@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from holdfastd.engine import checkpoint
+from holdfastd.engine import checkpoint, recovery, recovery_apply
 from holdfastd.engine.checkpoint import Checkpointer
 from holdfastd.engine.committer import Committer
 from holdfastd.engine.machinery import Machinery
@@ -62,7 +62,7 @@ MUTANTS = {
         checkpoint, "_carry_over_kills", "if len(fresh):", "if False:", often="upsert busy_checkpoint delete"
     ),
     "catalog changes applied twice": Mutant(
-        _Recovery, "_is_news", "sequence > self.manifest.sequence", "True", often="create alias drop power_cut"
+        recovery_apply, "_is_news", "sequence > manifest.sequence", "True", often="create alias drop power_cut"
     ),
     "the sequence goes back": Mutant(
         _Recovery,
@@ -72,9 +72,9 @@ MUTANTS = {
         often="upsert create kill",
     ),
     "no new timeline": Mutant(
-        _Recovery, "_publish", "not left and self._may_have_lost_writes()", "False", SyncMode.ASYNC
+        recovery, "may_have_lost_writes", "not manifest.clean and not lossless", "False", SyncMode.ASYNC
     ),
-    "request ids not recovered": Mutant(_Recovery, "_apply_log", "if logged.request_id:", "if False:"),
+    "request ids not recovered": Mutant(recovery, "apply_log", "if logged.request_id and", "if False and"),
     "the rest of a disabled log not applied": Mutant(
         _Recovery,
         "_recover_log",

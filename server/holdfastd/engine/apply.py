@@ -25,6 +25,7 @@ from .changes import (
     DropCollection,
     PutAlias,
     Restore,
+    RestoredCollection,
     SetMark,
     Truncate,
     UpsertRows,
@@ -46,8 +47,13 @@ _NOTHING = Applied()
 class Applier:
     """The state and the function that changes it. ``open_restored`` makes a collection of a staged directory."""
 
-    def __init__(self, open_restored: Callable[[CollectionSpec], Collection], new_index: Callable[[], IdIndex]) -> None:
-        self._open_restored = open_restored
+    def __init__(
+        self,
+        open_restored: Callable[[CollectionSpec, RestoredCollection], Collection],
+        new_index: Callable[[], IdIndex],
+    ) -> None:
+        # Replaced once, when recovery is over: from then on damage is an error.
+        self.open_restored = open_restored
         self._new_index = new_index
         # Replaced by the applier, read by anybody.
         self.catalog = Catalog()
@@ -128,7 +134,8 @@ class Applier:
             aliases = () if restored.replaces is None else catalog.aliases_of(restored.replaces)
             if restored.replaces is not None:
                 catalog = catalog.without(restored.replaces)
-            collection = self._open_restored(replace(restored.spec, created_sequence=sequence, created_us=time_us))
+            made = replace(restored.spec, created_sequence=sequence, created_us=time_us)
+            collection = self.open_restored(made, restored)
             catalog = catalog.with_collection(collection)
             for alias in (*aliases, *restored.aliases):
                 catalog = catalog.with_alias(alias, restored.spec.id)

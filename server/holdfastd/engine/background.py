@@ -123,8 +123,9 @@ class CheckpointThread:
         return behind > min(self._config.laggard_bytes, self._max_wal_bytes() // 2)
 
     def _logged(self) -> Iterator[Collection]:
+        """The collections that a checkpoint reaches."""
         collections = self._applier.catalog.collections.values()
-        return (each for each in collections if each.spec.storage is not StorageKind.MEMORY)
+        return (each for each in collections if each.spec.storage is not StorageKind.MEMORY and not each.quarantined)
 
 
 def _bytes_behind(log: Wal | None, log_start: Sequence64) -> int:

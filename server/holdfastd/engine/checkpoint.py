@@ -160,6 +160,9 @@ class Checkpointer:
     def _write(self, frozen: FrozenCollection, sequence: Sequence64) -> Written:
         known = {entry.spec.id: entry for entry in self._keeper.current.collections}
         entry = known.get(frozen.spec.id) or CollectionEntry(frozen.spec, sequence, 0, Digest())
+        if frozen.collection.quarantined:
+            # What it will be cannot be known before its segment can be read again: the log keeps what follows.
+            return Written(entry, None, (), frozen.index, ())
         kept = tuple(
             _rows_to_keep(table, length, entry.high_water, sequence)
             for table, length in zip(frozen.tables, frozen.lengths, strict=True)
@@ -245,7 +248,7 @@ class Checkpointer:
             aliases=frozen.aliases,
             marks=frozen.marks,
             requests_file=requests_file,
-            log_start_required=frozen.sequence + 1,
+            log_start_required=min([frozen.sequence, *_held_back(frozen.collections)]) + 1,
             wal_directories=directories,
             clean=clean,
         )
@@ -256,7 +259,7 @@ class Checkpointer:
         """Exchange memtables for segments in every collection that still exists (on the committing thread)."""
         for each, done in zip(frozen.collections, written, strict=True):
             collection = each.collection
-            if self._applier.catalog.get(each.spec.id) is not collection:
+            if self._applier.catalog.get(each.spec.id) is not collection or collection.quarantined:
                 continue
             if done.segment is not None:
                 _carry_over_kills(each.tables, done.kept, done.segment)
@@ -287,11 +290,11 @@ class Checkpointer:
 
 
 def _freeze_collection(collection: Collection) -> FrozenCollection:
-    if collection.memtable.length and collection.spec.storage is not StorageKind.MEMORY:
+    volatile = collection.spec.storage is StorageKind.MEMORY
+    if collection.memtable.length and not volatile and not collection.quarantined:
         collection.frozen = (*collection.frozen, collection.memtable)
         collection.memtable = Memtable(collection.spec.dimensions)
         collection.publish()
-    volatile = collection.spec.storage is StorageKind.MEMORY
     return FrozenCollection(
         collection=collection,
         spec=collection.spec,
@@ -304,6 +307,13 @@ def _freeze_collection(collection: Collection) -> FrozenCollection:
         updated_us=collection.updated_us,
         own_writes=collection.own_writes,
     )
+
+
+def _held_back(collections: Sequence[FrozenCollection]) -> Iterator[Sequence64]:
+    """Where the log has to begin behind, because a checkpoint does not reach what it holds of these collections."""
+    for each in collections:
+        if each.collection.held_back:
+            yield each.collection.checkpoint_sequence
 
 
 def _rows_to_keep(table: Memtable, length: int, high_water: Sequence64, sequence: Sequence64) -> Int64Array:

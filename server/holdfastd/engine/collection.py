@@ -16,11 +16,16 @@ from numpy.typing import NDArray
 from ..format.operation import digest_sums
 from ..model import CollectionSpec, Digest, Int64Array, Rows, Sequence64, Uint64Array
 from ..storage.id_index import IdIndex
+from ..storage.quarantine import QuarantinedSegment
 from ..storage.segment import Segment
 from .memtable import Memtable
+from .quarantine import lost_rows
 from .view import MemtableSlice, View
 
 Table: TypeAlias = Memtable | Segment
+
+UNKNOWN_VERSION = 0
+"""The version of a row whose predecessor stands in a quarantined segment. It never reaches the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,11 @@ class LivePoints:
 
 
 class Collection:
-    """See the module. ``checkpoint_sequence``: the log up to there is reflected in segments."""
+    """See the module. ``checkpoint_sequence``: the log up to there is reflected in segments.
+
+    ``quarantined``: segments that cannot be read. Then nobody writes to the collection, and no checkpoint reaches it:
+    what the log holds after its last one is applied at each start, as far as that can be known.
+    """
 
     def __init__(
         self,
@@ -46,6 +55,7 @@ class Collection:
         sequence: Sequence64 = 0,
         updated_us: int = 0,
         own_writes: bool = False,
+        quarantined: tuple[QuarantinedSegment, ...] = (),
     ) -> None:
         self.spec = spec
         self.index = index
@@ -59,6 +69,7 @@ class Collection:
         self.updated_us = updated_us
         self.own_writes = own_writes
         """Whether anything but a replay has written to it since it was restored (RULES 31)."""
+        self.quarantined = quarantined
         # Read by anybody, replaced by the applier.
         self.view = self.make_view()
 
@@ -68,8 +79,12 @@ class Collection:
         """Write ``rows``; returns (n,) u32, the version that each now has."""
         versions = np.ones(len(rows), np.uint32)
         previous = self.memtable.latest_rows(rows.ids)
-        for live in self.find_live(rows.ids, rows.id_hashes, previous):
+        found = self.find_live(rows.ids, rows.id_hashes, previous)
+        for live in found:
             versions[live.positions] = versions_at(live.table, live.rows) + 1
+        if self.quarantined:
+            versions[self._supersede_lost(found, rows.id_hashes, sequence)] = UNKNOWN_VERSION
+        for live in found:
             self._kill(live.table, live.rows, sequence)
         self.memtable.append(rows, previous, versions, sequence, time_us)
         self.count += len(rows)
@@ -80,7 +95,10 @@ class Collection:
     def delete(self, ids: list[bytes], id_hashes: Uint64Array, sequence: Sequence64, time_us: int) -> int:
         """Delete ``ids``; returns how many of them existed."""
         before = self.count
-        for live in self.find_live(ids, id_hashes):
+        found = self.find_live(ids, id_hashes)
+        if self.quarantined:
+            self._supersede_lost(found, id_hashes, sequence)
+        for live in found:
             self._kill(live.table, live.rows, sequence)
         self._touch(sequence, time_us)
         return before - self.count
@@ -90,6 +108,9 @@ class Collection:
         before = self.count
         for table in self.tables():
             self._kill(table, alive_rows(table), sequence)
+        for segment in self.quarantined:
+            segment.kill_all(sequence)
+            self.count, self.digest = 0, Digest()
         self._touch(sequence, time_us)
         return before - self.count
 
@@ -108,6 +129,23 @@ class Collection:
             table.kill(rows, sequence)
         else:
             table.kill(rows, np.full(len(rows), sequence, np.uint64))
+
+    def _supersede_lost(self, found: list[LivePoints], id_hashes: Uint64Array, sequence: Sequence64) -> Int64Array:
+        """Kill what may have been these ids in quarantined segments, as far as its rows are known.
+
+        Returns the positions of the ids whose version cannot be known from here on. The digest cannot follow.
+        """
+        known = np.zeros(len(id_hashes), np.bool_)
+        unknown = np.zeros(len(id_hashes), np.bool_)
+        for live in found:
+            known[live.positions] = True
+            unknown[live.positions] = versions_at(live.table, live.rows) == UNKNOWN_VERSION
+        missing = np.flatnonzero(~known)
+        for segment, rows, positions in lost_rows(self.quarantined, self.index, id_hashes[missing], sequence):
+            segment.kill(rows, sequence)
+            self.count -= len(rows) if segment.kills_known else 0
+            unknown[missing[positions]] = True
+        return np.flatnonzero(unknown)
 
     def _touch(self, sequence: Sequence64, time_us: int) -> None:
         self.sequence = sequence
@@ -172,6 +210,7 @@ class Collection:
             count=self.count,
             digest=self.digest,
             updated_us=self.updated_us,
+            quarantined=self.quarantined,
         )
 
     def publish(self) -> None:
@@ -182,6 +221,11 @@ class Collection:
         """Record that a replay has brought the collection to ``through`` of its origin's history."""
         assert self.spec.origin is not None
         self.spec = replace(self.spec, origin=replace(self.spec.origin, through=through))
+
+    @property
+    def held_back(self) -> bool:
+        """Whether it was written to after its checkpoint and no other can reach it: the log has to be kept for it."""
+        return bool(self.quarantined) and self.sequence > self.checkpoint_sequence
 
     @property
     def memtable_bytes(self) -> int:

@@ -15,6 +15,7 @@ from .changes import Change, CreateCollection, DeleteAlias, DropCollection, PutA
 from .collection import Collection
 from .committer import Committer
 from .meters import Meters
+from .quarantine import quarantined_parts
 from .tickets import Caller, Outcome
 
 MAX_DIMENSIONS = 65_536
@@ -207,7 +208,9 @@ class Collections:
 
     def _describe(self, collection: Collection) -> CollectionStats:
         view = collection.view
-        total = sum(segment.rows_count for segment in view.segments) + sum(part.length for part in view.memtables)
+        total = sum(segment.rows_count for segment in view.segments)
+        total += sum(segment.rows_count for segment in view.quarantined)
+        total += sum(part.length for part in view.memtables)
         memory = sum(part.table.bytes for part in view.memtables)
         meter = self.meters.of(collection.spec.id)
         return CollectionStats(
@@ -217,11 +220,12 @@ class Collections:
             digest=view.digest,
             sequence=view.sequence,
             segments=len(view.segments),
-            garbage_percent=100.0 * (total - view.count) / total if total else 0.0,
+            garbage_percent=max(0.0, 100.0 * (total - view.count) / total) if total else 0.0,
             updated_us=view.updated_us,
             memory_bytes=memory,
             avg_insert_ms=meter.insert.mean_ms,
             avg_search_ms=meter.search.mean_ms,
             qps=meter.search.per_second,
             aliases=self.applier.catalog.aliases_of(collection.spec.id),
+            quarantined=quarantined_parts(view.quarantined),
         )

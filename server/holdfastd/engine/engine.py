@@ -24,6 +24,7 @@ from .machinery import Ground, Machinery, build_machinery
 from .meters import Meters
 from .operations import OperationRegistry
 from .points import Points
+from .quarantine import quarantine_alarms
 from .recovery import open_store
 from .replay import Replay
 from .settings import EngineConfig
@@ -51,6 +52,7 @@ class StoreStatus:
     mapped_bytes: int
     resident_bytes: int
     free_bytes: int
+    reserve_bytes: int
     started_us: int
 
 
@@ -73,6 +75,7 @@ class Engine:
         self._syncer = machinery.syncer
         self._checkpointer = machinery.checkpointer
         self._retention = machinery.retention
+        self._room = machinery.room
         self._checkpoints = machinery.checkpoints
         self.operations = OperationRegistry(ground.fs, ground.clock, ground.randomness, ground.layout)
         self.collections = Collections(
@@ -82,6 +85,8 @@ class Engine:
         self.wal = _wal_control(ground, machinery)
         self.replay = _replay(ground, machinery, self.wal, self.operations)
         self.snapshots = _snapshots(ground, machinery, self.operations)
+        if self.recovery.rebuilt:
+            self._tell_of_rebuilt_indexes()
         # Changed by start and stop.
         self._threads: list[threading.Thread] = []
 
@@ -107,6 +112,7 @@ class Engine:
             try:
                 store = open_store(fs, layout, clock, randomness, config, threading.Lock, wal_locks)
                 engine = cls(Ground(config, fs, layout, clock, randomness, wal_locks, store), lock, on_fatal)
+                engine._room.open()
                 engine.operations.load()
                 engine.snapshots.load()
             except BaseException:
@@ -156,7 +162,7 @@ class Engine:
             return
 
         def seal() -> None:
-            log.marker()
+            self._room.insist(log.marker)
             log.sync()
             self._keeper.update(lambda manifest: _marked_clean(manifest, log.last_sequence))
             # Nothing may follow what the manifest calls the end.
@@ -216,7 +222,15 @@ class Engine:
         if failure is not None:
             hint = failure.hint or "restart the daemon"
             active.insert(0, Alarm("ENGINE_FAILED", failure.message, hint, "critical"))
-        return active
+        return active + quarantine_alarms(self._applier.catalog.collections.values(), self._started_us)
+
+    def _tell_of_rebuilt_indexes(self) -> None:
+        names = ", ".join(sorted(set(self.recovery.rebuilt)))
+        self._alarms.raise_(
+            "ID_INDEX_REBUILT",
+            f"the id index of {names} was damaged, and was made anew at start from its segments",
+            hint="look for disk errors with dmesg and smartctl; the daemon's log names the files; goes with a restart",
+        )
 
     def _tell_of_the_log(self) -> None:
         if self._committer.log is not None:
@@ -228,6 +242,11 @@ class Engine:
             hint="holdfast storage wal enable",
         )
 
+    def _state(self) -> str:
+        if self.failure is not None:
+            return "read_only"
+        return "full" if self._room.full else "serving"
+
     def status(self) -> StoreStatus:
         """The store now. Asks the kernel how much of the maps is resident; otherwise does not block."""
         views = [collection.view for collection in self._applier.catalog.collections.values()]
@@ -236,7 +255,7 @@ class Engine:
         return StoreStatus(
             store_id=self.store_id,
             timeline=self.timeline,
-            state="read_only" if self.failure is not None else "serving",
+            state=self._state(),
             data_dir=self._ground.layout.root,
             sequence=self.sequence,
             durable_sequence=self.durable_sequence,
@@ -249,6 +268,7 @@ class Engine:
             mapped_bytes=sum(segment.mapped_bytes() for segment in segments),
             resident_bytes=sum(segment.resident_bytes() for segment in segments),
             free_bytes=self._ground.fs.free_bytes(self._ground.layout.root),
+            reserve_bytes=self._room.reserve_bytes,
             started_us=self._started_us,
         )
 
@@ -266,6 +286,7 @@ def _wal_control(ground: Ground, machinery: Machinery) -> WalControl:
         checkpointer=machinery.checkpointer,
         syncer=machinery.syncer,
         retention=machinery.retention,
+        room=machinery.room,
         locks=ground.wal_locks,
         closed_files=ground.store.closed_files,
     )

@@ -17,7 +17,7 @@ from .changes import Change, DropCollection
 from .checkpoint import Checkpointer
 from .clock_watch import ClockWatch
 from .committer import Committer
-from .recovery import RecoveredStore
+from .recovered import RecoveredStore
 from .retention import Retention
 from .settings import EngineConfig
 from .syncer import Syncer

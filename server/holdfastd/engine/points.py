@@ -24,6 +24,7 @@ from .collection import Collection
 from .committer import Committer
 from .filter import Filter, parse_filter
 from .meters import MeteredTicket, Meters
+from .quarantine import require_writable
 from .reading import Reading, ScrollPosition
 from .tickets import Caller, Expectation, Outcome, Submission
 from .view import View
@@ -228,6 +229,8 @@ class Points:
         expects: Expectation | None = None,
         payload_block: bytes | None = None,
     ) -> Submission:
+        require_writable(target.spec, target.quarantined)
+
         def check() -> None:
             if self.applier.catalog.get(target.spec.id) is None:
                 raise _Replaced(f"the collection {target.spec.name!r} was dropped or replaced meanwhile")

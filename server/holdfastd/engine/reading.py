@@ -106,6 +106,7 @@ class Reading:
 
     def count(self, filter_text: str | None = None) -> int:
         """How many points the filter accepts."""
+        self.view.require_whole("its points cannot be counted")
         return read.count(self.view, _parse_optional(filter_text))
 
     def export(self, filter_text: str | None = None) -> Iterator[list[Record]]:

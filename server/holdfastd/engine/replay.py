@@ -34,6 +34,7 @@ from .collection import Collection
 from .committer import Committer
 from .manifest_keeper import ManifestKeeper
 from .operations import Operation, OperationRegistry, Work
+from .quarantine import require_writable
 from .retention import Retention
 from .tickets import Caller, Ticket
 from .wal_control import LogSource, WalControl
@@ -167,7 +168,10 @@ class Replay:
             chosen = [catalog.resolve(request.collection)]
         else:
             chosen = sorted(catalog.collections.values(), key=lambda c: c.spec.name)
-        return [c for c in chosen if c.spec.origin is not None and c.spec.storage is not StorageKind.MEMORY]
+        restored = [c for c in chosen if c.spec.origin is not None and c.spec.storage is not StorageKind.MEMORY]
+        for collection in restored:
+            require_writable(collection.spec, collection.quarantined)
+        return restored
 
     def _verify(self, path: str | None) -> None:
         problems = self._control.verify(path).problems

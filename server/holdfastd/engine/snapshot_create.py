@@ -158,6 +158,8 @@ class SnapshotCreation:
         if self._request.collection is not None:
             wanted = [catalog.resolve(self._request.collection)]
         views = sorted((collection.view for collection in wanted), key=lambda view: view.spec.name)
+        for view in views:
+            view.require_whole("it cannot be backed up; others can, by name: holdfast storage snapshot create NAME")
         ids = {view.spec.id for view in views}
         return Pinned(
             sequence=applier.sequence,

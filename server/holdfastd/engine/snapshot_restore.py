@@ -38,7 +38,7 @@ from . import writer
 from .catalog import Catalog
 from .changes import Restore, RestoredCollection
 from .operations import Work
-from .recovery import open_collection, staged_or_new_entry
+from .recovery_open import open_collection, staged_or_new_entry
 from .snapshot_catalog import SnapshotCatalog, SnapshotInfo
 from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_stage import Stager

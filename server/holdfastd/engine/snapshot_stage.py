@@ -33,7 +33,7 @@ from ..storage.files import make_dirs
 from ..storage.id_build import IndexBuilder
 from ..storage.id_run import Run
 from ..storage.segment import Segment, open_segment
-from .recovery import STAGED_ENTRY
+from .recovery_open import STAGED_ENTRY
 from .snapshot_context import SnapshotContext
 
 ROWS_AT_ONCE = 65536

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,14 +23,57 @@ HEADER_BYTES = 2 * PAGE_BYTES
 """No npy header is longer."""
 
 
+DAMAGE = frozenset(
+    {
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EIO,
+        errno.ENXIO,
+        errno.ENODATA,
+        errno.EUCLEAN,
+        errno.EBADMSG,
+        errno.EILSEQ,
+        errno.EREMOTEIO,
+        errno.ESTALE,
+    }
+)
+"""What the kernel says of a file that is gone, in the way, or no longer readable; EUCLEAN, EBADMSG and EILSEQ are what
+file systems with checksums of their own answer. Others (no permission, no descriptors left) say nothing of the file."""
+
+
+@contextmanager
+def damage_of(path: str) -> Iterator[None]:
+    """Turn an ``OSError`` that says that ``path`` is damaged or missing into ``Corruption``; others pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DAMAGE:
+            raise
+        gone = error.errno == errno.ENOENT
+        text = "the file is missing" if gone else f"cannot be read: {error.strerror}"
+        raise Corruption(text, path=path) from error
+
+
 def check_size(fs: FileSystem, path: str, expected: int) -> None:
     """Raises ``Corruption`` unless the file exists with exactly this size: mapping a shorter one would be deadly."""
-    try:
+    with damage_of(path):
         size = fs.size(path)
-    except FileNotFoundError:
-        raise Corruption("the file is missing", path=path) from None
     if size != expected:
         raise Corruption(f"has {size} bytes instead of {expected}", path=path, offset=min(size, expected))
+
+
+def check_file(fs: FileSystem, path: str, expected: int) -> None:
+    """``check_size``, and read the header: a block that cannot be read would kill the process once it is mapped."""
+    check_size(fs, path, expected)
+    with damage_of(path):
+        fs.read(path, 0, HEADER_BYTES)
+
+
+def map_file(fs: FileSystem, path: str) -> Mapping:
+    """Map a file whose size has been checked. Raises ``Corruption`` where the kernel calls it damaged."""
+    with damage_of(path):
+        return fs.map(path)
 
 
 def mapped_array(mapping: Mapping, path: str, dtype: np.dtype[Any], shape: tuple[int, ...] | None) -> NDArray[Any]:

@@ -58,16 +58,19 @@ class IndexBuilder:
         if self._held_rows >= self._spill_rows:
             self._spill()
 
-    def finish(self) -> Run | None:
-        """Write the run; None when there are no rows. Durable on return."""
+    def finish(self, name: str | None = None, level: int | None = None) -> Run | None:
+        """Write the run; None when there are no rows. Durable on return.
+
+        ``name`` and ``level``: those of the run whose place it takes; by default they follow from what was added.
+        """
         sources = [*(source for _, source in self._spilled), *self._held]
         if not sources:
             return None
         total = sum(len(source.hashes) for source in sources)
-        level = _level(total)
+        level = _level(total) if level is None else level
         directory = self._layout.ids_dir(self._collection_id)
         make_dirs(self._fs, directory)
-        name = f"run-{level:02d}-{self._last_ordinal:010d}"
+        name = name or f"run-{level:02d}-{self._last_ordinal:010d}"
         write_run(self._fs, self._layout.run_files(self._collection_id, name), sources, None, self._pace)
         for files, _ in self._spilled:
             for path in files:

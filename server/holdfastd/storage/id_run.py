@@ -23,7 +23,7 @@ from ..format.run import FENCE_DTYPE, RunInfo, decode_run_info
 from ..format.segment import RUN_HASH_DTYPE, RUN_ROW_DTYPE
 from ..model import Int64Array, Uint64Array
 from .bulk import Pace
-from .checks import check_size, file_checksum, mapped_array
+from .checks import check_file, damage_of, file_checksum, map_file, mapped_array
 from .files import FileSystem, Mapping
 from .names import Layout, RunFiles
 
@@ -106,7 +106,7 @@ class Run:
         return sum(mapping.resident_bytes() for mapping in self._maps)
 
     def _map(self, path: str, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
-        mapping = self._fs.map(path)
+        mapping = map_file(self._fs, path)
         self._maps.append(mapping)
         return mapped_array(mapping, path, dtype, (count,))
 
@@ -118,15 +118,14 @@ def open_run(fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entry: Ru
     if info.rows != entry.rows:
         raise Corruption(f"says {info.rows} rows, the manifest {entry.rows}", path=files.info)
     for path, expected in zip(files.arrays, (info.hashes, info.places, info.fence), strict=True):
-        check_size(fs, path, expected.size)
+        check_file(fs, path, expected.size)
     return Run(fs, files, entry, info)
 
 
 def _read_info(fs: FileSystem, path: str) -> RunInfo:
     try:
-        return decode_run_info(fs.read(path))
-    except FileNotFoundError:
-        raise Corruption("the manifest names this run of the id index, but the file is missing", path=path) from None
+        with damage_of(path):
+            return decode_run_info(fs.read(path))
     except UnsupportedFormat as error:
         error.metadata.setdefault("path", path)
         raise

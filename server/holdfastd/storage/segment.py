@@ -19,7 +19,7 @@ from ..format.segment import ROW_DTYPE, ROW_HAS_PAYLOAD, TOMBSTONE_DTYPE, Segmen
 from ..model import BoolArray, Float32Array, Int64Array, Uint64Array
 from . import names
 from .bulk import Pace, unpaced
-from .checks import PAGE_BYTES, check_size, mapped_array
+from .checks import PAGE_BYTES, check_file, damage_of, map_file, mapped_array
 from .files import ByteArray, FileSystem, Mapping
 from .kills import Kills, load_kills
 from .names import Layout
@@ -39,7 +39,7 @@ class Segment:
     def __init__(self, fs: FileSystem, directory: str, info: SegmentInfo, kills: Kills, kills_file: str | None) -> None:
         self._fs = fs
         self._kills = kills
-        self._maps: dict[str, Mapping] = {name: fs.map(posixpath.join(directory, name)) for name in info.files}
+        self._maps: dict[str, Mapping] = {name: map_file(fs, posixpath.join(directory, name)) for name in info.files}
         self.directory = directory
         self.info = info
         self.kills_file = kills_file
@@ -169,7 +169,8 @@ class Segment:
 def open_segment(fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entry: SegmentEntry) -> Segment:
     """Open a segment that the manifest names: map its files, load its kills. No work per row but the kills'.
 
-    Raises ``Corruption`` when a file is missing, has another size than segment.json says, or is none of this segment's.
+    Raises ``Corruption`` when a file is missing, cannot be read, has another size than segment.json says, or is none of
+    this segment's.
     """
     directory = layout.segment_dir(collection_id, entry.id)
     info = _read_info(fs, posixpath.join(directory, names.SEGMENT_JSON))
@@ -179,7 +180,7 @@ def open_segment(fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entry
             path=posixpath.join(directory, names.SEGMENT_JSON),
         )
     for name, expected in info.files.items():
-        check_size(fs, posixpath.join(directory, name), expected.size)
+        check_file(fs, posixpath.join(directory, name), expected.size)
     kills = Kills(info.rows) if entry.kills is None else load_kills(fs, directory, entry.kills, info.rows)
     return Segment(fs, directory, info, kills, entry.kills)
 
@@ -216,9 +217,8 @@ class _Texts:
 
 def _read_info(fs: FileSystem, path: str) -> SegmentInfo:
     try:
-        return decode_segment_info(fs.read(path))
-    except FileNotFoundError:
-        raise Corruption("the manifest names this segment, but the file is missing", path=path) from None
+        with damage_of(path):
+            return decode_segment_info(fs.read(path))
     except UnsupportedFormat as error:
         error.metadata.setdefault("path", path)
         raise

@@ -1,0 +1,60 @@
+"""The log applied at start: every operation that the manifest does not reflect, in order (RULES 19)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..errors import Corruption
+from ..format.manifest import Manifest
+from ..model import Sequence64
+from ..storage.names import parse_requests_name
+from ..storage.wal_reader import LoggedRecord
+from .apply import Applier
+from .change_codec import Logged, decode_change
+from .changes import DeleteIds, Truncate, UpsertRows
+from .requests import RequestTable
+from .tickets import Outcome
+
+
+def apply_log(records: Iterable[LoggedRecord], manifest: Manifest, applier: Applier, requests: RequestTable) -> int:
+    """Apply what is news, and remember every answer that ``requests`` does not hold; returns the number of records.
+
+    Raises Corruption for a record that is no operation.
+    """
+    number = 0
+    answered = stored_through(manifest) if len(requests) else 0
+    for record in records:
+        header, logged = record.header, _decoded(record)
+        number += 1
+        change, count = logged.change, 0
+        if change is not None and _is_news(change, header.sequence, applier, manifest):
+            count = applier.apply(change, header.sequence, header.timestamp_us, logged.origin_sequence).count
+        if logged.request_id and header.sequence > answered:
+            outcome = Outcome(header.sequence, count, durable=True, time_us=header.timestamp_us)
+            requests.remember(logged.request_id, outcome)
+    return number
+
+
+def stored_through(manifest: Manifest) -> Sequence64:
+    """Through which sequence the manifest's table of request ids knows the answers."""
+    name = manifest.requests_file
+    return 0 if name is None else parse_requests_name(name) or 0
+
+
+def _decoded(record: LoggedRecord) -> Logged:
+    try:
+        return decode_change(record.payload)
+    except ValueError as error:
+        raise Corruption(
+            f"the record's checksums hold, but it is no operation: {error}",
+            path=record.path,
+            offset=record.offset,
+            hint="report this as a bug; --recovery=point-in-time keeps everything before this place",
+        ) from error
+
+
+def _is_news(change: object, sequence: Sequence64, applier: Applier, manifest: Manifest) -> bool:
+    if isinstance(change, UpsertRows | DeleteIds | Truncate):
+        collection = applier.catalog.get(change.collection_id)
+        return collection is not None and sequence > collection.checkpoint_sequence
+    return sequence > manifest.sequence

@@ -1,0 +1,119 @@
+"""A damaged run of the id index made anew from the segments whose rows it listed: an index holds nothing of its own.
+
+A run is named by the last segment in it, and follows the run before it without a gap; so its name says which segments
+to read. The new one has a name of its own: the manifest names the damaged one until it is replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import uuid
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import Corruption
+from ..format.hashing import hash_ids
+from ..format.manifest import RunEntry
+from ..model import Int64Array
+from . import names
+from .bulk import Pace, unpaced
+from .checks import file_checksum
+from .files import FileSystem
+from .id_build import SPILL_ROWS, IndexBuilder
+from .id_run import Run, open_run
+from .names import Layout
+from .segment import Segment
+
+ROWS_AT_ONCE = 1 << 16
+
+_NAME = re.compile(r"(run-\d{2}-(\d{10}))(?:-(\d+))?")
+
+
+class SegmentDamaged(Exception):
+    """A segment that is to be listed is itself damaged: ``damage`` says where."""
+
+    def __init__(self, segment: Segment, damage: Corruption) -> None:
+        super().__init__(damage.message)
+        self.segment = segment
+        self.damage = damage
+
+
+def open_runs(
+    fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entries: Sequence[RunEntry]
+) -> list[Run | Corruption]:
+    """The runs that the manifest names, or what is wrong with them, in its order; no work per row. Changes nothing."""
+    found: list[Run | Corruption] = []
+    for entry in entries:
+        try:
+            found.append(open_run(fs, layout, collection_id, entry))
+        except Corruption as damage:
+            found.append(damage)
+    return found
+
+
+def last_ordinal(entry: RunEntry) -> int:
+    """The number of the last segment in a run. Raises ``ValueError`` for a name that no holdfastd gives."""
+    return int(_parsed(entry)[2])
+
+
+def rebuild_run(
+    fs: FileSystem,
+    layout: Layout,
+    collection_id: uuid.UUID,
+    damaged: RunEntry,
+    segments: Sequence[Segment],
+    *,
+    pace: Pace = unpaced,
+    spill_rows: int = SPILL_ROWS,
+) -> Run | None:
+    """A run in the place of ``damaged``, from ``segments`` in the order of their ordinals; None when they are none.
+
+    Reads their ids once, and their checksums before: an id that is misread would be missing for ever. Blocks; durable
+    on return. Raises ``SegmentDamaged``, and ``OSError`` where the run cannot be written.
+    """
+    match = _parsed(damaged)
+    name = f"{match[1]}-{int(match[3] or 0) + 1}"
+    _remove_leftovers(fs, layout, collection_id, name)
+    builder = IndexBuilder(fs, layout, collection_id, pace=pace, spill_rows=spill_rows)
+    for segment in segments:
+        _check(fs, segment, pace)
+        for start in range(0, segment.rows_count, ROWS_AT_ONCE):
+            rows: Int64Array = np.arange(start, min(start + ROWS_AT_ONCE, segment.rows_count))
+            try:
+                ids = segment.ids_at(rows)
+            except Corruption as damage:
+                raise SegmentDamaged(segment, damage) from damage
+            builder.add(hash_ids(ids), segment.ordinal, rows.astype(np.uint32))
+    return builder.finish(name, damaged.level)
+
+
+def _parsed(entry: RunEntry) -> re.Match[str]:
+    match = _NAME.fullmatch(entry.name)
+    if match is None:
+        raise ValueError(f"{entry.name!r} is no name of a run")
+    return match
+
+
+def _check(fs: FileSystem, segment: Segment, pace: Pace) -> None:
+    for name in (names.ROWS, names.IDS):
+        path = segment.path(name)
+        try:
+            if file_checksum(fs, path, pace) != segment.info.files[name]:
+                raise Corruption("the content does not match its checksum in segment.json", path=path)
+        except Corruption as damage:
+            raise SegmentDamaged(segment, damage) from damage
+
+
+def _remove_leftovers(fs: FileSystem, layout: Layout, collection_id: uuid.UUID, name: str) -> None:
+    """What a start that was cut short had written of the same run; no manifest names it."""
+    directory = layout.ids_dir(collection_id)
+    if not fs.exists(directory):
+        return
+    for path in layout.run_files(collection_id, name):
+        with contextlib.suppress(FileNotFoundError):
+            fs.unlink(path)
+    for each in fs.listdir(directory):
+        if each.startswith("spill-"):
+            fs.unlink(f"{directory}/{each}")
