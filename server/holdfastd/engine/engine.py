@@ -52,7 +52,6 @@ class StoreStatus:
     mapped_bytes: int
     resident_bytes: int
     free_bytes: int
-    reserve_bytes: int
     started_us: int
 
 
@@ -75,7 +74,6 @@ class Engine:
         self._syncer = machinery.syncer
         self._checkpointer = machinery.checkpointer
         self._retention = machinery.retention
-        self._room = machinery.room
         self._checkpoints = machinery.checkpoints
         self.operations = OperationRegistry(ground.fs, ground.clock, ground.randomness, ground.layout)
         self.collections = Collections(
@@ -112,7 +110,6 @@ class Engine:
             try:
                 store = open_store(fs, layout, clock, randomness, config, threading.Lock, wal_locks)
                 engine = cls(Ground(config, fs, layout, clock, randomness, wal_locks, store), lock, on_fatal)
-                engine._room.open()
                 engine.operations.load()
                 engine.snapshots.load()
             except BaseException:
@@ -162,7 +159,7 @@ class Engine:
             return
 
         def seal() -> None:
-            self._room.insist(log.marker)
+            log.marker()
             log.sync()
             self._keeper.update(lambda manifest: _marked_clean(manifest, log.last_sequence))
             # Nothing may follow what the manifest calls the end.
@@ -242,11 +239,6 @@ class Engine:
             hint="holdfast storage wal enable",
         )
 
-    def _state(self) -> str:
-        if self.failure is not None:
-            return "read_only"
-        return "full" if self._room.full else "serving"
-
     def status(self) -> StoreStatus:
         """The store now. Asks the kernel how much of the maps is resident; otherwise does not block."""
         views = [collection.view for collection in self._applier.catalog.collections.values()]
@@ -255,7 +247,7 @@ class Engine:
         return StoreStatus(
             store_id=self.store_id,
             timeline=self.timeline,
-            state=self._state(),
+            state="read_only" if self.failure is not None else "serving",
             data_dir=self._ground.layout.root,
             sequence=self.sequence,
             durable_sequence=self.durable_sequence,
@@ -268,7 +260,6 @@ class Engine:
             mapped_bytes=sum(segment.mapped_bytes() for segment in segments),
             resident_bytes=sum(segment.resident_bytes() for segment in segments),
             free_bytes=self._ground.fs.free_bytes(self._ground.layout.root),
-            reserve_bytes=self._room.reserve_bytes,
             started_us=self._started_us,
         )
 
@@ -286,7 +277,6 @@ def _wal_control(ground: Ground, machinery: Machinery) -> WalControl:
         checkpointer=machinery.checkpointer,
         syncer=machinery.syncer,
         retention=machinery.retention,
-        room=machinery.room,
         locks=ground.wal_locks,
         closed_files=ground.store.closed_files,
     )
