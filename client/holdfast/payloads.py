@@ -1,9 +1,15 @@
-"""Payloads of a batch as one JSON array in one ``bytes`` field: dicts are encoded, JSON bytes pass verbatim."""
+"""Payloads of a batch as one JSON array in one ``bytes`` field: dicts are encoded, JSON bytes pass verbatim.
+
+What is JSON is decided by the standard library's encoder, with UUIDs and enumerations beside it. Batches go through
+orjson, which is five times as fast and writes the same; what it refuses, or would write as a null that may be a NaN,
+is left to the standard library.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
 from json.encoder import JSONEncoder
 from typing import Any, TypeAlias
 
@@ -13,11 +19,23 @@ Payload: TypeAlias = "Mapping[str, Any] | bytes | str | None"
 """A JSON object as a dict, or as bytes or text that already are JSON; None for none."""
 
 
-def _refuse(value: object) -> object:
+_WORTH_AN_IMPORT = 32
+"""Rows from which on a batch goes through orjson: fewer are not worth loading a library for."""
+
+
+def _as_json(value: object) -> object:
+    from uuid import UUID
+
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, UUID):
+        return str(value)
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-_encode_any: Callable[[object], str] = JSONEncoder(separators=(",", ":"), allow_nan=False, default=_refuse).encode
+_settings: Mapping[str, Any] = {"separators": (",", ":"), "allow_nan": False, "default": _as_json}
+_encode_text: Callable[[object], str] = JSONEncoder(ensure_ascii=False, **_settings).encode
+_encode_ascii: Callable[[object], str] = JSONEncoder(**_settings).encode
 
 
 def encode_payload(payload: Payload, row: int = 0) -> bytes:
@@ -36,7 +54,7 @@ def encode_payload(payload: Payload, row: int = 0) -> bytes:
             raise _not_json(row, f"it is {type(payload).__name__}, not a JSON object")
         payload = dict(payload)
     try:
-        return _encode_any(payload).encode()
+        return _encode_any(payload)
     except (TypeError, ValueError, RecursionError) as error:
         raise _not_json(row, str(error)) from None
 
@@ -54,11 +72,33 @@ def encode_payloads(payloads: Sequence[Payload] | None, count: int) -> bytes:
             metadata={"ids": str(count), "payloads": str(len(payloads))},
         )
     if all(type(payload) is dict for payload in payloads):
+        encoded = _encode_batch(payloads) if count >= _WORTH_AN_IMPORT else None
+        if encoded is not None:
+            return encoded
         try:
-            return _encode_any(payloads).encode()
+            return _encode_any(payloads)
         except (TypeError, ValueError, RecursionError):
             pass  # encoded again one by one, to name the row
     return join_payloads([encode_payload(payload, row) for row, payload in enumerate(payloads)])
+
+
+def _encode_any(value: object) -> bytes:
+    try:
+        return _encode_text(value).encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can only write as an escape
+        return _encode_ascii(value).encode()
+
+
+def _encode_batch(payloads: list[Any]) -> bytes | None:
+    """The array as orjson writes it; None where only the standard library can tell."""
+    import orjson
+
+    strict = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+    try:
+        encoded: bytes = orjson.dumps(payloads, option=strict)
+    except TypeError:
+        return None
+    return None if b"null" in encoded else encoded
 
 
 def join_payloads(encoded: Iterable[bytes]) -> bytes:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
+from datetime import date
+from enum import Enum
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -26,6 +30,34 @@ def test_payloads_are_read_back(payloads: list[dict[str, Any] | None]) -> None:
     assert decode_payloads(block, len(payloads)) == payloads
 
 
+@given(st.lists(st.dictionaries(st.text(), JSON, max_size=3), min_size=1, max_size=5))
+def test_a_large_batch_reads_as_a_small_one(payloads: list[dict[str, Any]]) -> None:
+    block = encode_payloads(payloads * 32, len(payloads) * 32)
+    assert decode_payloads(block, len(payloads) * 32) == payloads * 32
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@pytest.mark.parametrize("count", [1, 64])
+@pytest.mark.parametrize(
+    ("payload", "written"),
+    [
+        ({"a": None, "b": "null"}, b'{"a":null,"b":"null"}'),
+        ({"id": UUID(int=1)}, b'{"id":"00000000-0000-0000-0000-000000000001"}'),
+        ({"c": Colour.RED}, b'{"c":"red"}'),
+        ({"t": (1, 2)}, b'{"t":[1,2]}'),
+        ({7: "n", "big": 1 << 70}, b'{"7":"n","big":1180591620717411303424}'),
+        ({"half": "\ud800"}, b'{"half":"\\ud800"}'),
+        ({"grün": "\u2028"}, '{"grün":"\u2028"}'.encode()),
+        (OrderedDict(z=1, a=2.0), b'{"z":1,"a":2.0}'),
+    ],
+)
+def test_one_row_and_many_are_written_alike(payload: Any, written: bytes, count: int) -> None:
+    assert encode_payloads([payload] * count, count) == b"[" + b",".join([written] * count) + b"]"
+
+
 def test_bytes_and_text_pass_verbatim_beside_dicts() -> None:
     block = encode_payloads([b'{"a" : 1.50}', '{"b":2}', {"c": 3}, None, MappingProxyType({"d": 4})], 5)
     assert block == b'[{"a" : 1.50},{"b":2},{"c":3},null,{"d":4}]'
@@ -36,20 +68,23 @@ def test_no_payloads_are_no_bytes() -> None:
     assert decode_payloads(b"", 2) == [None, None]
 
 
+@pytest.mark.parametrize("fine", [1, 64])
 @pytest.mark.parametrize(
     ("payload", "words"),
     [
         ({"a": float("nan")}, "NaN|nan|Out of range"),
+        ({"a": [float("-inf")]}, "inf|Out of range"),
+        ({"a": date(2026, 1, 1)}, "date"),
         ({"a": {1, 2}}, "set"),
         ([1], "list"),
         (3, "int"),
         ({"a": b"x"}, "bytes"),
     ],
 )
-def test_what_is_not_json_is_refused_with_its_row(payload: Any, words: str) -> None:
+def test_what_is_not_json_is_refused_with_its_row(payload: Any, words: str, fine: int) -> None:
     with pytest.raises(InvalidArgument, match=words) as caught:
-        encode_payloads([{"fine": True}, payload], 2)
-    assert caught.value.metadata == {"row": "1"}
+        encode_payloads([*[{"fine": True}] * fine, payload], fine + 1)
+    assert caught.value.metadata == {"row": str(fine)}
 
 
 def test_a_count_that_does_not_fit_names_both_numbers() -> None:
