@@ -266,7 +266,7 @@ def run_info() -> RunInfo:
     return RunInfo(2, 1, *[FileInfo(len(image), crc32c(image)) for image in images])
 
 
-REQUESTS = (("import-1", 2, 2, START_US + 2), ("größer", 5, 0, START_US + 5))
+REQUESTS = (("import-1", 2, 2, START_US + 2, ()), ("größer", 5, 0, START_US + 5, ()))
 
 
 def files() -> dict[str, bytes]:

@@ -256,7 +256,7 @@ class FakeCollections:
 
     def _changed(self, before: str) -> AliasChanged:
         self.points.sequence += 1
-        return AliasChanged(Outcome(self.points.sequence, 0, True), before)
+        return AliasChanged(Outcome(self.points.sequence, 0, True, names=(before,) if before else ()))
 
     def aliases(self) -> Aliases:
         return sorted(self.names.items())

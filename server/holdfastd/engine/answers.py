@@ -1,31 +1,114 @@
-"""Answers to requests that leave nothing in the log: one that is sent again gets the first answer (RULES 17)."""
+"""Answers to requests that leave nothing in the log: one that is sent again gets the first answer (RULES 17).
+
+RECEIPTS.json holds them, so that a restart does not forget them. What is about to be done is noted before it is begun:
+after a crash in between, the request sent again finishes it and gets the answer that was noted.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from ..format.document import decode_document, encode_document
+from ..storage.clock import Clock
+from ..storage.files import FileSystem, replace_file
+from .requests import MAX_AGE_US
 
 T = TypeVar("T")
-MAX_ANSWERS = 1000
+MAX_ANSWERS = 10_000
+RECEIPTS_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Receipt:
+    """``answer``: what was told, as plain values. ``done``: whether what it says has come true."""
+
+    request_id: str
+    time_us: int
+    done: bool
+    answer: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    receipts: tuple[_Receipt, ...] = ()
+    format_version: int = RECEIPTS_VERSION
 
 
 class Answers(Generic[T]):
-    """The newest answers by request id, in memory: a restart forgets them. Thread-safe."""
+    """The answers of the last ten minutes by request id, in the file ``path``. Thread-safe.
 
-    def __init__(self) -> None:
+    ``problem``: why what was there cannot be used, or None. Making one reads the file; raises UnsupportedFormat.
+    """
+
+    def __init__(self, fs: FileSystem, path: str, clock: Clock, of: type[T]) -> None:
+        self._fs = fs
+        self._path = path
+        self._clock = clock
+        self._of = of
         # Held while a request is carried out, so that its twin waits for the answer.
         self._lock = threading.Lock()
-        self._by_request: OrderedDict[str, T] = OrderedDict()
+        self._receipts: dict[str, _Receipt] = {}
+        self.problem = self._load()
 
-    def once(self, request_id: str, do: Callable[[], T]) -> T:
-        """``do()``, or what it returned for this id before. Without an id it is always done; an error is no answer."""
+    def _load(self) -> str | None:
+        try:
+            content = decode_document("receipts", self._fs.read(self._path), _Content, RECEIPTS_VERSION)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            # No reason to refuse the data: what is lost is the protection of retries for the last ten minutes.
+            return f"{self._path}: {error}; what was deleted by requests before this start is told to no retry"
+        self._receipts = {receipt.request_id: receipt for receipt in content.receipts}
+        return None
+
+    def once(self, request_id: str, look: Callable[[], T], do: Callable[[T], None]) -> T:
+        """``look()`` and then ``do`` it, or what was looked at for this id before. An error is no answer.
+
+        ``do`` may be told to finish what it has done in part or in whole. Blocks; the answer is durable on return,
+        unless the disk is full.
+        """
         if not request_id:
-            return do()
+            answer = look()
+            do(answer)
+            return answer
         with self._lock:
-            if request_id not in self._by_request:
-                self._by_request[request_id] = do()
-                if len(self._by_request) > MAX_ANSWERS:
-                    self._by_request.popitem(last=False)
-            return self._by_request[request_id]
+            self._forget_old()
+            receipt = self._receipts.get(request_id)
+            if receipt is None:
+                plain = msgspec.to_builtins(look())
+                receipt = _Receipt(request_id, self._clock.now_us(), False, plain)
+                self._put(receipt)
+            answer = msgspec.convert(receipt.answer, self._of)
+            if not receipt.done:
+                self._finish(receipt, answer, do)
+            return answer
+
+    def _finish(self, receipt: _Receipt, answer: T, do: Callable[[T], None]) -> None:
+        try:
+            do(answer)
+        except BaseException:
+            del self._receipts[receipt.request_id]
+            self._save()
+            raise
+        self._put(replace(receipt, done=True))
+
+    def _put(self, receipt: _Receipt) -> None:
+        self._receipts[receipt.request_id] = receipt
+        self._save()
+
+    def _save(self) -> None:
+        content = _Content(tuple(self._receipts.values()))
+        # A full disk must not stand in the way of a deletion. Then memory alone remembers it.
+        with contextlib.suppress(OSError):
+            replace_file(self._fs, self._path, encode_document("receipts", content))
+
+    def _forget_old(self) -> None:
+        oldest_us = self._clock.now_us() - MAX_AGE_US
+        young = [receipt for receipt in self._receipts.values() if receipt.time_us >= oldest_us]
+        self._receipts = {receipt.request_id: receipt for receipt in young[-MAX_ANSWERS:]}

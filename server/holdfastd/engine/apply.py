@@ -35,10 +35,11 @@ from .collection import Collection
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """``count``: points affected. ``versions``: (n,) u32 for an upsert."""
+    """``count``: points affected. ``versions``: (n,) u32 for an upsert. ``names``: those that it took from others."""
 
     count: int = 0
     versions: NDArray[np.uint32] | None = None
+    names: tuple[str, ...] = ()
 
 
 _NOTHING = Applied()
@@ -77,10 +78,14 @@ class Applier:
             case DropCollection(collection_id):
                 return self._drop(collection_id)
             case PutAlias(alias, collection_id):
+                before = self._target_of(alias)
                 if self.catalog.get(collection_id) is not None:
                     self.catalog = self.catalog.with_alias(alias, collection_id)
+                return Applied(names=before)
             case DeleteAlias(alias):
+                before = self._target_of(alias)
                 self.catalog = self.catalog.without_alias(alias)
+                return Applied(names=before)
             case Restore():
                 return self._restore(change, sequence, time_us)
             case SetMark(name):
@@ -125,8 +130,14 @@ class Applier:
         if collection is None:
             return _NOTHING
         self._touched.pop(collection_id, None)
+        aliases = self.catalog.aliases_of(collection_id)
         self.catalog = self.catalog.without(collection_id)
-        return Applied(collection.count)
+        return Applied(collection.count, names=aliases)
+
+    def _target_of(self, alias: str) -> tuple[str, ...]:
+        """The name of the collection that an alias stands for, if there is one."""
+        target = self.catalog.aliases.get(alias)
+        return () if target is None else (self.catalog.collections[target].spec.name,)
 
     def _restore(self, change: Restore, sequence: Sequence64, time_us: int) -> Applied:
         catalog, count = self.catalog, 0

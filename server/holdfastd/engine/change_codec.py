@@ -30,12 +30,16 @@ from .changes import (
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """What a record says: who asked for which change. ``change`` is None for a body that changes no state here."""
+    """What a record says: who asked for which change. ``change`` is None for a body that changes no state here.
+
+    ``rows_left_out``: of an upsert, the rows sent that others of the same request superseded.
+    """
 
     change: Change | None
     actor: str
     request_id: str
     origin_sequence: Sequence64
+    rows_left_out: int = 0
 
 
 def encode_change(
@@ -45,6 +49,7 @@ def encode_change(
     request_id: str = "",
     origin_sequence: int = 0,
     payload_block: bytes | None = None,
+    rows_left_out: int = 0,
 ) -> Sequence[bytes | memoryview]:
     """The parts of the payload that says ``change``. ``payload_block``: an upsert's payloads as they came, if known."""
     if isinstance(change, UpsertRows):
@@ -56,6 +61,7 @@ def encode_change(
             actor=actor,
             request_id=request_id,
             origin_sequence=origin_sequence,
+            rows_left_out=rows_left_out,
         )
     message = LogOperation(actor=actor, request_id=request_id, origin_sequence=origin_sequence)
     _fill(message, change)
@@ -94,7 +100,10 @@ def _fill(message: LogOperation, change: Change) -> None:
 def decode_change(payload: bytes | memoryview) -> Logged:
     """What ``payload`` says. Raises ValueError when the bytes are no operation, UnsupportedFormat for a future one."""
     message = codec.decode(payload)
-    return Logged(_change_of(message), message.actor, message.request_id, message.origin_sequence)
+    change = _change_of(message)
+    # No field of a body that is not there: looking at it would make it.
+    left_out = message.upsert.rows_left_out if isinstance(change, UpsertRows) else 0
+    return Logged(change, message.actor, message.request_id, message.origin_sequence, left_out)
 
 
 def _change_of(message: LogOperation) -> Change | None:

@@ -26,7 +26,7 @@ MAX_SCHEMA_BYTES = 1 << 20
 class Dropped:
     """What a drop did, or would do (then ``outcome.sequence`` is 0). ``outcome.count``: points that went with it.
 
-    ``aliases``: those that went with it; none where the answer is that of an earlier request.
+    ``aliases``: those that went with it.
     """
 
     outcome: Outcome
@@ -35,10 +35,14 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class AliasChanged:
-    """What a change of an alias did. ``before``: the collection that it stood for until then, "" for none."""
+    """What a change of an alias did."""
 
     outcome: Outcome
-    before: str = ""
+
+    @property
+    def before(self) -> str:
+        """The collection that it stood for until then, "" for none."""
+        return self.outcome.names[0] if self.outcome.names else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,8 @@ class Collections:
             quantization=quantization,
             schema_json=schema_json,
         )
-        self._commit(CreateCollection(spec), caller, lambda: self.applier.catalog.check_free(name))
-        return self.stats(name)
+        outcome = self._commit(CreateCollection(spec), caller, lambda: self.applier.catalog.check_free(name))
+        return self._created(name, outcome)
 
     def drop(
         self, name: str, *, caller: Caller, validate_only: bool = False, expected_id: str | None = None
@@ -93,7 +97,7 @@ class Collections:
         """
         earlier = self.committer.earlier(caller)
         if earlier is not None:
-            return Dropped(earlier, ())
+            return Dropped(earlier, earlier.names)
         collection = self._named(name)
         if expected_id is not None and expected_id != str(collection.spec.id):
             raise Aborted(
@@ -101,11 +105,12 @@ class Collections:
                 reason="COLLECTION_REPLACED",
                 hint="look at it again, and repeat the command if it is still wanted",
             )
-        aliases = tuple(self.applier.catalog.aliases_of(collection.spec.id))
         if validate_only:
+            aliases = self.applier.catalog.aliases_of(collection.spec.id)
             return Dropped(Outcome(0, collection.view.count, durable=False), aliases)
         change = DropCollection(collection.spec.id)
-        return Dropped(self._commit(change, caller, lambda: self._check_same(collection)), aliases)
+        outcome = self._commit(change, caller, lambda: self._check_same(collection))
+        return Dropped(outcome, outcome.names)
 
     def list(self) -> list[CollectionStats]:
         """Every collection, by name."""
@@ -131,38 +136,25 @@ class Collections:
         return AliasChanged(self._commit(PutAlias(alias, target.spec.id), caller, check))
 
     def switch_alias(self, alias: str, collection: str, *, caller: Caller) -> AliasChanged:
-        """Point an existing alias elsewhere.
-
-        When the same request is sent again, ``before`` is the collection that the alias stands for now.
-        """
+        """Point an existing alias elsewhere. Raises InvalidArgument or NotFound."""
         earlier = self.committer.earlier(caller)
         if earlier is not None:
-            return AliasChanged(earlier, dict(self.aliases()).get(alias, ""))
+            return AliasChanged(earlier)
         self._check_alias(alias)
         target = self._named(collection)
-        before = ""
 
         def check() -> None:
-            nonlocal before
             self._check_same(target)
-            before = self._check_alias(alias)
+            self._check_alias(alias)
 
-        outcome = self._commit(PutAlias(alias, target.spec.id), caller, check)
-        return AliasChanged(outcome, before)
+        return AliasChanged(self._commit(PutAlias(alias, target.spec.id), caller, check))
 
     def delete_alias(self, alias: str, *, caller: Caller) -> AliasChanged:
         """Remove an alias; the collection stays. Raises NotFound."""
         earlier = self.committer.earlier(caller)
         if earlier is not None:
             return AliasChanged(earlier)
-        before = ""
-
-        def check() -> None:
-            nonlocal before
-            before = self._check_alias(alias)
-
-        outcome = self._commit(DeleteAlias(alias), caller, check)
-        return AliasChanged(outcome, before)
+        return AliasChanged(self._commit(DeleteAlias(alias), caller, lambda: self._check_alias(alias)))
 
     def aliases(self) -> Sequence[tuple[str, str]]:
         """Every alias and the name of its collection, by alias."""
@@ -195,16 +187,29 @@ class Collections:
                 hint="look at it again, and repeat the command if it is still wanted",
             )
 
-    def _check_alias(self, alias: str) -> str:
-        """The name of the collection that an alias stands for. Raises NotFound."""
+    def _created(self, name: str, outcome: Outcome) -> CollectionStats:
+        """What this very request has created. Raises NotFound where a request sent again finds it gone."""
         catalog = self.applier.catalog
-        if alias not in catalog.aliases:
+        found = catalog.names.get(name)
+        if found is None or catalog.collections[found].spec.created_sequence != outcome.sequence:
+            raise NotFound(
+                f"the collection {name!r} that this request created at sequence {outcome.sequence} was dropped or "
+                "replaced since",
+                reason="COLLECTION_NOT_FOUND",
+                hint="to create it anew, send the request with another request_id",
+                collection=name,
+                sequence=outcome.sequence,
+            )
+        return self._describe(catalog.collections[found])
+
+    def _check_alias(self, alias: str) -> None:
+        """Raise NotFound unless there is such an alias."""
+        if alias not in self.applier.catalog.aliases:
             raise NotFound(
                 f"there is no alias {alias!r}",
                 reason="ALIAS_NOT_FOUND",
                 hint="list them with `holdfast collection alias list`",
             )
-        return catalog.collections[catalog.aliases[alias]].spec.name
 
     def _describe(self, collection: Collection) -> CollectionStats:
         view = collection.view

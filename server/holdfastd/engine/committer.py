@@ -343,7 +343,7 @@ class Committer:
                 done = self._applier.apply(submission.change, sequence + n, time_us + n, submission.origin_sequence)
                 on_disk = durable and bool(submission.parts)
                 count = submission.rows_sent or done.count
-                outcome = Outcome(sequence + n, count, on_disk, done.versions, time_us + n)
+                outcome = Outcome(sequence + n, count, on_disk, done.versions, time_us + n, done.names)
                 if submission.request_id:
                     self.requests.remember(submission.request_id, outcome)
                 outcomes.append(outcome)

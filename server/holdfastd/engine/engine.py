@@ -63,7 +63,6 @@ class Engine:
         meters = Meters(ground.clock)
         # Constant after creation.
         self.config = ground.config
-        self.recovery = store.report
         self._ground = ground
         self._lock = lock
         self._started_us = ground.clock.now_us()
@@ -83,6 +82,7 @@ class Engine:
         self.wal = _wal_control(ground, machinery)
         self.replay = _replay(ground, machinery, self.wal, self.operations)
         self.snapshots = _snapshots(ground, machinery, self.operations)
+        self.recovery = replace(store.report, warnings=(*store.report.warnings, *self.snapshots.warnings))
         if self.recovery.rebuilt:
             self._tell_of_rebuilt_indexes()
         # Changed by start and stop.

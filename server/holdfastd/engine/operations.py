@@ -21,8 +21,10 @@ from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem, make_dirs, replace_file
 from ..storage.names import Layout
 from .disk_errors import disk_errors_of
+from .requests import MAX_AGE_US, MAX_REMEMBERED
 
 MAX_KEPT = 1000
+"""Ended ones beyond this many are forgotten, but for those whose request may still be sent again (RULES 17)."""
 MAX_RUNNING = 4
 """Long operations at the same time; further ones wait as PENDING."""
 
@@ -239,10 +241,15 @@ class OperationRegistry:
             self._changed.wait_for(lambda: self._get_locked(operation_id).state.final)
             return self._operations.pop(operation_id)
 
-    def cancel(self, operation_id: str) -> Operation:
-        """Ask an operation to stop. Raises FailedPrecondition when it has ended or is publishing its effect."""
+    def cancel(self, operation_id: str, *, request_id: str = "") -> Operation:
+        """Ask an operation to stop. Raises FailedPrecondition when it has ended or is publishing its effect.
+
+        With a request id one that was cancelled already is returned: the request may have been sent again.
+        """
         operation = self.get(operation_id)
         work = self._work.get(operation_id)
+        if request_id and operation.state is OperationState.CANCELLED:
+            return operation
         if operation.state.final or work is None:
             raise FailedPrecondition(
                 f"operation {operation_id} has already {operation.state}", reason="OPERATION_ENDED"
@@ -316,7 +323,11 @@ class OperationRegistry:
 
     def _forget_oldest(self) -> None:
         ended = sorted((o for o in self._operations.values() if o.state.final), key=lambda o: o.created_us)
-        for operation in ended[: max(0, len(self._operations) - MAX_KEPT)]:
+        excess = len(self._operations) - MAX_KEPT
+        promised_us = self._clock.now_us() - MAX_AGE_US
+        for operation in ended[: max(0, excess)]:
+            if operation.request_id and operation.created_us >= promised_us and excess <= MAX_REMEMBERED:
+                continue
             del self._operations[operation.id]
             if not operation.planned:
                 self._fs.unlink(self._path(operation.id))

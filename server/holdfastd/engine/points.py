@@ -53,8 +53,8 @@ class Points:
         target = self.applier.catalog.resolve(collection)
         rows = prepare.prepare_rows(target.spec, ids, vectors, payload_block)
         block = payload_block if len(rows) == len(ids) else None
-        submission = self._submission(target, UpsertRows(target.spec.id, rows), caller, payload_block=block)
-        submission.rows_sent = len(ids)
+        change = UpsertRows(target.spec.id, rows)
+        submission = self._submission(target, change, caller, payload_block=block, rows_sent=len(ids))
         submission.check = lambda: self._follow(submission, collection, rows, caller, block)
         return submission
 
@@ -228,6 +228,7 @@ class Points:
         barrier: bool = False,
         expects: Expectation | None = None,
         payload_block: bytes | None = None,
+        rows_sent: int = 0,
     ) -> Submission:
         require_writable(target.spec, target.quarantined)
 
@@ -243,6 +244,7 @@ class Points:
             check=check,
             expects=expects,
             payload_block=payload_block,
+            rows_sent=rows_sent,
         )
 
     def _follow(

@@ -39,7 +39,7 @@ from .recovery_fallback import find_fallback
 from .recovery_garbage import remove_garbage
 from .recovery_history import continue_log, cut_below_reflected, leave_timeline, may_have_lost_writes
 from .recovery_open import StartOpener, staged_opener
-from .requests import RequestTable
+from .requests import RequestTable, store_requests
 from .settings import EngineConfig
 from .wal_locks import WalLocks
 
@@ -118,7 +118,8 @@ class _Recovery:
             self.applier,
             cut=cut,
         )
-        remove_garbage(self.fs, self.layout, self.manifest, self.applier.catalog)
+        requests_file = self.keeper.current.requests_file
+        remove_garbage(self.fs, self.layout, self.manifest, self.applier.catalog, requests_file)
         self.applier.open_restored = staged_opener(self.fs, self.layout)
         closed = recovered.files if log is None else ()
         return RecoveredStore(self.keeper, self.applier, self.requests, log, self._report(recovered), closed)
@@ -235,6 +236,8 @@ class _Recovery:
         forks = not left and may_have_lost_writes(self.manifest, catalog, fallback=self.fallback is not None)
         # A start that finds no WAL segment which begins after this refuses, instead of going on across the gap.
         gap = self.manifest.wal_settings.enabled and cut
+        # The next start will not apply these changes of the catalog again, and could not tell what they answered.
+        requests_file = store_requests(self.fs, self.layout, self.requests.rows(), self.applier.sequence)
         self.keeper.update(
             lambda manifest: replace(
                 manifest,
@@ -245,6 +248,7 @@ class _Recovery:
                 collections=entries,
                 aliases=dict(catalog.aliases),
                 marks=tuple(self.applier.marks.values()),
+                requests_file=requests_file,
                 clean=False,
             )
         )

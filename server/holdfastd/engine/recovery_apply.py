@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 from ..errors import Corruption
 from ..format.manifest import Manifest
+from ..format.record import RecordHeader
 from ..model import Sequence64
 from ..storage.names import parse_requests_name
 from ..storage.wal_reader import LoggedRecord
-from .apply import Applier
+from .apply import Applied, Applier
 from .change_codec import Logged, decode_change
 from .changes import DeleteIds, Truncate, UpsertRows
 from .requests import RequestTable
@@ -26,12 +27,11 @@ def apply_log(records: Iterable[LoggedRecord], manifest: Manifest, applier: Appl
     for record in records:
         header, logged = record.header, _decoded(record)
         number += 1
-        change, count = logged.change, 0
+        change, applied = logged.change, Applied()
         if change is not None and _is_news(change, header.sequence, applier, manifest):
-            count = applier.apply(change, header.sequence, header.timestamp_us, logged.origin_sequence).count
+            applied = applier.apply(change, header.sequence, header.timestamp_us, logged.origin_sequence)
         if logged.request_id and header.sequence > answered:
-            outcome = Outcome(header.sequence, count, durable=True, time_us=header.timestamp_us)
-            requests.remember(logged.request_id, outcome)
+            requests.remember(logged.request_id, _outcome(header, logged, applied))
     return number
 
 
@@ -39,6 +39,12 @@ def stored_through(manifest: Manifest) -> Sequence64:
     """Through which sequence the manifest's table of request ids knows the answers."""
     name = manifest.requests_file
     return 0 if name is None else parse_requests_name(name) or 0
+
+
+def _outcome(header: RecordHeader, logged: Logged, applied: Applied) -> Outcome:
+    """What the request of a record was told, or would have been."""
+    count = applied.count + logged.rows_left_out
+    return Outcome(header.sequence, count, durable=True, time_us=header.timestamp_us, names=applied.names)
 
 
 def _decoded(record: LoggedRecord) -> Logged:

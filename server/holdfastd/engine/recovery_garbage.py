@@ -9,8 +9,13 @@ from .catalog import Catalog
 from .collection import Collection
 
 
-def remove_garbage(fs: FileSystem, layout: Layout, manifest: Manifest, catalog: Catalog) -> None:
-    """Remove them. ``manifest``: the one that recovery began with. Of a damaged collection every file is kept."""
+def remove_garbage(
+    fs: FileSystem, layout: Layout, manifest: Manifest, catalog: Catalog, requests_file: str | None
+) -> None:
+    """Remove them. ``manifest``: the one that recovery began with. Of a damaged collection every file is kept.
+
+    ``requests_file``: the one that the manifest which recovery published names.
+    """
     live = {str(id): c for id, c in catalog.collections.items()}
     for name in fs.listdir(layout.collections):
         if name not in live:
@@ -18,7 +23,7 @@ def remove_garbage(fs: FileSystem, layout: Layout, manifest: Manifest, catalog: 
         elif not live[name].quarantined:
             _clean_collection(fs, layout, manifest, live[name])
     for name in fs.listdir(layout.root):
-        if parse_requests_name(name) is not None and name != manifest.requests_file:
+        if parse_requests_name(name) is not None and name not in (manifest.requests_file, requests_file):
             fs.unlink(f"{layout.root}/{name}")
 
 

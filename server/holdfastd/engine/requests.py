@@ -1,14 +1,18 @@
 """Request ids: a write that is sent again gets the first result instead of being done twice (RULES 17).
 
-The table remembers the last 100,000 ids for at most ten minutes; it is stored with each checkpoint and extended by
-recovery. Beyond that nothing is promised.
+The table remembers the last 100,000 ids for at most ten minutes; it is stored with each checkpoint, with each manifest
+that reflects more of the catalog than the one before, and extended by recovery. Beyond that nothing is promised.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
-from ..format.requests import RequestRow, decode_requests
+from ..format.requests import RequestRow, decode_requests, encode_requests
+from ..model import Sequence64
+from ..storage.files import FileSystem, replace_file
+from ..storage.names import Layout
 from .tickets import Outcome
 
 MAX_REMEMBERED = 100_000
@@ -42,12 +46,21 @@ class RequestTable:
 
     def rows(self) -> list[RequestRow]:
         """The table as it is now, to be encoded for a checkpoint."""
-        return [(id, o.sequence, o.count, o.time_us) for id, o in self._outcomes.items()]
+        return [(id, o.sequence, o.count, o.time_us, o.names) for id, o in self._outcomes.items()]
 
     @classmethod
     def load(cls, data: bytes) -> RequestTable:
         """The table whose ``rows`` were encoded. Raises ValueError, or UnsupportedFormat for a newer one."""
         table = cls()
-        for id, sequence, count, time_us in decode_requests(data):
-            table._outcomes[id] = Outcome(sequence, count, durable=True, time_us=time_us)
+        for id, sequence, count, time_us, names in decode_requests(data):
+            table._outcomes[id] = Outcome(sequence, count, durable=True, time_us=time_us, names=names)
         return table
+
+
+def store_requests(fs: FileSystem, layout: Layout, rows: Sequence[RequestRow], sequence: Sequence64) -> str | None:
+    """Write the table as it is at ``sequence``; returns its file's name for the manifest, None for an empty table."""
+    if not rows:
+        return None
+    path = layout.requests(sequence)
+    replace_file(fs, path, encode_requests(rows))
+    return path.rsplit("/", 1)[1]

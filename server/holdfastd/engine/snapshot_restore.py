@@ -23,6 +23,7 @@ from ..errors import (
     CommitUnknown,
     Corruption,
     EngineFailed,
+    FailedPrecondition,
     InvalidArgument,
     NotFound,
     ResourceExhausted,
@@ -37,8 +38,10 @@ from ..storage.names import check_collection_name
 from . import writer
 from .catalog import Catalog
 from .changes import Restore, RestoredCollection
+from .disk_errors import disk_errors_of
 from .operations import Work
 from .recovery_open import open_collection, staged_or_new_entry
+from .requests import store_requests
 from .snapshot_catalog import SnapshotCatalog, SnapshotInfo
 from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_stage import Stager
@@ -339,7 +342,7 @@ class Restoration:
         except EngineFailed as error:
             context.committer.fail(error)
             raise
-        except ResourceExhausted as error:
+        except (ResourceExhausted, FailedPrecondition) as error:
             self._warnings.append(f"restored, but the manifest does not say so yet: {error.message}")
             return
         replaced = [target.replaces for target in plan.targets if target.replaces is not None]
@@ -360,6 +363,9 @@ class Restoration:
         context, applier = self._context, self._context.applier
         log = context.committer.log
         synced = None if log is None else log.sync()
+        requests = context.committer.requests.rows()
+        with disk_errors_of("storing the answers to requests"):
+            requests_file = store_requests(context.fs, context.layout, requests, applier.sequence)
 
         def updated(manifest: Manifest) -> Manifest:
             known = {entry.spec.id: entry for entry in manifest.collections}
@@ -375,6 +381,7 @@ class Restoration:
                 collections=entries,
                 aliases=dict(applier.catalog.aliases),
                 marks=tuple(applier.marks.values()),
+                requests_file=requests_file,
             )
 
         context.keeper.update(updated)

@@ -6,12 +6,14 @@ What takes long runs as an operation; what can be refused at once is refused bef
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 
-from ..errors import Unimplemented
+from ..errors import NotFound, Unimplemented
 from ..storage.bulk import Pace, unpaced
 from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem
 from ..storage.names import Layout
+from .answers import Answers
 from .apply import Applier
 from .checkpoint import Checkpointer
 from .committer import Committer
@@ -24,7 +26,7 @@ from .snapshot_context import SnapshotContext
 from .snapshot_create import SnapshotCreation, SnapshotRequest, forget_history
 from .snapshot_restore import Restoration, RestoreRequest, plan_restore, refuse_unbuilt
 from .snapshot_verify import Verification
-from .tickets import Caller
+from .tickets import NOBODY, Caller
 
 __all__ = ["RestoreRequest", "SnapshotInfo", "SnapshotListing", "SnapshotRequest", "Snapshots"]
 
@@ -61,6 +63,9 @@ class Snapshots:
         )
         self._operations = operations
         self._catalog = SnapshotCatalog(fs, layout)
+        self._deleted = Answers(fs, layout.receipts, clock, SnapshotInfo)
+        problem = self._deleted.problem
+        self.warnings: tuple[str, ...] = () if problem is None else (problem,)
 
     def load(self) -> None:
         """Read the registry, remove what a crash left half-written. Blocks; call once, at start."""
@@ -153,15 +158,25 @@ class Snapshots:
         with disk_errors_of(f"reading {snapshot}"):
             return self._catalog.get(snapshot)
 
-    def delete(self, snapshot: str, *, validate_only: bool = False) -> SnapshotInfo:
+    def delete(self, snapshot: str, *, caller: Caller = NOBODY, validate_only: bool = False) -> SnapshotInfo:
         """Delete a snapshot's file; returns the snapshot as it was. Raises NotFound or FailedPrecondition.
 
         A collection that no snapshot covers any more forgets that one did, so that its history is no longer kept; while
         a snapshot is being written, not before that one is done.
         """
-        with disk_errors_of(f"deleting {snapshot}"):
-            info = self._catalog.delete(snapshot, validate_only=validate_only)
-        if not validate_only:
-            self._catalog.doubt(uuid.UUID(member.collection_id) for member in info.record.members)
-            forget_history(self._context, self._catalog)
-        return info
+
+        def look() -> SnapshotInfo:
+            with disk_errors_of(f"deleting {snapshot}"):
+                return self._catalog.delete(snapshot, validate_only=True)
+
+        return look() if validate_only else self._deleted.once(caller.request_id, look, self._delete)
+
+    def _delete(self, info: SnapshotInfo) -> None:
+        """Delete what is left of a snapshot: after a crash half of it may be gone, and all of it by another's hand."""
+        with disk_errors_of(f"deleting {info.id}"):
+            for reference in (info.id, info.path):
+                with suppress(NotFound):
+                    if self._catalog.get(reference).path == info.path:
+                        self._catalog.delete(reference)
+        self._catalog.doubt(uuid.UUID(member.collection_id) for member in info.record.members)
+        forget_history(self._context, self._catalog)

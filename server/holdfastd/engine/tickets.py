@@ -17,13 +17,17 @@ from .changes import Change
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a change did. ``count``: points affected. ``versions``: for an upsert, (n,) u32, the version of each row."""
+    """What a change did. ``count``: points affected. ``versions``: for an upsert, (n,) u32, the version of each row.
+
+    ``names``: those that it took from others: the aliases of a dropped collection, what an alias stood for.
+    """
 
     sequence: Sequence64
     count: int
     durable: bool
     versions: NDArray[np.uint32] | None = None
     time_us: int = 0
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,10 @@ class Caller:
     actor: str = ""
     request_id: str = ""
     sync: bool = False
+
+
+NOBODY = Caller()
+"""Who asks without a name and without a request id."""
 
 
 class Ticket:

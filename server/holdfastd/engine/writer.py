@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..format.checksum import crc32c
 from .change_codec import encode_change
-from .changes import Change
+from .changes import Change, UpsertRows
 from .committer import Committer
 from .tickets import Caller, Expectation, Outcome, Submission
 
@@ -22,6 +22,7 @@ def make_submission(
     origin_sequence: int = 0,
     after_sequence: int = 0,
     payload_block: bytes | None = None,
+    rows_sent: int = 0,
 ) -> Submission:
     """A change ready for the committer: encoded, its payload's CRC computed. Pure; runs in the caller's thread."""
     submission = Submission(
@@ -33,6 +34,7 @@ def make_submission(
         expects=expects,
         origin_sequence=origin_sequence,
         after_sequence=after_sequence,
+        rows_sent=rows_sent,
     )
     encode_into(submission, change, caller, logged=logged, payload_block=payload_block)
     return submission
@@ -50,6 +52,7 @@ def encode_into(
             request_id=caller.request_id,
             origin_sequence=submission.origin_sequence,
             payload_block=payload_block,
+            rows_left_out=max(0, submission.rows_sent - len(change.rows)) if isinstance(change, UpsertRows) else 0,
         )
     submission.change, submission.parts = change, parts
     submission.size = sum(map(len, parts))

@@ -54,20 +54,28 @@ def encode(operation: LogOperation) -> bytes:
 
 
 def encode_upsert(
-    collection_id: uuid.UUID, rows: Rows, payload_block: bytes, *, actor: str, request_id: str, origin_sequence: int = 0
+    collection_id: uuid.UUID,
+    rows: Rows,
+    payload_block: bytes,
+    *,
+    actor: str,
+    request_id: str,
+    origin_sequence: int = 0,
+    rows_left_out: int = 0,
 ) -> list[bytes | memoryview]:
     """The parts whose concatenation is the ``LogOperation`` that writes ``rows``.
 
     ``payload_block`` is the JSON array of exactly these rows' payloads as it came; where it is empty, one is put
-    together from ``rows``. ``origin_sequence`` is the operation that a replay repeats, or 0. The last part is a
-    read-only view of ``rows.vectors``: nothing of the matrix is copied, so it must not change until the record is
-    written.
+    together from ``rows``. ``origin_sequence`` is the operation that a replay repeats, or 0; ``rows_left_out`` counts
+    the request's rows that later ones of the same id superseded. The last part is a read-only view of ``rows.vectors``:
+    nothing of the matrix is copied, so it must not change until the record is written.
     """
     vectors = np.ascontiguousarray(rows.vectors, np.dtype("<f4")).reshape(-1).view(np.uint8).data.toreadonly()
     body = UpsertBody(
         ids=[id_.decode() for id_ in rows.ids],
         row_hashes=hashes_to_bytes(rows.hashes),
         dimensions=rows.vectors.shape[1],
+        rows_left_out=rows_left_out,
     )
     _set_payloads(body, payload_block or join_payloads(rows.payloads))
     inner = body.SerializeToString() + _varint(_VECTORS_TAG) + _varint(len(vectors))

@@ -81,5 +81,6 @@ class OperationService(OperationServiceServicer):
     def CancelOperation(
         self, request: operation_pb2.CancelOperationRequest, context: grpc.ServicerContext
     ) -> operation_pb2.CancelOperationResponse:
-        self._callers.of(context, request.request_id)
-        return operation_pb2.CancelOperationResponse(operation=operation_message(self._operations.cancel(request.id)))
+        caller = self._callers.of(context, request.request_id)
+        cancelled = self._operations.cancel(request.id, request_id=caller.request_id)
+        return operation_pb2.CancelOperationResponse(operation=operation_message(cancelled))

@@ -10,8 +10,7 @@ import grpc
 from holdfast.v1 import operation_pb2, snapshot_pb2
 from holdfast.v1.snapshot_pb2_grpc import SnapshotServiceServicer
 
-from ..engine.answers import Answers
-from ..engine.snapshot_catalog import SnapshotInfo, age_key, is_path
+from ..engine.snapshot_catalog import age_key, is_path
 from ..engine.snapshots import RestoreRequest, SnapshotRequest
 from ..errors import InvalidArgument, Unimplemented
 from .convert_operations import operation_message
@@ -32,7 +31,6 @@ class SnapshotService(SnapshotServiceServicer):
         self._snapshots = engine.snapshots
         self._operations = engine.operations
         self._wal = engine.wal
-        self._deleted: Answers[SnapshotInfo] = Answers()
         self._callers = callers
         self._paths = paths
 
@@ -108,10 +106,7 @@ class SnapshotService(SnapshotServiceServicer):
     ) -> snapshot_pb2.DeleteSnapshotResponse:
         reference = self._reference(request.snapshot, request.working_directory, context)
         caller = self._callers.of(context, request.request_id)
-        if request.validate_only:
-            info = self._snapshots.delete(reference, validate_only=True)
-        else:
-            info = self._deleted.once(caller.request_id, lambda: self._snapshots.delete(reference))
+        info = self._snapshots.delete(reference, caller=caller, validate_only=request.validate_only)
         freed = 0 if info.state == "missing" else info.record.size_bytes
         return snapshot_pb2.DeleteSnapshotResponse(snapshot=snapshot_message(info), freed_bytes=freed)
 

@@ -31,8 +31,8 @@ from .routes import Unparsed
 MAX_IN_FLIGHT = 8
 """Batches of one stream between the wire and the disk: enough to keep both busy with batches of 1,000 points."""
 
-Pending: TypeAlias = "tuple[int, Submission | Exception, int]"
-"""The client's ticket, the change on its way or what was wrong with it, and how many rows were sent."""
+Pending: TypeAlias = "tuple[int, Submission | Exception]"
+"""The client's ticket, and the change on its way or what was wrong with it."""
 _METHOD = "holdfast.v1.VectorService.UpsertStream"
 
 
@@ -45,7 +45,7 @@ def upsert(
     vectors = matrix_of(batch.vectors, request.points, len(ids))
     caller = callers.of(context, request.request_id, sync=wants_sync(request.durability))
     outcome = points.upsert(request.collection, ids, vectors, request.payloads, caller=caller)
-    return _response(outcome, len(ids))
+    return _response(outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class UpsertStreams:
     ) -> Pending:
         if isinstance(request, Unparsed):
             number = vector_pb2.UpsertStreamRequest.TICKET_FIELD_NUMBER
-            return wire.first_varint(request.raw, number), request.error, 0
+            return wire.first_varint(request.raw, number), request.error
         if not isinstance(request, TicketedBatch):
             request = TicketedBatch(request.ticket, UpsertBatch(request.upsert, request.upsert.vectors))
         ticket, batch = request.ticket, request.upsert.request
@@ -108,11 +108,11 @@ class UpsertStreams:
             submission = self.points.prepare_upsert(batch.collection, ids, vectors, batch.payloads, caller=caller)
             self.points.commit_nowait(submission)
         except Exception as error:
-            return ticket, error, 0
-        return ticket, submission, len(ids)
+            return ticket, error
+        return ticket, submission
 
 
-def _answer(ticket: int, pending: Submission | Exception, count: int) -> vector_pb2.UpsertStreamResponse:
+def _answer(ticket: int, pending: Submission | Exception) -> vector_pb2.UpsertStreamResponse:
     try:
         if isinstance(pending, Exception):
             raise pending
@@ -120,8 +120,8 @@ def _answer(ticket: int, pending: Submission | Exception, count: int) -> vector_
     except Exception as error:
         status = status_of(as_holdfast_error(error, _METHOD))
         return vector_pb2.UpsertStreamResponse(ticket=ticket, error=status)
-    return vector_pb2.UpsertStreamResponse(ticket=ticket, result=_response(outcome, count))
+    return vector_pb2.UpsertStreamResponse(ticket=ticket, result=_response(outcome))
 
 
-def _response(outcome: Outcome, count: int) -> vector_pb2.UpsertResponse:
-    return vector_pb2.UpsertResponse(sequence=outcome.sequence, count=count, durable=outcome.durable)
+def _response(outcome: Outcome) -> vector_pb2.UpsertResponse:
+    return vector_pb2.UpsertResponse(sequence=outcome.sequence, count=outcome.count, durable=outcome.durable)
