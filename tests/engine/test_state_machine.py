@@ -1,10 +1,18 @@
-"""Any sequence of commands, restarts and power cuts leaves exactly what a few dicts would hold."""
+"""Any sequence of commands, restarts and power cuts leaves exactly what a few dicts would hold.
+
+The commands include snapshots, restores, replays, and switching the log off and on. `make soak` runs many more
+sequences, and longer ones.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import random
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,16 +20,22 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from holdfastd.engine.tickets import Caller
+from holdfastd.engine.replay import ReplayRequest
+from holdfastd.engine.tickets import Caller, Submission
 from holdfastd.engine.wal_control import WalChanges
-from holdfastd.errors import AlreadyExists, InvalidArgument, NotFound
+from holdfastd.errors import AlreadyExists, HoldfastError, InvalidArgument, NotFound
 from holdfastd.format.payloads import join_payloads
-from holdfastd.model import StorageKind, SyncMode
+from holdfastd.model import StorageKind
 from tests.support.engines import CALLER, Kit, abandon
 from tests.support.oracle import CollectionState, StoreState, observe, observe_scrolls
+from tests.support.snapshots import SnapshotKit, raise_failure
+from tests.support.worlds import Change, World, deletion
+
+EXAMPLES = int(os.environ.get("HOLDFAST_STATE_EXAMPLES", "80"))
+STEPS = int(os.environ.get("HOLDFAST_STATE_STEPS", "30"))
 
 IDS = ["a", "b", "c", "d", "ä", "e" * 30]
-NAMES = ["one", "two"]
+NAMES = ["one", "two", "copy"]
 ALIASES = ["left", "right"]
 
 names = st.sampled_from(NAMES)
@@ -36,19 +50,43 @@ def encoded(payload: object) -> bytes | None:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """A store in ``fsync`` mode: what it says is done stays done, whatever happens next."""
+    """A store in ``fsync`` mode: what it says is done stays done, whatever happens next.
+
+    With the log off, a crash takes it back to the last checkpoint, ``safe``; only then may that differ from ``world``.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.kit = Kit()
-        self.state = StoreState()
+        self.kit = SnapshotKit()
+        self.world = World()
+        self.safe = self.world
         self.last_sequence = 0
+        self.closed_at = 0
+
+    @property
+    def state(self) -> StoreState:
+        return self.world.state
+
+    @property
+    def sequence(self) -> int:
+        return self.kit.engine.sequence
+
+    def wrote(self, name: str, change: Change, sequence: int) -> None:
+        self.world = self.world.wrote(name, change, self.advanced(sequence))
+
+    def is_durable(self, world: World | None = None) -> None:
+        """What the store holds now is on the disk, whether it is logged or not."""
+        self.world = world or self.world
+        self.safe = self.world
 
     # What a client does.
 
     @initialize()
     def begin(self) -> None:
         self.create("one", 2, StorageKind.DISK)
+        self.upsert("one", [("a", 1, {"n": 1}), ("b", 2, None)])
+        self.snapshot("one", compress=False)
+        self.upsert("one", [("a", 3, None), ("c", 2, {"n": 2})])
 
     @rule(name=names, dimensions=st.integers(1, 3), storage=st.sampled_from(list(StorageKind)))
     def create(self, name: str, dimensions: int, storage: StorageKind) -> None:
@@ -60,7 +98,7 @@ class StoreMachine(RuleBasedStateMachine):
                 call()
             return
         call()
-        self.state = self.state.created(name, dimensions, storage)
+        self.is_durable(self.world.created(name, dimensions, storage))
 
     @rule(name=names)
     def drop(self, name: str) -> None:
@@ -72,7 +110,7 @@ class StoreMachine(RuleBasedStateMachine):
             known.points
         )
         assert self.kit.engine.collections.drop(name, caller=CALLER).outcome.count == len(known.points)
-        self.state = self.state.dropped(name)
+        self.is_durable(self.world.dropped(name, self.sequence))
 
     @rule(alias=aliases, name=names)
     def put_alias(self, alias: str, name: str) -> None:
@@ -81,16 +119,16 @@ class StoreMachine(RuleBasedStateMachine):
             self.refused(lambda: collections.create_alias(alias, name, caller=CALLER))
         elif alias in self.state.aliases:
             assert collections.switch_alias(alias, name, caller=CALLER).before == self.state.aliases[alias]
-            self.state = self.state.aliased(alias, name)
+            self.is_durable(self.world.with_state(self.state.aliased(alias, name)))
         else:
             collections.create_alias(alias, name, caller=CALLER)
-            self.state = self.state.aliased(alias, name)
+            self.is_durable(self.world.with_state(self.state.aliased(alias, name)))
 
     @rule(alias=aliases)
     def delete_alias(self, alias: str) -> None:
         if alias in self.state.aliases:
             self.kit.engine.collections.delete_alias(alias, caller=CALLER)
-            self.state = self.state.unaliased(alias)
+            self.is_durable(self.world.with_state(self.state.unaliased(alias)))
         else:
             self.refused(lambda: self.kit.engine.collections.delete_alias(alias, caller=CALLER))
 
@@ -107,8 +145,8 @@ class StoreMachine(RuleBasedStateMachine):
         vectors = np.array([[number] * collection.dimensions for _, number, _ in batch], np.float32)
         outcome = self.kit.engine.points.upsert(name, ids, vectors, block, caller=CALLER)
         assert outcome.count == len(ids)
-        assert outcome.durable == (collection.storage is not StorageKind.MEMORY)
-        self.state = self.state.upserted(target, ids, vectors, texts, self.advanced(outcome.sequence))
+        assert outcome.durable == (collection.storage is not StorageKind.MEMORY and self.world.logging)
+        self.wrote(target, lambda state, name, at: state.upserted(name, ids, vectors, texts, at), outcome.sequence)
         assert outcome.versions is not None
         points = self.state.collections[target].points
         assert sorted(outcome.versions.tolist()) == sorted(points[id].version for id in set(ids))
@@ -127,12 +165,13 @@ class StoreMachine(RuleBasedStateMachine):
             self.refused(call)
             return
         old = [collection.points[id] for id in ids]
-        sequence = self.advanced(call())
+        sequence = call()
         vectors = np.array([np.frombuffer(point.vector, np.float32) for point in old])
         merged = [point.payload if patch is None else _merged(point.payload, patch) for point in old]
         found = self.kit.engine.points.get(name, ids)
         assert [json.loads(r.payload or b"null") for r in found] == [json.loads(m or b"null") for m in merged]
-        self.state = self.state.upserted(name, ids, vectors, [r.payload for r in found], sequence)
+        texts = [record.payload for record in found]
+        self.wrote(name, lambda state, name, at: state.upserted(name, ids, vectors, texts, at), sequence)
 
     @rule(name=names, ids=st.lists(st.sampled_from(IDS), min_size=1, max_size=4))
     def delete(self, name: str, ids: list[str]) -> None:
@@ -142,8 +181,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
         outcome = self.kit.delete(*ids, name=name)
         assert outcome.count == len(set(ids) & set(collection.points))
-        self.advanced(outcome.sequence)
-        self.state = self.state.deleted(name, ids)
+        self.wrote(name, deletion(ids), outcome.sequence)
 
     @rule(name=names, number=st.integers(0, 3))
     def delete_where(self, name: str, number: int) -> None:
@@ -153,8 +191,10 @@ class StoreMachine(RuleBasedStateMachine):
         text = f"n = {number}"
         matching = [id for id, p in collection.points.items() if p.payload and json.loads(p.payload)["n"] == number]
         assert self.kit.engine.points.count(name, text) == len(matching)
-        assert self.kit.engine.points.delete_where(name, text, caller=CALLER).count == len(matching)
-        self.state = self.state.deleted(name, matching)
+        outcome = self.kit.engine.points.delete_where(name, text, caller=CALLER)
+        assert outcome.count == len(matching)
+        if matching:
+            self.wrote(name, deletion(matching), outcome.sequence)
 
     @rule(name=names)
     def truncate(self, name: str) -> None:
@@ -162,7 +202,7 @@ class StoreMachine(RuleBasedStateMachine):
         if collection is not None:
             outcome = self.kit.engine.points.truncate(name, caller=CALLER)
             assert outcome.count == len(collection.points)
-            self.state = self.state.deleted(name, IDS)
+            self.wrote(name, deletion(IDS), outcome.sequence)
 
     @rule(name=names, query=numbers, k=st.integers(1, 4))
     def search(self, name: str, query: int, k: int) -> None:
@@ -175,39 +215,157 @@ class StoreMachine(RuleBasedStateMachine):
         assert [hit.score for hit in hits] == pytest.approx(scores[:k], abs=1e-5)
         assert {hit.record.id for hit in hits} <= set(collection.points)
 
+    # Snapshots, and what is made of them.
+
+    @rule(only=st.none() | names | aliases, compress=st.booleans())
+    def snapshot(self, only: str | None, compress: bool) -> None:
+        target, collection = self.resolve(only) if only else (None, None)
+        if only and collection is None:
+            self.refused(lambda: self.kit.snapshot(collection=only))
+            return
+        made = self.kit.snapshot(collection=only, compress=compress)
+        self.world = self.world.snapshotted(made["snapshot_id"], made["sequence"], target)
+        held = self.world.kept[-1].state.collections
+        assert made["collections"] == sorted(held)
+        assert made["vectors"] == sum(len(collection.points) for collection in held.values())
+
+    @precondition(lambda self: self.world.kept)
+    @rule(data=st.data(), overwrite=st.booleans(), verify=st.booleans())
+    def restore(self, data: st.DataObject, overwrite: bool, verify: bool) -> None:
+        """Everything, under the names that it had."""
+        kept = data.draw(st.sampled_from(self.world.kept))
+        names = {name: name for name in kept.lives}
+        call = self.restoring(kept.id, overwrite=overwrite, verify=verify)
+        if not overwrite and names.keys() & self.state.collections.keys():
+            with pytest.raises(AlreadyExists):
+                call()
+            return
+        call()
+        self.is_durable(self.world.restored(kept, names, self.sequence, as_it_was=True))
+
+    @precondition(lambda self: any(kept.lives for kept in self.world.kept))
+    @rule(data=st.data(), name=names, overwrite=st.booleans())
+    def restore_as(self, data: st.DataObject, name: str, overwrite: bool) -> None:
+        """One collection, under a name that may be another's."""
+        kept = data.draw(st.sampled_from([kept for kept in self.world.kept if kept.lives]))
+        source = data.draw(st.sampled_from(sorted(kept.lives)))
+        call = self.restoring(kept.id, collection=name, from_collection=source, overwrite=overwrite)
+        if not overwrite and name in self.state.collections:
+            with pytest.raises(AlreadyExists):
+                call()
+            return
+        call()
+        self.is_durable(self.world.restored(kept, {source: name}, self.sequence, as_it_was=False))
+
+    @precondition(lambda self: any(kept.lives for kept in self.world.kept))
+    @rule(data=st.data(), bounded=st.booleans())
+    def drill(self, data: st.DataObject, bounded: bool) -> None:
+        """What an operator rehearses: a copy of what was, rolled forward."""
+        self.restore_as(data, "copy", overwrite=True)
+        self.replay(data, "copy", bounded)
+
+    def restoring(self, id: str, **request: Any) -> Callable[[], object]:
+        return lambda: self.kit.restore(id, **request)
+
+    @rule(data=st.data(), only=st.none() | names, bounded=st.booleans())
+    def replay(self, data: st.DataObject, only: str | None, bounded: bool) -> None:
+        if only is not None and only not in self.state.collections:
+            return
+        end = self.sequence if self.world.logging else self.closed_at
+        to = data.draw(st.integers(1, end)) if bounded and end else None
+        self.rolls_forward(only, to)
+
+    def rolls_forward(self, only: str | None, to: int | None) -> None:
+        expected = self.world.replayed(self.sequence + 1, only=only, to=to)
+        try:
+            result = self.replaying(collection=only, to_sequence=to)
+        except HoldfastError:
+            assert expected.broken, "a replay was refused that nothing stands in the way of"
+        else:
+            assert not expected.broken, "a replay crossed what it must not cross"
+            assert result["operations_replayed"] == expected.count
+            assert tuple(result["collections_affected"]) == expected.affected
+        self.world = expected.world
+        if expected.count and not expected.broken:
+            self.is_durable()
+
+    def replaying(self, **request: Any) -> dict[str, Any]:
+        engine = self.kit.engine
+        commit = engine._committer.submit
+
+        def commit_at_once(submission: Submission) -> None:
+            with contextlib.suppress(HoldfastError):  # its ticket keeps it
+                commit(submission)
+
+        # There is no committer thread here.
+        engine._committer.submit_nowait = commit_at_once  # type: ignore[method-assign]
+        operation = engine.replay.start(ReplayRequest(**request), caller=CALLER)
+        return raise_failure(engine.operations.wait(operation.id))
+
+    @precondition(lambda self: self.world.kept)
+    @rule(data=st.data())
+    def delete_snapshot(self, data: st.DataObject) -> None:
+        kept = data.draw(st.sampled_from(self.world.kept))
+        self.kit.engine.snapshots.delete(kept.id)
+        self.world = replace(self.world, kept=tuple(each for each in self.world.kept if each is not kept))
+
     # What happens to the store.
 
     @rule()
     def checkpoint(self) -> None:
         self.kit.engine.checkpoint()
+        self.is_durable()
 
+    @precondition(lambda self: self.world.logging)
     @rule(path=st.sampled_from(["wal", "wal-2"]))
     def move_log(self, path: str) -> None:
         self.kit.engine.wal.enable(WalChanges(path=path), caller=CALLER)
 
+    @precondition(lambda self: self.world.logging)
     @rule()
-    def log_off_and_on(self) -> None:
+    def log_off(self) -> None:
         self.kit.engine.wal.disable(caller=CALLER)
+        self.closed_at = self.kit.log.last_sequence if self.kit.log else self.sequence
+        self.is_durable(replace(self.world, logging=False))
+
+    @precondition(lambda self: not self.world.logging)
+    @rule()
+    def log_on(self) -> None:
+        behind = self.sequence
         self.kit.engine.wal.enable(WalChanges(), caller=CALLER)
+        world = replace(self.world, logging=True)
+        self.is_durable(world.turned(behind, self.kit.engine.timeline, gap=behind != self.closed_at))
 
     @rule()
     def restart(self) -> None:
         self.kit.restart()
-        self.state = self.state.restarted()
+        self.is_durable(self.world.restarted())
+
+    def teardown(self) -> None:
+        self.kit.engine.operations.stop()
 
     @rule()
     def kill(self) -> None:
+        self.teardown()  # a process that dies takes its threads along
         self.kit.reopen()
-        self.state = self.state.restarted()
+        self.crashed()
 
     @rule(seed=st.integers(0, 1 << 16), model=st.sampled_from(["prefix", "subset"]))
     def power_cut(self, seed: int, model: str) -> None:
+        self.teardown()
         abandon(self.kit.fs)
         self.kit.fs = self.kit.fs.crash(random.Random(seed), model)  # type: ignore[arg-type]
         self.kit.reopen()
-        self.state = self.state.restarted()
+        self.crashed()
 
-    @precondition(lambda self: self.kit.engine.wal.status().settings.sync_mode is SyncMode.FSYNC)
+    def crashed(self) -> None:
+        world = self.world if self.world.logging else replace(self.safe, kept=self.world.kept)
+        timeline = self.kit.engine.timeline
+        if timeline != world.timeline and world.logging:
+            world = world.turned(self.sequence, timeline, gap=False)
+        self.is_durable(replace(world, timeline=timeline).restarted())
+
+    @precondition(lambda self: self.world.logging)
     @rule()
     def verify_log(self) -> None:
         assert self.kit.engine.wal.verify().problems == ()
@@ -249,9 +407,9 @@ def _cosine(query: np.ndarray, raw: bytes) -> float:
     return float(query.astype(np.float64) @ vector) / lengths if lengths else 0.0
 
 
-TestStore = StoreMachine.TestCase
+TestStore = pytest.mark.timeout(3600)(StoreMachine.TestCase)
 TestStore.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 
