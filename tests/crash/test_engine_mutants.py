@@ -27,7 +27,7 @@ from tests.support.mutants import mutate
 LIVES = 30
 STEPS = 24
 
-pytestmark = pytest.mark.crash
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
 
 
 class Mutant(NamedTuple):

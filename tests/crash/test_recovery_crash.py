@@ -1,20 +1,22 @@
-"""Power cuts around a recovery that ends history early, and around directories that a killed daemon left unsynced."""
+"""Power cuts around a recovery: one that ends history early, one that has to set aside or make anew what is damaged."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import pytest
 
 from holdfastd.engine.engine import Engine
 from holdfastd.errors import Corruption
-from tests.support.engines import ROOT, Kit, abandon, open_engine
+from holdfastd.storage.names import Layout
+from tests.support.engines import CALLER, ROOT, Kit, abandon, open_engine, rows
 from tests.support.logs import flip
 from tests.support.memfs import MemFileSystem
 
 WAL = f"{ROOT}/wal"
 
-pytestmark = pytest.mark.crash
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
 
 
 def damaged_store(*, checkpoint_first: bool) -> MemFileSystem:
@@ -71,3 +73,81 @@ def test_a_collection_s_directories_that_a_killed_daemon_left_unsynced() -> None
     for seed in range(20):
         assert ids(open_engine(kit.fs.crash(random.Random(seed)))) == {"a", "b"}
     abandon(kit.fs)
+
+
+def kit_with_segments() -> Kit:
+    """Two collections; three segments of ``c``, in its id index as three runs, and a log that goes on after them."""
+    kit = Kit()
+    kit.create()
+    kit.create("other")
+    for number in range(3):
+        kit.upsert([f"p{number}", "b"], number, number)
+        kit.upsert([f"x{number}"], name="other")
+        kit.engine.checkpoint()
+    kit.upsert(["p1", "new"], 11, 12)
+    kit.delete("p2")
+    kit.upsert(["late"], name="other")
+    return kit
+
+
+def starts_of(fs: MemFileSystem, seed: int) -> Iterator[MemFileSystem]:
+    """The store as each power cut and each kill of what runs on ``fs`` may leave it."""
+    rng = random.Random(seed)
+    for cut in range(fs.ops + 1):
+        yield MemFileSystem(fs.kill_disk_at(cut))
+        for model in ("prefix", "subset"):
+            yield MemFileSystem(fs.crash_disk_at(cut, rng, model))
+
+
+@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("file", range(4))
+def test_a_crash_while_a_damaged_run_of_the_index_is_made_anew(which: int, file: int) -> None:
+    kit = kit_with_segments()
+    collection = kit.engine._applier.catalog.resolve("c")
+    run = collection.index.entries[which].name
+    kit.fs.unlink(Layout(ROOT).run_files(collection.spec.id, run)[file])
+    fs = kit.fs.crash(random.Random(3))
+    open_engine(fs)
+    expected = {"p0": 1, "p1": 2, "b": 3, "new": 1}
+    seen = set()
+    for after in starts_of(fs, 4):
+        engine = open_engine(after)
+        seen.add(engine.recovery.rebuilt)
+        found = [record for batch in engine.points.export("c") for record in batch]
+        assert {record.id: record.version for record in found} == expected
+        assert len(engine.points.get("c", sorted(expected))) == len(expected)
+        abandon(after)
+        again = open_engine(after)
+        assert again.recovery.rebuilt == ()
+    assert seen == {("c",), ()}, "the cuts fell on one side of the new manifest only"
+
+
+@pytest.mark.parametrize("file", ["vectors.npy", "segment.json"])
+def test_a_crash_with_a_quarantined_segment_forgets_nothing(file: str) -> None:
+    """Starts, checkpoints and writes to others, cut anywhere: what is put back is as it was when it was lost."""
+    kit = kit_with_segments()
+    path = kit.engine._applier.catalog.resolve("c").segments[1].path(file)
+    content = kit.fs.read(path)
+    kit.fs.unlink(path)
+    fs = kit.fs.crash(random.Random(5))
+    engine = open_engine(fs)
+    for number in range(2):
+        engine.points.upsert("other", [f"y{number}"], rows(1.0), b"", caller=CALLER)
+        engine.checkpoint()
+    engine.stop()
+    open_engine(fs)
+    for after in starts_of(fs, 6):
+        engine = open_engine(after)
+        assert len(engine.collections.stats("c").quarantined) == 1
+        assert [record.version for record in engine.points.get("c", ["p0", "new"])] == [1, 1]
+        assert engine.points.get("c", ["p2", "never"]) == []
+        with pytest.raises(Corruption):
+            engine.points.get("c", ["p1"])
+        assert engine.points.count("other") >= 4
+        abandon(after)
+        file_back = after.create(path)
+        file_back.pwrite([content], 0)
+        file_back.sync()
+        engine = open_engine(after)
+        found = {record.id: record.version for batch in engine.points.export("c") for record in batch}
+        assert found == {"p0": 1, "p1": 2, "b": 3, "new": 1}

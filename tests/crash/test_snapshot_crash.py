@@ -26,7 +26,7 @@ DRAWS = int(os.environ.get("HOLDFAST_CRASH_DRAWS", "3"))
 BACKUPS = "/backups"
 IDS = ["a", "b", "c", "d", "z"]
 
-pytestmark = pytest.mark.crash
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
 
 Action = Callable[[SnapshotKit], dict[str, Any]]
 

@@ -29,8 +29,10 @@ from tests.support.memdisk import Disk
 from tests.support.memfs import MemFileSystem
 
 SEEDS = int(os.environ.get("HOLDFAST_CRASH_SEEDS", "12"))
-DRAWS = int(os.environ.get("HOLDFAST_CRASH_DRAWS", "6"))
+DRAWS = int(os.environ.get("HOLDFAST_CRASH_DRAWS", "12"))
 DIRECTORIES = ("/wal", "/other")
+
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
 
 
 @dataclass(slots=True)
