@@ -40,6 +40,12 @@ def test_no_finite_row_over_or_underflows(row: list[float], norm: float) -> None
     assert norms.tolist() == pytest.approx([5.0, norm, 5.0], rel=1e-6, abs=0)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_a_row_that_is_not_finite_has_no_norm(bad: float) -> None:
+    norms = row_norms(np.array([[3.0, 4.0], [1.0, bad], [LARGEST, LARGEST]], np.float32))
+    assert np.isnan(norms).tolist() == [False, True, False]
+
+
 def test_no_rows() -> None:
     assert row_norms(np.zeros((0, 3), np.float32)).shape == (0,)
 

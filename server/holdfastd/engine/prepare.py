@@ -25,14 +25,13 @@ def prepare_rows(spec: CollectionSpec, ids: Sequence[str], vectors: Float32Array
     Raises InvalidArgument naming row and field. Pure; does not block.
     """
     keys = check_ids(ids)
-    check_vectors(spec, vectors, len(keys))
+    norms = check_vectors(spec, vectors, len(keys))
     payloads: list[bytes | None] = split_payloads(payload_block, len(keys)) if payload_block else [None] * len(keys)
     if len(set(keys)) != len(keys):
         last = {key: row for row, key in enumerate(keys)}
         kept = sorted(last.values())
         keys, payloads = [keys[row] for row in kept], [payloads[row] for row in kept]
-        vectors = np.ascontiguousarray(vectors[kept])
-    norms = row_norms(vectors)
+        vectors, norms = np.ascontiguousarray(vectors[kept]), norms[kept]
     return Rows(keys, vectors, payloads, hash_ids(keys), hash_rows(keys, vectors, payloads), norms)
 
 
@@ -66,8 +65,8 @@ def _check_id(row: int, key: bytes) -> None:
         raise InvalidArgument(f"ids[{row}] {problem}", field=f"ids[{row}]", reason="INVALID_ID", row=row)
 
 
-def check_vectors(spec: CollectionSpec, vectors: Float32Array, count: int) -> None:
-    """Raise InvalidArgument unless ``vectors`` is (count, dimensions) and finite."""
+def check_vectors(spec: CollectionSpec, vectors: Float32Array, count: int) -> Float32Array:
+    """The (count,) norms of ``vectors``; raises InvalidArgument unless it is (count, dimensions) and finite."""
     if vectors.shape != (count, spec.dimensions):
         raise InvalidArgument(
             f"{count} points of {spec.dimensions} dimensions need {count * spec.dimensions} floats, "
@@ -77,7 +76,8 @@ def check_vectors(spec: CollectionSpec, vectors: Float32Array, count: int) -> No
             hint=f"the collection {spec.name!r} was created with --dimensions {spec.dimensions}",
             expected=spec.dimensions,
         )
-    if not np.isfinite(vectors).all():
+    norms = row_norms(vectors)
+    if np.isnan(norms.max(initial=0)):
         row, column = (int(place[0]) for place in np.nonzero(~np.isfinite(vectors)))
         raise InvalidArgument(
             f"vectors[{row}][{column}] is {vectors[row, column]}, only finite numbers can be stored",
@@ -86,3 +86,4 @@ def check_vectors(spec: CollectionSpec, vectors: Float32Array, count: int) -> No
             hint="look for a division by zero where the embedding was made or normalised",
             row=row,
         )
+    return norms

@@ -164,8 +164,9 @@ def _row_facts(columns: SegmentColumns) -> NDArray[Any]:
     rows["hash_low"] = columns.hashes[:, 1]
     rows["id_offset"], rows["id_length"] = _offsets(columns.ids, 0xFFFF)
     rows["payload_offset"], rows["payload_length"] = _offsets(columns.payloads, 0xFFFF_FFFF)
-    has_payload = np.fromiter((payload is not None for payload in columns.payloads), np.bool_, len(rows))
-    rows["flags"] = np.where(has_payload, ROW_HAS_PAYLOAD, 0)
+    rows["flags"] = ROW_HAS_PAYLOAD
+    if None in columns.payloads:
+        rows["flags"][np.fromiter((payload is None for payload in columns.payloads), np.bool_, len(rows))] = 0
     return rows
 
 
@@ -179,7 +180,8 @@ def _tombstone_facts(dead: Tombstones) -> NDArray[Any]:
 
 def _offsets(values: Sequence[bytes | None], longest: int) -> tuple[Int64Array, Int64Array]:
     """Where each value starts once they are joined, and its length."""
-    lengths = np.fromiter(map(len, (value or b"" for value in values)), np.int64, len(values))
+    present = values if None not in values else [value or b"" for value in values]
+    lengths = np.fromiter(map(len, present), np.int64, len(values))  # type: ignore[arg-type]  # nothing is None
     if len(lengths) and int(lengths.max()) > longest:
         raise ValueError(f"an id or payload of {int(lengths.max())} bytes, the limit is {longest}")
     return np.cumsum(lengths) - lengths, lengths
