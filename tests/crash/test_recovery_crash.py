@@ -151,3 +151,21 @@ def test_a_crash_with_a_quarantined_segment_forgets_nothing(file: str) -> None:
         engine = open_engine(after)
         found = {record.id: record.version for batch in engine.points.export("c") for record in batch}
         assert found == {"p0": 1, "p1": 2, "b": 3, "new": 1}
+
+
+def test_a_start_after_a_cut_commit_may_be_cut_as_well() -> None:
+    """The log is disabled, so that the manifest alone knows: what was acknowledged stays, however often it is cut."""
+    kit = Kit()
+    kit.create()
+    kit.upsert(["a"])
+    kit.engine.wal.disable(caller=CALLER)
+    began = kit.fs.ops
+    kit.create("later")
+    interrupted = 0
+    for cut in range(began, kit.fs.ops + 1):
+        fs = MemFileSystem(kit.fs.kill_disk_at(cut))
+        interrupted += not fs.exists(f"{ROOT}/MANIFEST.json")
+        open_engine(fs)
+        for after in starts_of(fs, cut):
+            assert open_engine(after).points.count("c") == 1
+    assert interrupted, "no cut fell between the two renames"

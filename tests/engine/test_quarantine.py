@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -126,7 +127,7 @@ def test_a_damaged_segment_is_set_aside_and_the_rest_is_served(
         engine = start(kit)
         assert engine.points.count("other") == 1
         assert ids(engine.points.get("c", ["b", "d"])) == ["b", "d"]
-        error = refused(lambda: engine.points.get("c", ["d", "a"]))
+        error = refused(partial(engine.points.get, "c", ["d", "a"]))
         assert error.message.startswith(what), (error.message, what)
         assert f"segment {segment} of 'c' with 2 rows is quarantined" in error.message
         assert "nothing certain can be said of 1 of the points asked for: 'a'" in error.message
@@ -208,7 +209,7 @@ def test_what_the_log_holds_after_the_checkpoint_is_read_as_far_as_it_is_certain
         engine = start(kit)
         found = engine.points.get("c", ["new", "d", "b"])
         assert [(record.id, record.version) for record in found] == [("new", 2), ("d", 2), ("b", 2)]
-        error = refused(lambda: engine.points.get("c", ["a"]))
+        error = refused(partial(engine.points.get, "c", ["a"]))
         assert "'a'" in error.message, "how often it was written is not known"
         engine.checkpoint()
         engine.checkpoint()

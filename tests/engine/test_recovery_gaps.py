@@ -204,15 +204,28 @@ def test_the_manifest_before_is_no_help_where_the_log_does_not_hold_what_came_af
 
 
 @pytest.mark.parametrize("scene", SCENES)
-def test_a_manifest_without_a_name_is_a_cut_commit_at_best_and_that_is_said(kit: Kit, scene: Any) -> None:
+def test_a_manifest_that_is_missing_is_damage_like_any_other(kit: Kit, scene: Any) -> None:
+    """No crash removes it: the name of the new one is durable before the current one gives up its own."""
     scene(kit)
     fs = crashed(kit)
     fs.unlink(LAYOUT.manifest)
-    engine = open_engine(fs)
+    with pytest.raises(Corruption, match="the manifest before it cannot take its place") as caught:
+        open_engine(fs)
+    assert caught.value.message.startswith(f"{LAYOUT.manifest}: missing;")
+    engine = open_engine(fs, recovery="point-in-time")
     assert engine.timeline == 2
     assert any("data may be missing" in warning for warning in engine.recovery.warnings)
     abandon(fs)
     assert open_engine(fs).timeline >= 2
+
+
+def test_a_manifest_that_is_missing_is_replaced_where_the_log_holds_what_came_after(kit: Kit) -> None:
+    kit.upsert(["a"])
+    fs = crashed(kit)
+    fs.unlink(LAYOUT.manifest)
+    engine = open_engine(fs)
+    assert engine.points.count("c") == 1
+    assert engine.timeline == 2
 
 
 def test_history_ends_before_a_time_without_a_log_that_the_lost_manifest_covered(kit: Kit) -> None:

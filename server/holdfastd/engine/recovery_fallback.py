@@ -1,7 +1,9 @@
 """A start from MANIFEST.prev.json: allowed only where the log holds all that came after it (RULES 24).
 
 What was written while the log was disabled stands in the lost manifest alone: going on without it would drop durable
-data. A commit that was cut between its two renames is no such loss: nobody was told of the manifest that it began.
+data. A commit that was cut between its two renames is no such loss: nobody was told of the manifest that it began, and
+it stands there whole, since its name was made durable before the first rename. So a manifest that is missing without
+it was not lost by a crash: somebody or something has removed it.
 """
 
 from __future__ import annotations
@@ -23,30 +25,24 @@ from ..storage.wal_tail import Problem, link_into
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """A previous manifest that has to do, and where the manifest that should be there is. ``problem``: its damage.
-
-    ``unnamed``: there is neither a current manifest nor one that waits for its name. Somebody removed it, or a power
-    cut lost both names in the middle of a commit, as POSIX allows: then the previous one is the last acknowledged.
-    """
+    """A previous manifest that has to do, and where the manifest that should be there is. ``problem``: its damage."""
 
     manifest: Manifest
     path: str
     problem: str
-    unnamed: bool
 
     def settle(self, fs: FileSystem, verdict: Verdict, *, strict: bool) -> tuple[Verdict, str | None]:
         """Where history ends by the log alone, and a warning if data may be missing. Reads only.
 
-        Raises Corruption when ``strict`` and the log does not hold all that came after the manifest; where that may be
-        the last one acknowledged, there is a warning instead.
+        Raises Corruption when ``strict`` and the log does not hold all that came after the manifest.
         """
         cut = _cut_at_gap(fs, verdict, max(1, self.manifest.log_start_required))
         why = _why_not_covered(self.manifest, cut or verdict)
         if why is None:
             return verdict, None
-        if strict and (cut is not None or not self.unnamed):
+        if strict:
             raise Corruption(
-                f"{self.problem}; the manifest before it cannot take its place: {why}",
+                f"{self.problem.removeprefix(f'{self.path}: ')}; the manifest before it cannot take its place: {why}",
                 path=self.path,
                 hint=f"put back a good copy of {self.path}, or restore the newest snapshot into a new data directory; "
                 "--recovery=point-in-time goes on with the manifest before it and what the log holds: what was "
@@ -69,8 +65,7 @@ def find_fallback(fs: FileSystem, layout: Layout, loaded: LoadedManifest) -> Fal
         raise unreadable(error) from error
     # The lost manifest may have begun the timeline that the log is on, and the store was written to after a clean stop.
     timeline = max([manifest.timeline, *(file.timeline for file in files)])
-    unnamed = not fs.exists(layout.manifest) and _waiting(fs, layout) is None
-    return Fallback(replace(manifest, timeline=timeline, clean=False), layout.manifest, loaded.problem, unnamed)
+    return Fallback(replace(manifest, timeline=timeline, clean=False), layout.manifest, loaded.problem)
 
 
 def _was_interrupted(fs: FileSystem, layout: Layout, previous: Manifest) -> bool:
@@ -80,17 +75,11 @@ def _was_interrupted(fs: FileSystem, layout: Layout, previous: Manifest) -> bool
     """
     if fs.exists(layout.manifest):
         return False
-    waiting = _waiting(fs, layout)
-    expected = (previous.store_id, previous.generation + 1)
-    return waiting is not None and (waiting.store_id, waiting.generation) == expected
-
-
-def _waiting(fs: FileSystem, layout: Layout) -> Manifest | None:
-    """The manifest that a commit had written and not yet renamed; None when there is none or it is not whole."""
     try:
-        return decode_manifest(fs.read(f"{layout.manifest}.tmp"))
+        waiting = decode_manifest(fs.read(f"{layout.manifest}.tmp"))
     except (OSError, ValueError, UnsupportedFormat):
-        return None
+        return False
+    return (waiting.store_id, waiting.generation) == (previous.store_id, previous.generation + 1)
 
 
 def _why_not_covered(manifest: Manifest, verdict: Verdict) -> str | None:

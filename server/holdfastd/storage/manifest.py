@@ -56,10 +56,11 @@ def commit(fs: FileSystem, layout: Layout, manifest: Manifest) -> None:
     Raises ``ResourceExhausted`` when there is no space: the old one still stands. Raises ``EngineFailed`` when it is
     unknown which manifest a restart would find. Raises ValueError when the generation does not advance.
     """
-    current = _read(fs, layout.manifest)
-    if isinstance(current, Manifest) and current.generation >= manifest.generation:
-        raise ValueError(f"manifest generation {manifest.generation} after {current.generation}")
     try:
+        _undo_interrupted(fs, layout)
+        current = _read(fs, layout.manifest)
+        if isinstance(current, Manifest) and current.generation >= manifest.generation:
+            raise ValueError(f"manifest generation {manifest.generation} after {current.generation}")
         temporary = write_temporary(fs, layout.manifest, encode_manifest(manifest))
         # Whoever finds the current manifest renamed away must find the new one beside it, or know that it is damage.
         fs.sync_dir(layout.root)
@@ -73,6 +74,16 @@ def commit(fs: FileSystem, layout: Layout, manifest: Manifest) -> None:
         fs.sync_dir(layout.root)
     except OSError as error:
         raise _failure(layout, error) from error
+
+
+def _undo_interrupted(fs: FileSystem, layout: Layout) -> None:
+    """Give the previous manifest its name back where a commit was cut between its renames.
+
+    The new one, which waits for its name, is what tells this from damage; it may go only after that.
+    """
+    if not fs.exists(layout.manifest) and fs.exists(layout.manifest_prev):
+        fs.rename(layout.manifest_prev, layout.manifest)
+        fs.sync_dir(layout.root)
 
 
 def _read(fs: FileSystem, path: str) -> Manifest | str | None:

@@ -22,8 +22,8 @@ from .names import Layout
 class QuarantinedSegment:
     """What is known of a segment that cannot be opened. Any thread reads; only the applier calls the ``kill`` methods.
 
-    ``path``, ``offset`` (or None) and ``problem``: the damaged place, and what is wrong there. ``kills_known``: False where its kills file
-    is damaged too: then any of its rows may be dead. ``indexed``: whether the id index lists its rows.
+    ``path``, ``offset`` (or None) and ``problem``: the damaged place, and what is wrong there. ``kills_known``: False
+    where its kills file is damaged too: then any of its rows may be dead. ``indexed``: whether the id index lists them.
     """
 
     def __init__(self, entry: SegmentEntry, damage: Corruption, kills: Kills | None, *, indexed: bool) -> None:
