@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from holdfast.errors import CLASS_OF_STATUS, HoldfastError, Unavailable, Unknown
+from holdfast.errors import CLASS_OF_STATUS, HoldfastError, PermissionDenied, Unavailable, Unknown
 
 if TYPE_CHECKING:
     import grpc
@@ -30,7 +30,11 @@ _TOO_LARGE = (
     "send smaller batches, or ask for less at once; the daemon's limit is --max-message-size",
 )
 _DETAILS_KEY = "grpc-status-details-bin"
-_START_HINT = "start it (systemctl start holdfastd, or holdfastd --data-dir DIR), or name another with --address"
+_START_HINT = (
+    "start it (systemctl start holdfastd, or holdfastd --data-dir DIR), "
+    "or name another with --address, such as unix:DIR/holdfast.sock"
+)
+_NO_ENTRY = "permission denied"
 
 
 def error_of(failure: grpc.RpcError, address: str) -> HoldfastError:
@@ -40,16 +44,32 @@ def error_of(failure: grpc.RpcError, address: str) -> HoldfastError:
     if details is not None:
         return error_of_status(details, code)
     if code == "UNAVAILABLE":
-        return Unavailable(
-            f"no daemon answers at {address}: {_short(text)}",
-            reason="UNREACHABLE",
-            hint=_START_HINT,
-            metadata={"address": address},
-        )
+        return _unreachable(address, _short(text))
     reason, message, hint = _OWN_WORDS.get(code, (code, text or f"the call failed with {code}", None))
     if code == "RESOURCE_EXHAUSTED" and "larger than max" in text:
         reason, message, hint = _TOO_LARGE
     return CLASS_OF_STATUS.get(code, Unknown)(message, reason=reason, hint=hint)
+
+
+def _unreachable(address: str, why: str) -> HoldfastError:
+    hint, metadata = _START_HINT, {"address": address}
+    if why == _NO_ENTRY:
+        return PermissionDenied(
+            f"this user may not open {address}: {why}",
+            reason="SOCKET_DENIED",
+            hint="run this as root or as a member of the socket's group, which ls -l shows",
+            metadata=metadata,
+        )
+    path = address.removeprefix("unix://")
+    if path != address and not _may_be_socket(path):
+        why, hint = "that is no socket", "name the socket itself, such as unix:DIR/holdfast.sock"
+    return Unavailable(f"no daemon answers at {address}: {why}", reason="UNREACHABLE", hint=hint, metadata=metadata)
+
+
+def _may_be_socket(path: str) -> bool:
+    from pathlib import Path
+
+    return Path(path).is_socket() or not Path(path).exists()
 
 
 def error_of_status(status: Status, code: str | None = None) -> HoldfastError:

@@ -12,6 +12,7 @@ import pytest
 from holdfast.cli.base import Branch, Leaf, load
 from holdfast.cli.exit_codes import MEANINGS
 from holdfast.cli.tree import ROOT, build
+from holdfast.errors import InvalidArgument
 from tests.client.conftest import Outcome
 
 
@@ -110,6 +111,10 @@ def test_the_top_help_has_the_exit_codes(cli: Callable[..., Outcome]) -> None:
     [
         (["collecton"], "there is no command 'collecton'; did you mean 'collection'?", "holdfast --help"),
         (["/storage", "snap"], "there is no command 'snap'; did you mean 'snapshot'?", "holdfast storage --help"),
+        (["snapshot", "list"], "there is no command 'snapshot'; did you mean 'storage snapshot'?", "holdfast --help"),
+        (["storage", "create"], "there is no command 'create'; did you mean 'snapshot create'?", "storage --help"),
+        (["status"], "did you mean 'storage status' or 'storage wal status'?", "holdfast --help"),
+        (["vector", "insert-batch", "c", "--file", "gone.npy"], "cannot read gone.npy: No such file", "--help"),
         (["collection", "create", "c"], "Missing option '--dimensions' / '-d'", "holdfast collection create --help"),
         (["collection", "list", "--nope"], "--nope", "holdfast collection list --help"),
         (["collection", "list", "--format", "xml"], "Invalid value for '--format'", "holdfast collection list --help"),
@@ -173,6 +178,16 @@ def test_an_unknown_daemon_is_one_line_and_exit_code_11(cli: Callable[..., Outco
     assert outcome.code == 11
     assert outcome.err.startswith("error: no daemon answers at unix://")
     assert "hint: start it" in outcome.err
+
+
+def test_a_picture_of_the_place_is_left_out_of_the_one_line(
+    cli: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise InvalidArgument("filter, line 1, column 5: expected a value\n  a = \n      ^", reason="INVALID_ARGUMENT")
+
+    monkeypatch.setattr("holdfast.storage.Storage.status", refuse)
+    assert cli("storage", "status").err == "error: filter, line 1, column 5: expected a value\n"
 
 
 def test_a_fault_of_this_program_is_no_traceback(cli: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:

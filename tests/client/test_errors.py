@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+
 import grpc
 import pytest
 from google.protobuf import any_pb2, duration_pb2
@@ -101,6 +104,24 @@ def test_a_daemon_that_is_not_there_is_named_with_what_to_do() -> None:
     assert error.message == "no daemon answers at unix:///x: no such file or directory"
     assert error.hint is not None
     assert "systemctl start" in error.hint
+
+
+def test_a_socket_that_may_not_be_opened_is_no_missing_daemon() -> None:
+    text = "failed to connect to all addresses; last error: UNKNOWN: unix:/x: connect: Permission denied (13)"
+    error = error_of(Failed(grpc.StatusCode.UNAVAILABLE, text), "unix:///x")
+    assert isinstance(error, errors.PermissionDenied)
+    assert error.message == "this user may not open unix:///x: permission denied"
+    assert error.hint is not None
+    assert "group" in error.hint
+
+
+def test_a_path_that_is_no_socket_is_said_to_be_none(tmp_path: Path) -> None:
+    failed = Failed(grpc.StatusCode.UNAVAILABLE, "connect: Connection refused (111)")
+    error = error_of(failed, f"unix://{tmp_path}")
+    assert error.message == f"no daemon answers at unix://{tmp_path}: that is no socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        assert error_of(failed, f"unix://{tmp_path}/s").message.endswith("connection refused")
 
 
 def test_details_that_cannot_be_read_leave_code_and_text() -> None:

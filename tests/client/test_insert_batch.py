@@ -100,7 +100,7 @@ def test_standard_input_needs_its_format(cli: Callable[..., Outcome], points: ho
 
 
 BAD_LINES = {
-    "{": "not JSON",
+    "{": "not JSON: Expecting property name enclosed in double quotes, at column 2",
     "[1]": "not an object",
     '{"id": "x"}': "no vector",
     '{"id": "x", "vector": [1]}': "1 values, the collection 2",

@@ -16,6 +16,7 @@ from holdfast.cli.state import State
 
 HELP_NAMES = ["-h", "--help"]
 _FORMATS = ("json", "table", "yaml", "csv")
+_MOST_SUGGESTED = 3
 
 
 def _set(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -144,9 +145,20 @@ class LazyGroup(_WithCommonOptions, click.Group):
     def _refuse(self, ctx: click.Context, name: str) -> None:
         from difflib import get_close_matches
 
-        near = get_close_matches(name, self._branch.members, n=1)
-        suggestion = f"; did you mean {near[0]!r}?" if near else ""
+        root = ctx.find_root().command
+        elsewhere = _paths_to(name, self._branch) or (_paths_to(name, root._branch) if isinstance(root, Root) else [])
+        near = elsewhere[:_MOST_SUGGESTED] or get_close_matches(name, self._branch.members, n=1)
+        suggestion = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         ctx.fail(f"there is no command {name!r}{suggestion}")
+
+
+def _paths_to(name: str, branch: Branch) -> list[str]:
+    """The commands below a group whose last word is ``name``, as they are typed behind the group."""
+    found = [name] if name in branch.members else []
+    for word, node in branch.members.items():
+        if isinstance(node, Branch):
+            found += [f"{word} {path}" for path in _paths_to(name, node)]
+    return found
 
 
 class Root(LazyGroup):

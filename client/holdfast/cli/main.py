@@ -99,7 +99,10 @@ def _print_error(message: str, hint: str | None) -> None:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split()).removesuffix(".")
+    lines = text.splitlines()
+    if len(lines) > 2 and lines[-1].strip() == "^":
+        lines = lines[:-2]  # a picture of the place, which the words before it name too
+    return " ".join(" ".join(lines).split()).removesuffix(".")
 
 
 def _silence() -> None:

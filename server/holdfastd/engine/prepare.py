@@ -68,9 +68,10 @@ def _check_id(row: int, key: bytes) -> None:
 def check_vectors(spec: CollectionSpec, vectors: Float32Array, count: int) -> Float32Array:
     """The (count,) norms of ``vectors``; raises InvalidArgument unless it is (count, dimensions) and finite."""
     if vectors.shape != (count, spec.dimensions):
+        d, given = spec.dimensions, vectors.size
+        many = f"{count} vectors of {d} dimensions have {count * d} values, not {given}"
         raise InvalidArgument(
-            f"{count} points of {spec.dimensions} dimensions need {count * spec.dimensions} floats, "
-            f"the batch has {vectors.size}",
+            many if count > 1 else f"the vector has {given} values, {spec.name!r} has {d} dimensions",
             field="vectors",
             reason="DIMENSION_MISMATCH",
             hint=f"the collection {spec.name!r} was created with --dimensions {spec.dimensions}",

@@ -53,11 +53,12 @@ class Reading:
             return records
         known = {record.id for record in records}
         missing = [id for id in ids if id not in known]
-        shown = ", ".join(repr(id) for id in missing[:10])
+        name, shown = self.view.spec.name, ", ".join(repr(id) for id in missing[:10])
+        many = f"{len(missing)} of {len(ids)} points do not exist in {name!r}: {shown}"
         raise NotFound(
-            f"{len(missing)} of {len(ids)} points do not exist in {self.view.spec.name!r}: {shown}",
+            many if len(ids) > 1 else f"there is no point {shown} in {name!r}",
             reason="POINT_NOT_FOUND",
-            hint="insert them instead, with `holdfast vector insert`",
+            hint=f"see some that exist: holdfast vector scroll {name} --limit 10",
         )
 
     def vector_of(self, id: str) -> Float32Array:

@@ -167,7 +167,7 @@ def check_snapshot_id(snapshot_id: str, *, field: str = "snapshot") -> str:
             f"{_shown(snapshot_id)} is not a snapshot id",
             field=field,
             reason="INVALID_NAME",
-            hint="ids look like snap-2024-01-20-103045; list them with: holdfast storage snapshot list",
+            hint="list them with `holdfast storage snapshot list`; a file is named with a slash, such as ./copy.snap",
         )
     return snapshot_id
 

@@ -39,7 +39,7 @@ _FORMATS = ["json", "ndjson", "csv", "npy", "parquet"]
 @click.option("--ids", metavar="FILE", help="For npy: the ids, one a line.  [default: generated]")
 @click.option("--payloads", metavar="FILE", help="For npy: the payloads, one JSON object a line.")
 @click.option(
-    "--batch-size", type=click.IntRange(1, 100_000), default=1000, show_default=True,
+    "--batch-size", type=click.IntRange(1, 100_000), metavar="N", default=1000, show_default=True,
     help="Vectors per batch; each batch is one atomic operation.",
 )  # fmt: skip
 @click.option(
@@ -66,13 +66,13 @@ def insert_batch(
     chosen = file_format or _format_of(path)
     if chosen != "npy" and (ids or payloads):
         raise click.UsageError(f"--ids and --payloads go with npy; in {chosen} they are part of each row")
-    target = state.client.collection(collection)
-    importer = Importer(
-        target, target.info().dimensions, batch_size=batch_size, skip=on_error == "skip", on_batch=_ticker(state)
-    )
-    started = time.perf_counter()
     with ExitStack() as files:
         opened = [_open(files, name) for name in (path, ids, payloads)]
+        target = state.client.collection(collection)
+        importer = Importer(
+            target, target.info().dimensions, batch_size=batch_size, skip=on_error == "skip", on_batch=_ticker(state)
+        )
+        started = time.perf_counter()
         rows = files.enter_context(closing(_rows(chosen, *opened)))
         _run(state, importer, rows, path)
     return Document(

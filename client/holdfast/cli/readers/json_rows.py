@@ -21,6 +21,9 @@ def read_ndjson(file: BinaryIO) -> Rows:
             continue
         try:
             value = json.loads(line)
+        except json.JSONDecodeError as error:
+            column = min(error.pos, len(error.doc.rstrip())) + 1
+            yield BadRow(number, f"not JSON: {error.msg}, at column {column}")
         except (ValueError, RecursionError) as error:
             yield BadRow(number, f"not JSON: {error}")
         else:
