@@ -1,27 +1,68 @@
-"""docs/cli.md, made from the command tree: what ``--help`` says of each command, without what all of them share."""
+"""docs/cli.md, made from what ``--help`` says: of each command without what all of them share, and of the daemon."""
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import click
 
 from holdfast.cli.tree import build
+from holdfastd.config import make_parser
 
 WIDTH = 100
 _HEAD = """# Every command
 
-Made from the commands' own help; `tests/test_docs.py` compares. The prompt and scripts on
-standard input take the same commands, with or without a leading slash. Results and exit codes:
-[README.md](../README.md#operating-it).
+Made from the commands' own help; `tests/test_docs.py` compares. The prompt and scripts on standard input take the same
+commands, with or without a leading slash. Results and exit codes: [README.md](../README.md#operating-it).
+
+| commands | |
+| --- | --- |
+{contents}
+| the daemon | [holdfastd](#holdfastd) |
 
 Options that every command has, minus the spellings that it uses for something of its own:
 
 ```text
 {common}
 ```
+
+## How values are written
+
+| in the help | write |
+| --- | --- |
+| `WHEN` | a time: `2026-01-20T10:00:00Z`, `-2h`, `10:32`, `'yesterday 10:32'`, `now`, `@1768903200`; without an \
+offset it is in your time zone, and standard error says how it was understood. Or a sequence: `4711`. Or a mark's name |
+| `DURATION` | `5s`, `24h`, `7d`, `1h30m`, `500ms` |
+| `SIZE` | bytes, `64MB` (10⁶), `64MiB` (2²⁰); of the log, MB means MiB |
+| `PERCENT` | `20` or `20%` |
+| `VECTOR` | `"[0.1,0.2,0.3]"`, `0.1,0.2,0.3`, or `@FILE` with one of them in it |
+| `EXPR` | a filter: below |
+
+### Filters
+
+A filter is a condition on the payload, as after `WHERE` in SQL:
+
+```text
+category = 'books' AND (price < 10 OR tags CONTAINS 'new') AND NOT archived = true
+```
+
+| condition | holds if |
+| --- | --- |
+| `= != <> < <= > >=` | it compares so with a string or a number; `=` and `!=` also with `true` and `false` |
+| `BETWEEN 5 AND 10` | it is at least the one and at most the other |
+| `IN ('a', 'b')` | it equals one of them |
+| `LIKE 'a%'` | the text matches: `%` is any text, `_` one character, `\\` makes the next one plain |
+| `CONTAINS 'x'` | the array has this member, or the string this part |
+| `IS NULL`, `IS NOT NULL` | it is missing or null; it is neither |
+
+`NOT` binds tighter than `AND`, `AND` tighter than `OR`. Strings stand in single quotes (`''` is a quote in one).
+`author.name` is a field of an object; a name with other characters than letters, digits and `_` is quoted:
+`"unit price"`. As in SQL, a comparison with a missing field is neither true nor false: `NOT archived = true` leaves out
+the points without `archived`; write `(archived IS NULL OR archived = false)` to have them too.
 """
 
 
@@ -29,10 +70,26 @@ def reference() -> str:
     """The whole page."""
     root = build()
     context = _context(root, "holdfast", None)
-    parts = [_HEAD.format(common=_section(root.get_help(context), "Common options"))]
-    for command_context in _contexts(root, context):
-        parts.append(_entry(command_context))
-    return "\n".join(parts)
+    contexts = list(_contexts(root, context))
+    common = _section(root.get_help(context), "Common options")
+    head = _HEAD.format(common=common, contents="\n".join(_contents(contexts)))
+    return "\n".join([head, *map(_entry, contexts), _daemon()])
+
+
+def _contents(contexts: list[click.Context]) -> Iterator[str]:
+    """One row for each group, with links to its commands."""
+    links: dict[str, list[str]] = {}
+    for context in contexts:
+        path = context.command_path
+        links.setdefault(path.rpartition(" ")[0], []).append(f"[{context.info_name}](#{path.replace(' ', '-')})")
+    for group, members in links.items():
+        yield f"| `{group}` | {' '.join(members)} |"
+
+
+def _daemon() -> str:
+    parser = make_parser()
+    parser.formatter_class = partial(argparse.RawDescriptionHelpFormatter, width=WIDTH)  # whatever the terminal has
+    return f"## holdfastd\n\n```text\n{parser.format_help().strip()}\n```\n"
 
 
 def _contexts(group: click.Group, context: click.Context) -> Iterator[click.Context]:

@@ -17,6 +17,9 @@ dry_run: Decorator = click.option(
 no_wait: Decorator = click.option(
     "--no-wait", is_flag=True, help="Return at once with the operation's id (see: holdfast operation watch)."
 )
+filter_option: Decorator = click.option(
+    "--filter", "expression", metavar="EXPR", help="Only those that match, such as: price < 10 AND NOT sold = true."
+)
 log_path: Decorator = click.option(
     "--path", metavar="DIR", help="Directory of the log, on the daemon's machine.  [default: the store's own]"
 )

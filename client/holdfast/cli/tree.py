@@ -113,11 +113,22 @@ FILE (or $HOLDFAST_TOKEN), --tls-ca FILE, --tls-cert FILE, --tls-key FILE, --tim
 """
 
 
+_EXAMPLES = (
+    "holdfast collection create words --dimensions 384",
+    "holdfast vector insert-batch words --file words.ndjson",
+    "holdfast vector search words --query-id word-1 --k 3 --format table",
+    "holdfast storage snapshot create --compress",
+    "holdfast storage snapshot restore latest --collection words-copy --verify",
+    "holdfast storage snapshot restore --help",
+)
+
+
 def build() -> Root:
     """The root command."""
     root = Root(
-        "holdfast", ROOT, help=_HELP, invoke_without_command=True, epilog=_exit_codes(), callback=_without_command
-    )
+        "holdfast", ROOT, help=_HELP, examples=_EXAMPLES, invoke_without_command=True, epilog=_exit_codes(),
+        callback=_without_command,
+    )  # fmt: skip
     root.params.append(
         click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version,
                      help="Show the version and exit.")

@@ -29,7 +29,7 @@ _STATS_KEYS = (
     ],
 )
 @click.argument("name")
-@click.option("--dimensions", "-d", type=click.IntRange(min=1), required=True, help="Values per vector.")
+@click.option("--dimensions", "-d", type=click.IntRange(min=1), metavar="N", required=True, help="Values per vector.")
 @click.option(
     "--metric", type=click.Choice(["cosine", "euclidean", "dot"]), default="cosine", show_default=True,
     help="How vectors are compared.",
@@ -111,7 +111,7 @@ def list_collections(state: State, detailed: bool) -> Document:
 @pass_state
 def info(state: State, name: str) -> Document:
     """Describe a collection."""
-    return state.shown(state.client.collections.get(name), _INFO_KEYS)
+    return _with_damage(state, state.client.collections.get(name), _INFO_KEYS)
 
 
 @click.command(cls=Command, examples=["holdfast collection stats products"])
@@ -122,4 +122,9 @@ def stats(state: State, name: str) -> Document:
 
     Two collections with the same digest hold the same ids, vectors and payloads, whatever their history.
     """
-    return state.shown(state.client.collections.stats(name), _STATS_KEYS)
+    return _with_damage(state, state.client.collections.stats(name), _STATS_KEYS)
+
+
+def _with_damage(state: State, document: Document, keys: tuple[str, ...]) -> Document:
+    """These keys, and the segments that are quarantined if there are any."""
+    return state.shown(document, (*keys, "quarantined") if document.quarantined else keys)

@@ -10,6 +10,7 @@ import click
 
 from holdfast.cli.base import Command, pass_state
 from holdfast.cli.complete import complete_collections
+from holdfast.cli.options import filter_option
 from holdfast.cli.state import State
 from holdfast.cli.writers.atomic import atomic_file
 from holdfast.collection import Collection
@@ -30,7 +31,7 @@ _BY_SUFFIX = {".ndjson": "ndjson", ".jsonl": "ndjson", ".npy": "npy", ".parquet"
 @click.argument("collection", shell_complete=complete_collections)
 @click.option("--file", "path", required=True, metavar="FILE", help="The file to write; - is standard output (ndjson).")
 @click.option("--format", "file_format", type=click.Choice(_FORMATS), help="Its format.  [default: by its name]")
-@click.option("--filter", "expression", metavar="EXPR", help="Only those that match, such as: price < 10.")
+@filter_option
 @pass_state
 def export(
     state: State, collection: str, path: str, file_format: str | None, expression: str | None

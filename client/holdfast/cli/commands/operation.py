@@ -18,7 +18,9 @@ _LIST_KEYS = ("id", "kind", "state", "phase", "progress_percent", "collections",
     cls=Command, examples=["holdfast operation list", "holdfast operation list --state running --format table"]
 )
 @click.option("--state", "states", type=click.Choice(_STATES), multiple=True, help="Only these; may be repeated.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", default=100, show_default=True, help="At most so many."
+)
 @pass_state
 def list_operations(state: State, states: tuple[str, ...], limit: int) -> Document:
     """List operations, newest first.

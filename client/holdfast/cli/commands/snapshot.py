@@ -117,7 +117,8 @@ def restore(
     """Restore a snapshot.
 
     SNAPSHOT is an id, "latest", or a file on the daemon's machine. Everything is staged and proven beside the live
-    data, then published at once; a restore that fails leaves the store as it was.
+    data, then published at once; a restore that fails leaves the store as it was. WHEN is a time (2024-01-20T10:00:00Z,
+    -2h, 'yesterday 10:32'), a sequence, or a mark.
     """
     refuse_two_ends(to, before)
     started = state.client.snapshots.restore(

@@ -86,7 +86,9 @@ def prune(
 @click.argument("first", shell_complete=complete_snapshots)
 @click.argument("second", required=False, shell_complete=complete_snapshots)
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")
-@click.option("--sample", type=_COUNT, default=10, show_default=True, help="Ids to name per kind of change.")
+@click.option(
+    "--sample", type=_COUNT, metavar="N", default=10, show_default=True, help="Ids to name per kind of change."
+)
 @pass_state
 def diff(state: State, first: str, second: str | None, collection: str | None, sample: int) -> Document:
     """Compare two snapshots, or one with the live store.

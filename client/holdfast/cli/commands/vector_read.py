@@ -9,6 +9,7 @@ import click
 from holdfast.cli.base import Command, pass_state
 from holdfast.cli.complete import complete_collections
 from holdfast.cli.numbers import float32_number, float32_numbers
+from holdfast.cli.options import filter_option
 from holdfast.cli.state import State
 from holdfast.cli.types import IDS, VECTOR
 from holdfast.documents import Document
@@ -36,7 +37,11 @@ def get(state: State, collection: str, ids: list[str], include_vector: bool) -> 
     if len(ids) != 1:
         return Document(vectors=rows, count=len(rows))
     if not rows:
-        raise NotFound(f"there is no id {ids[0]!r} in {collection!r}", reason="ID_NOT_FOUND")
+        raise NotFound(
+            f"there is no id {ids[0]!r} in {collection!r}",
+            reason="ID_NOT_FOUND",
+            hint=f"see some that exist: holdfast vector scroll {collection} --limit 10",
+        )
     return rows[0]
 
 
@@ -50,8 +55,8 @@ def get(state: State, collection: str, ids: list[str], include_vector: bool) -> 
 @click.argument("collection", shell_complete=complete_collections)
 @click.option("--query", "-q", type=VECTOR, metavar="VECTOR", help='What to search for: "[0.1,0.2]", or @FILE.')
 @click.option("--query-id", metavar="ID", help="Search for the vector of this id; it is left out of the result.")
-@click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="Results at most.")
-@click.option("--filter", "expression", metavar="EXPR", help="Only those that match, such as: price < 10.")
+@click.option("--k", type=click.IntRange(min=1), metavar="N", default=10, show_default=True, help="Results at most.")
+@filter_option
 @click.option("--threshold", type=float, metavar="SCORE", help="Only those at least this near.")
 @click.option("--exact", is_flag=True, help="Compare with every vector instead of asking an index.")
 @click.option("--ef", type=click.IntRange(min=1), metavar="N", help="Candidates that an index looks at.")
@@ -72,7 +77,8 @@ def search(
     """Find the nearest vectors.
 
     Nearest first. Scores: cosine similarity in [-1, 1], inner product for dot, distance for euclidean (smaller is
-    nearer).
+    nearer). A filter is a condition on the payload, as after WHERE in SQL: = != < <= > >=, BETWEEN, IN, LIKE, CONTAINS,
+    IS NULL, with AND, OR, NOT and parentheses. Strings stand in single quotes; author.name is a field in an object.
     """
     if (query is None) == (query_id is None):
         raise click.UsageError("give exactly one of --query and --query-id")
@@ -94,9 +100,13 @@ def search(
     ],
 )
 @click.argument("collection", shell_complete=complete_collections)
-@click.option("--offset", type=click.IntRange(min=0), default=0, show_default=True, help="Vectors to skip.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Vectors at most.")
-@click.option("--filter", "expression", metavar="EXPR", help="Only those that match, such as: price < 10.")
+@click.option(
+    "--offset", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Vectors to skip."
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", default=100, show_default=True, help="Vectors at most."
+)
+@filter_option
 @click.option(
     "--order", type=click.Choice(["id", "timestamp"]), default="id", show_default=True, help="By id or last write."
 )
@@ -128,7 +138,7 @@ def scroll(
     examples=["holdfast vector count products", "holdfast vector count products --filter \"tags CONTAINS 'new'\""],
 )
 @click.argument("collection", shell_complete=complete_collections)
-@click.option("--filter", "expression", metavar="EXPR", help="Only those that match, such as: price < 10.")
+@filter_option
 @pass_state
 def count(state: State, collection: str, expression: str | None) -> Document:
     """Count vectors."""

@@ -21,6 +21,10 @@ _KINDS = [
     "upsert", "delete", "truncate", "create_collection", "drop_collection", "put_alias", "delete_alias", "restore",
     "mark", "replayed", "checkpoint", "settings", "marker", "closed",
 ]  # fmt: skip
+_kind_option = click.option(
+    "--kind", "kinds", type=click.Choice(_KINDS), multiple=True, metavar="KIND",
+    help=f"Only these; may be repeated: {', '.join(_KINDS)}.",
+)  # fmt: skip
 _KEYS = ("sequence", "time", "kind", "collection", "count", "size_bytes", "actor", "first_ids", "detail")
 
 
@@ -36,8 +40,8 @@ _KEYS = ("sequence", "time", "kind", "collection", "count", "size_bytes", "actor
 @click.option("--to", type=MOMENT, metavar="WHEN", help="Last time, sequence or mark (inclusive).  [default: newest]")
 @before_option
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")
-@click.option("--kind", "kinds", type=click.Choice(_KINDS), multiple=True, help="Only these; may be repeated.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many records.")
+@_kind_option
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many records.")
 @pass_state
 def dump(
     state: State,
@@ -51,7 +55,8 @@ def dump(
 ) -> Iterator[Document]:
     """Show the log's records.
 
-    Oldest first, one per line. At damage it fails with path and offset, after the records before it.
+    Oldest first, one per line. At damage it fails with path and offset, after the records before it. WHEN is a time
+    (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a mark.
     """
     refuse_two_ends(to, before)
     records = state.client.wal.dump(
@@ -65,7 +70,7 @@ def dump(
 )
 @click.option("--from", "start", type=MOMENT, metavar="WHEN", help="First time, sequence or mark.  [default: now]")
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")
-@click.option("--kind", "kinds", type=click.Choice(_KINDS), multiple=True, help="Only these; may be repeated.")
+@_kind_option
 @pass_state
 def tail(state: State, start: Target | None, collection: str | None, kinds: tuple[str, ...]) -> Iterator[Document]:
     """Follow the log.
