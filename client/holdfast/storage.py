@@ -115,6 +115,7 @@ def status_of(status: storage_pb2.StorageStatus) -> Document:
         vectors=status.vector_count,
         disk_bytes=status.disk_bytes,
         disk_free_bytes=status.disk_free_bytes,
+        disk_reserve_bytes=status.disk_reserve_bytes,
         memory_bytes=status.memory_bytes,
         wal=status_document(status.wal),
         mmap=mmap_document(status.mmap),

@@ -56,6 +56,7 @@ class ServerConfig:
     auto_compact: bool
     recovery: str
     memtable_size: int
+    disk_reserve: int
     max_message_size: int
     max_streams: int
     max_unary_calls: int
@@ -191,6 +192,7 @@ OPTIONS: Sequence[Option] = (
         "what to do with a damaged log: strict (refuse to start) or point-in-time (keep a copy, cut it there)",
     ),
     Option("memtable_size", "SIZE", "128MB", _size("1MB", "16GB"), "a collection is written to segments beyond that"),
+    Option("disk_reserve", "SIZE", "16MB", _size("0", "16GB"), "space kept free for deletes when the disk is full"),
     Option("max_message_size", "SIZE", "64MB", _size("1MB", "1GB"), "largest request or reply"),
     Option("max_streams", "N", "320", _count(1, 10_000), "streams open at a time"),
     Option("max_unary_calls", "N", "64", _count(1, 1_000), "other calls at a time"),

@@ -431,7 +431,7 @@ def test_no_space_for_the_manifest_is_a_warning_since_the_log_has_it(kit: Snapsh
 
 def test_too_little_space_is_said_before_anything_is_staged(kit: SnapshotKit) -> None:
     kit.snapshot()
-    kit.fs.capacity = 1 << 20
+    kit.fs.leave_free(1500)
     with pytest.raises(ResourceExhausted, match=r"/data/collections has \d+ bytes free"):
         kit.restore("latest", collection="copy")
     assert len(directories(kit)) == 1

@@ -42,11 +42,17 @@ def open_engine(
     recovery: str = "strict",
     memtable_bytes: int = 64 << 20,
     laggard_bytes: int = 1 << 30,
+    disk_reserve_bytes: int = 0,
 ) -> Engine:
     """Open or create the store in ``ROOT``, without threads. ``sync_mode`` and ``segment_size`` are for a fresh one."""
     wal = WalSettings(sync_mode=sync_mode, segment_size_bytes=segment_size)
     config = EngineConfig(
-        ROOT, recovery=recovery, fresh_wal=wal, memtable_bytes=memtable_bytes, laggard_bytes=laggard_bytes
+        ROOT,
+        recovery=recovery,
+        fresh_wal=wal,
+        memtable_bytes=memtable_bytes,
+        laggard_bytes=laggard_bytes,
+        disk_reserve_bytes=disk_reserve_bytes,
     )
     return Engine.open(
         config,
@@ -79,6 +85,7 @@ class Kit:
         seed: int = 7,
         memtable_bytes: int = 64 << 20,
         laggard_bytes: int = 1 << 30,
+        disk_reserve_bytes: int = 0,
     ) -> None:
         self.fs = MemFileSystem() if fs is None else fs
         self.clock = ManualClock()
@@ -87,6 +94,7 @@ class Kit:
         self.segment_size = segment_size
         self.memtable_bytes = memtable_bytes
         self.laggard_bytes = laggard_bytes
+        self.disk_reserve_bytes = disk_reserve_bytes
         self.engine = self._open()
 
     def _open(self) -> Engine:
@@ -98,6 +106,7 @@ class Kit:
             segment_size=self.segment_size,
             memtable_bytes=self.memtable_bytes,
             laggard_bytes=self.laggard_bytes,
+            disk_reserve_bytes=self.disk_reserve_bytes,
         )
 
     def reopen(self) -> Engine:

@@ -109,13 +109,18 @@ class MemFileSystem:
     ) -> None:
         """Let the next ``times`` calls of a kind fail on paths that match a pattern.
 
-        Kinds: create, open, write, resize, sync, read, map, rename, unlink, mkdir, rmdir, sync_dir, drop_cache.
+        Kinds: create, open, write, resize, sync, read, map, populate, rename, unlink, mkdir, rmdir, sync_dir, drop_cache.
         """
         self._faults.append(Fault(code, kind=kind, path=path, times=times, forever=forever))
 
     def heal(self) -> None:
         """No more faults."""
         self._faults.clear()
+
+    def leave_free(self, size: int) -> None:
+        """Make the disk as small as it takes for just ``size`` bytes to be free."""
+        with self._lock:
+            self.capacity = self._used() + size
 
     def damage(self, path: str, offset: int, data: bytes) -> None:
         """Change bytes on the disk behind everybody's back; not an operation."""
@@ -176,7 +181,8 @@ class MemFileSystem:
     def map(self, path: str) -> MemMapping:
         with self._lock:
             self._check_fault(None, "map", path)
-            return MemMapping(bytes(self._views[self._file(path)]))
+            content = bytes(self._views[self._file(path)])
+            return MemMapping(content, lambda: self._check_fault(None, "populate", path))
 
     def rename(self, source: str, target: str) -> None:
         with self._lock:
@@ -242,6 +248,12 @@ class MemFileSystem:
         with self._lock:
             self._existing(path)
             return UNLIMITED_BYTES if self.capacity is None else max(0, self.capacity - self._used())
+
+    def same_disk(self, path: str, other: str) -> bool:
+        with self._lock:
+            self._existing(path)
+            self._existing(other)
+            return True
 
     def lock(self, path: str) -> MemLock:
         with self._lock:

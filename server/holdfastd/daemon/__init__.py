@@ -136,6 +136,7 @@ def open_engine(config: ServerConfig) -> Engine:
         EngineConfig(
             data_dir=config.data_dir,
             memtable_bytes=config.memtable_size,
+            disk_reserve_bytes=config.disk_reserve,
             recovery=config.recovery,
             auto_compact=config.auto_compact,
             allowed_paths=config.allowed_paths,

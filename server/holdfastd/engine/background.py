@@ -13,6 +13,8 @@ from .apply import Applier
 from .checkpoint import Checkpointer
 from .collection import Collection
 from .committer import Committer
+from .retention import Retention
+from .room import Room
 from .settings import EngineConfig
 
 HOLD_FACTOR = 3
@@ -35,6 +37,8 @@ class CheckpointThread:
         committer: Committer,
         checkpointer: Checkpointer,
         alarms: Alarms,
+        room: Room,
+        retention: Retention,
         *,
         log_start: Sequence64,
         max_wal_bytes: Callable[[], int],
@@ -45,6 +49,8 @@ class CheckpointThread:
         self._committer = committer
         self._checkpointer = checkpointer
         self._alarms = alarms
+        self._room = room
+        self._retention = retention
         # Guarded by _wake.
         self._wake = threading.Condition()
         self._wanted = False
@@ -65,10 +71,13 @@ class CheckpointThread:
 
     def memory_is_full(self) -> str | None:
         """Why writers have to wait, or None."""
-        held = sum(collection.memtable_bytes for collection in self._logged())
+        held = self._bytes_in_memory()
         if held < HOLD_FACTOR * self._config.memtable_bytes:
             return None
         return f"{held} bytes of points wait to be written into segments"
+
+    def _bytes_in_memory(self) -> int:
+        return sum(collection.memtable_bytes for collection in self._logged())
 
     def stop(self) -> None:
         """Let the thread end after the checkpoint under way."""
@@ -78,20 +87,42 @@ class CheckpointThread:
 
     def run(self) -> None:
         """The checkpoint thread."""
-        failed = False
+        again = False
         # What recovery has brought back may already be too much to let anybody write.
         self.notice()
         while True:
             with self._wake:
-                if failed and not self._stopped:
+                if again and not self._wanted and not self._stopped:
                     self._wake.wait(RETRY_SECONDS)
-                while not self._wanted and not self._stopped and not failed:
+                while not self._wanted and not self._stopped and not again:
                     self._wake.wait()
                 if self._stopped:
                     return
                 self._wanted = False
-            failed = not self._try_checkpoint()
+            again = not self.tend()
             self._committer.release_writers()
+
+    def tend(self) -> bool:
+        """A checkpoint, and room on a full disk; returns whether all is well. For the thread, and for tests without."""
+        if self._room.full:
+            self._let_history_yield()
+        done = self._try_checkpoint()
+        self._room.tend()
+        if done and self._room.full:
+            # What a checkpoint replaces goes with the one after it.
+            done = self._try_checkpoint()
+            self._let_history_yield()
+            self._room.tend()
+        return done and not self._room.full
+
+    def _let_history_yield(self) -> None:
+        """Give up as much of the log as it takes to have room, for a checkpoint as well (RULES 13)."""
+        log, needed = self._committer.log, self._bytes_in_memory()
+        if log is not None:
+            try:
+                self._retention.give_way(log, lambda: self._room.enough_for_log(needed))
+            except OSError as error:
+                self._alarms.raise_("WAL_TRIM", f"no room can be found in the log: {error}", hint="check its directory")
 
     def _try_checkpoint(self) -> bool:
         logged = self._committer.logged_bytes

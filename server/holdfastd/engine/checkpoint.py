@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import EngineFailed
+from ..errors import EngineFailed, ResourceExhausted
 from ..format.manifest import CollectionEntry, Manifest, SegmentEntry
 from ..format.requests import RequestRow, encode_requests
 from ..model import CollectionSpec, Digest, Int64Array, Mark, Sequence64, StorageKind, Uint64Array
@@ -35,9 +35,10 @@ from ..storage.segment import Segment, SegmentColumns, open_segment, write_segme
 from .apply import Applier
 from .collection import Collection
 from .committer import Committer
-from .disk_errors import disk_errors_of
+from .disk_errors import disk_errors_of, lacks_space
 from .manifest_keeper import ManifestKeeper
 from .memtable import Memtable
+from .room import Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +110,52 @@ class Checkpointer:
         self._one_at_a_time = threading.Lock()
         # Guarded by _one_at_a_time: files that only the manifest before the current one still names.
         self._obsolete: list[str] = []
+        # Guarded by _one_at_a_time: files of the checkpoint under way, which no manifest names yet.
+        self._begun: list[str] = []
+        # Set once by the engine.
+        self.room: Room | None = None
 
     def run(self, *, clean: bool = False) -> Sequence64:
         """Checkpoint the whole store; returns the sequence through which everything is in segments.
 
-        ``clean`` marks the store as stopped in order. Raises a HoldfastError; then nothing has changed.
+        On a full disk the reserve gives way to it. ``clean`` marks the store as stopped in order. Raises a
+        HoldfastError; then nothing has changed.
         """
-        with self._one_at_a_time, disk_errors_of("a checkpoint"):
+        with self._one_at_a_time:
+            try:
+                return self._run(clean)
+            except ResourceExhausted as error:
+                # A stop in order is worth all of the reserve: without a log nothing else keeps what is in memory.
+                if self.room is None or not lacks_space(error) or not self.room.give_way(last=clean):
+                    raise
+                return self._run(clean)
+
+    def _run(self, clean: bool) -> Sequence64:
+        with disk_errors_of("a checkpoint"):
             frozen: Frozen = self._committer.between_groups(self._freeze)
             self._sync_log()
-            written = [self._write(each, frozen.sequence) for each in frozen.collections]
-            requests_file = self._write_requests(frozen)
             before = self._keeper.current
-            self._keeper.update(lambda manifest: self._updated(manifest, frozen, written, requests_file, clean))
+            written = self._publish(frozen, clean)
             self._committer.between_groups(lambda: self._install(frozen, written))
             self._remove_obsolete(before, [path for done in written for path in done.replaced])
             return frozen.sequence
+
+    def _publish(self, frozen: Frozen, clean: bool) -> list[Written]:
+        """Files, then the manifest that names them; where one fails, those before it are thrown away (RULES 27)."""
+        self._begun.clear()
+        try:
+            written = [self._write(each, frozen.sequence) for each in frozen.collections]
+            requests_file = self._write_requests(frozen)
+            self._keeper.update(lambda manifest: self._updated(manifest, frozen, written, requests_file, clean))
+        except EngineFailed:
+            # A restart may find the manifest that names them.
+            raise
+        except BaseException:
+            for path in self._begun:
+                with suppress(OSError):
+                    remove_tree(self._fs, path)
+            raise
+        return written
 
     def _sync_log(self) -> None:
         try:
@@ -174,6 +205,7 @@ class Checkpointer:
             entries = (*entries, segment_entry)
             rows = np.arange(segment_entry.rows, dtype=np.uint32)
             index, obsolete = index.with_run(self._fs, self._layout, frozen.spec.id, hashes, next_ordinal, rows)
+            self._begun += self._layout.run_files(frozen.spec.id, index.entries[0].name)
             replaced += obsolete
             next_ordinal += 1
         written = CollectionEntry(
@@ -203,6 +235,7 @@ class Checkpointer:
             known = entries[segment.info.id]
             if segment.killed is not None and int(segment.killed.max()) > entry.checkpoint_sequence:
                 name = segment.write_kills(self._fs, self._layout, sequence)
+                self._begun.append(f"{self._layout.segment_dir(frozen.spec.id, known.id)}/{name}")
                 if known.kills is not None and known.kills != name:
                     directory = self._layout.segment_dir(frozen.spec.id, known.id)
                     replaced.append(f"{directory}/{known.kills}")
@@ -215,6 +248,9 @@ class Checkpointer:
     ) -> tuple[Segment, SegmentEntry, Uint64Array]:
         columns = gather(frozen.tables, frozen.lengths, kept)
         segment_id = self._randomness.uuid4()
+        directory = self._layout.segment_dir(frozen.spec.id, segment_id)
+        if not self._fs.exists(directory):
+            self._begun.append(directory)
         info = write_segment(self._fs, self._layout, frozen.spec.id, segment_id, ordinal, columns, pace=self._pace)
         entry = SegmentEntry(segment_id, ordinal, info.rows, info.size_bytes)
         segment = open_segment(self._fs, self._layout, frozen.spec.id, entry)
@@ -229,8 +265,11 @@ class Checkpointer:
         if not frozen.requests:
             return None
         path = self._layout.requests(frozen.sequence)
+        name = path.rsplit("/", 1)[1]
+        if name != self._keeper.current.requests_file:
+            self._begun.append(path)
         replace_file(self._fs, path, encode_requests(frozen.requests))
-        return path.rsplit("/", 1)[1]
+        return name
 
     def _updated(
         self, manifest: Manifest, frozen: Frozen, written: Sequence[Written], requests_file: str | None, clean: bool

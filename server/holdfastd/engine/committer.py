@@ -28,7 +28,9 @@ from ..model import SyncMode
 from ..storage.clock import Clock
 from ..storage.wal import Entry, Wal
 from .apply import Applier
+from .disk_errors import lacks_space
 from .requests import RequestTable
+from .room import Room
 from .tickets import Caller, Outcome, Submission
 
 MAX_GROUP_BYTES = 8 << 20
@@ -75,6 +77,7 @@ class Committer:
         # Set once by the engine, before any write.
         self.on_applied: Callable[[], None] = lambda: None
         self.wait_for_sync: Callable[[Submission, Outcome], None] | None = None
+        self.room: Room | None = None
 
     # For writers ----------------------------------------------------------------------------------------------------
 
@@ -231,8 +234,10 @@ class Committer:
             self._run_action(group[0])
             return
         admitted = self._admit(group)
-        if not admitted:
-            return
+        if admitted:
+            self._commit_admitted(admitted)
+
+    def _commit_admitted(self, admitted: list[Submission]) -> None:
         sequence = max(self._applier.sequence, admitted[0].after_sequence)
         wall_us = self._clock.now_us()
         time_us = max(self._applier.time_us, wall_us - 1)
@@ -295,6 +300,8 @@ class Committer:
             submission.check()
         # After the check, which may have found another collection for it.
         self._check_can_sync(submission)
+        if self.room is not None and submission.parts:
+            self.room.admit(submission.change)
         expects = submission.expects
         if expects is not None:
             assert submission.change is not None
@@ -311,7 +318,10 @@ class Committer:
             self.log.append(entries)
             self.logged_bytes += sum(submission.size for submission in admitted)
         except HoldfastError as error:
-            self._refuse(admitted, error, in_flight=isinstance(error, EngineFailed))
+            if lacks_space(error) and self.room is not None:
+                self._write_what_frees(admitted, error, self.room)
+            else:
+                self._refuse(admitted, error, in_flight=isinstance(error, EngineFailed))
             return None
         if self.sync_mode is not SyncMode.FSYNC:
             return False
@@ -322,7 +332,14 @@ class Committer:
             return None
         return True
 
-    def _refuse(self, submissions: list[Submission], error: HoldfastError, *, in_flight: bool) -> None:
+    def _write_what_frees(self, admitted: list[Submission], error: HoldfastError, room: Room) -> None:
+        """The disk is full: what frees space is written where the reserve gave way, the rest is refused."""
+        again = room.make_way([submission.change for submission in admitted])
+        self._refuse([each for each, possible in zip(admitted, again, strict=True) if not possible], error)
+        if any(again):
+            self._commit_admitted([each for each, possible in zip(admitted, again, strict=True) if possible])
+
+    def _refuse(self, submissions: list[Submission], error: HoldfastError, *, in_flight: bool = False) -> None:
         """Answer a group that did not make it; ``in_flight``: its records may be on the disk anyway (RULES 10)."""
         if isinstance(error, EngineFailed):
             self.fail(error)

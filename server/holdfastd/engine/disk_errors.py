@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import FailedPrecondition, ResourceExhausted
+from ..errors import FailedPrecondition, HoldfastError, ResourceExhausted
 from ..storage.wal_errors import is_lack_of_space
+
+_NO_ROOM = frozenset({"DISK_FULL", "NO_SPACE"})
+
+
+def lacks_space(error: BaseException) -> bool:
+    """Whether the disk was full, as the operating system or one of our own errors says."""
+    if isinstance(error, HoldfastError):
+        return error.reason in _NO_ROOM
+    return isinstance(error, OSError) and is_lack_of_space(error)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from ..errors import EngineFailed, HoldfastError
 from ..format.manifest import Manifest
@@ -18,8 +18,9 @@ from ..model import Alarm, Sequence64
 from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem, Lock, make_dirs
 from ..storage.names import Layout
+from ..storage.reserve import Reserve
 from .collections import Collections
-from .disk_errors import disk_errors_of
+from .disk_errors import disk_errors_of, lacks_space
 from .machinery import Ground, Machinery, build_machinery
 from .meters import Meters
 from .operations import OperationRegistry
@@ -31,6 +32,8 @@ from .settings import EngineConfig
 from .snapshots import Snapshots
 from .wal_control import WalControl
 from .wal_locks import WalLocks
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class StoreStatus:
     mapped_bytes: int
     resident_bytes: int
     free_bytes: int
+    reserve_bytes: int
     started_us: int
 
 
@@ -73,6 +77,7 @@ class Engine:
         self._syncer = machinery.syncer
         self._checkpointer = machinery.checkpointer
         self._retention = machinery.retention
+        self._room = machinery.room
         self._checkpoints = machinery.checkpoints
         self.operations = OperationRegistry(ground.fs, ground.clock, ground.randomness, ground.layout)
         self.collections = Collections(
@@ -108,10 +113,15 @@ class Engine:
             make_dirs(fs, layout.root)
             lock, wal_locks = fs.lock(layout.lock), WalLocks(fs, layout)
             try:
-                store = open_store(fs, layout, clock, randomness, config, threading.Lock, wal_locks)
+                store = _with_the_reserve(
+                    fs,
+                    layout,
+                    lambda: open_store(fs, layout, clock, randomness, config, threading.Lock, wal_locks),
+                )
                 engine = cls(Ground(config, fs, layout, clock, randomness, wal_locks, store), lock, on_fatal)
-                engine.operations.load()
-                engine.snapshots.load()
+                engine._room.open()
+                engine._room.insist(engine.operations.load)
+                engine._room.insist(engine.snapshots.load)
             except BaseException:
                 wal_locks.release()
                 lock.release()
@@ -159,7 +169,7 @@ class Engine:
             return
 
         def seal() -> None:
-            log.marker()
+            self._room.insist(log.marker)
             log.sync()
             self._keeper.update(lambda manifest: _marked_clean(manifest, log.last_sequence))
             # Nothing may follow what the manifest calls the end.
@@ -239,6 +249,11 @@ class Engine:
             hint="holdfast storage wal enable",
         )
 
+    def _state(self) -> str:
+        if self.failure is not None:
+            return "read_only"
+        return "full" if self._room.full else "serving"
+
     def status(self) -> StoreStatus:
         """The store now. Asks the kernel how much of the maps is resident; otherwise does not block."""
         views = [collection.view for collection in self._applier.catalog.collections.values()]
@@ -247,7 +262,7 @@ class Engine:
         return StoreStatus(
             store_id=self.store_id,
             timeline=self.timeline,
-            state="read_only" if self.failure is not None else "serving",
+            state=self._state(),
             data_dir=self._ground.layout.root,
             sequence=self.sequence,
             durable_sequence=self.durable_sequence,
@@ -260,8 +275,21 @@ class Engine:
             mapped_bytes=sum(segment.mapped_bytes() for segment in segments),
             resident_bytes=sum(segment.resident_bytes() for segment in segments),
             free_bytes=self._ground.fs.free_bytes(self._ground.layout.root),
+            reserve_bytes=self._room.reserve_bytes,
             started_us=self._started_us,
         )
+
+
+def _with_the_reserve(fs: FileSystem, layout: Layout, recover: Callable[[], T]) -> T:
+    """Recover; where the disk has no room for it, once more with the reserve given up."""
+    try:
+        return recover()
+    except (OSError, HoldfastError) as error:
+        reserve = Reserve(fs, layout.reserve)
+        reserve.find()
+        if not lacks_space(error) or not reserve.give_back(0):
+            raise
+    return recover()
 
 
 def _wal_control(ground: Ground, machinery: Machinery) -> WalControl:
@@ -277,6 +305,7 @@ def _wal_control(ground: Ground, machinery: Machinery) -> WalControl:
         checkpointer=machinery.checkpointer,
         syncer=machinery.syncer,
         retention=machinery.retention,
+        room=machinery.room,
         locks=ground.wal_locks,
         closed_files=ground.store.closed_files,
     )
@@ -309,6 +338,7 @@ def _snapshots(ground: Ground, machinery: Machinery, operations: OperationRegist
         checkpointer=machinery.checkpointer,
         operations=operations,
         config=ground.config,
+        room=machinery.room,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -17,8 +18,10 @@ from .changes import Change, DropCollection
 from .checkpoint import Checkpointer
 from .clock_watch import ClockWatch
 from .committer import Committer
+from .manifest_keeper import ManifestKeeper
 from .recovered import RecoveredStore
 from .retention import Retention
+from .room import Room
 from .settings import EngineConfig
 from .syncer import Syncer
 from .wal_locks import WalLocks
@@ -42,6 +45,7 @@ class Machinery:
     """The parts that commit, sync and checkpoint. Constant; each part says which threads may use it."""
 
     alarms: Alarms
+    room: Room
     committer: Committer
     syncer: Syncer
     retention: Retention
@@ -70,6 +74,13 @@ def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn
     store, clock = ground.store, ground.clock
     settings = store.keeper.current.wal_settings
     alarms = Alarms(clock)
+    room = Room(
+        ground.fs,
+        ground.layout,
+        alarms,
+        ground.config.disk_reserve_bytes,
+        lambda: ground.layout.wal_dir(store.keeper.current.wal_settings.path),
+    )
     committer = Committer(
         log=store.log,
         sync_mode=settings.sync_mode,
@@ -98,14 +109,27 @@ def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn
         committer,
         checkpointer,
         alarms,
+        room,
+        retention,
         log_start=store.keeper.current.log_start_required,
         max_wal_bytes=lambda: store.keeper.current.wal_settings.max_wal_bytes,
     )
+    room.on_full = checkpoints.request
+    syncer.on_no_room = lambda: _make_room_for_the_log(store.keeper, committer, retention, room)
+    committer.room = store.keeper.room = checkpointer.room = syncer.room = room
     committer.wait_for_sync = syncer.wait_for_sync
     committer.on_applied = checkpoints.notice
     committer.hold_writes_while(checkpoints.memory_is_full)
     store.keeper.on_failure = committer.fail
-    return Machinery(alarms, committer, syncer, retention, checkpointer, checkpoints)
+    return Machinery(alarms, room, committer, syncer, retention, checkpointer, checkpoints)
+
+
+def _make_room_for_the_log(keeper: ManifestKeeper, committer: Committer, retention: Retention, room: Room) -> None:
+    """Give up history so that the next WAL segment fits."""
+    size = keeper.current.wal_settings.segment_size_bytes
+    if committer.log is not None:
+        with suppress(OSError):
+            retention.give_way(committer.log, lambda: room.next_segment_fits(size))
 
 
 def _trim_log(ground: Ground, committer: Committer, retention: Retention, not_needed_before: Sequence64) -> None:

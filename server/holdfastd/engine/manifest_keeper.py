@@ -11,6 +11,7 @@ from ..format.manifest import Manifest
 from ..storage import manifest as files
 from ..storage.files import FileSystem
 from ..storage.names import Layout
+from .room import Room
 
 
 class ManifestKeeper:
@@ -23,6 +24,8 @@ class ManifestKeeper:
         # Replaced under _lock, read by anybody.
         self.current = manifest
         self.failure: EngineFailed | None = None
+        # Set once by the engine, when recovery is over.
+        self.room: Room | None = None
         # Set once by the engine, before any change.
         self.on_failure: Callable[[EngineFailed], None] = lambda error: None
 
@@ -34,10 +37,19 @@ class ManifestKeeper:
             changed = change(self.current)
             wanted = replace(changed, generation=self.current.generation + 1)
             try:
-                files.commit(self._fs, self._layout, wanted)
+                self._commit(wanted)
             except EngineFailed as error:
                 self.failure = error
                 self.on_failure(error)
                 raise
             self.current = wanted
             return wanted
+
+    def _commit(self, wanted: Manifest) -> None:
+        def commit() -> None:
+            files.commit(self._fs, self._layout, wanted)
+
+        if self.room is None:
+            commit()
+        else:
+            self.room.insist(commit)

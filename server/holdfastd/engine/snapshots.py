@@ -20,6 +20,7 @@ from .committer import Committer
 from .disk_errors import disk_errors_of
 from .manifest_keeper import ManifestKeeper
 from .operations import Operation, OperationRegistry
+from .room import Room
 from .settings import EngineConfig
 from .snapshot_catalog import SnapshotCatalog, SnapshotInfo, SnapshotListing
 from .snapshot_context import SnapshotContext
@@ -47,6 +48,7 @@ class Snapshots:
         checkpointer: Checkpointer,
         operations: OperationRegistry,
         config: EngineConfig,
+        room: Room,
         pace: Pace = unpaced,
     ) -> None:
         self._context = SnapshotContext(
@@ -62,6 +64,7 @@ class Snapshots:
             pace=pace,
         )
         self._operations = operations
+        self._room = room
         self._catalog = SnapshotCatalog(fs, layout)
         self._deleted = Answers(fs, layout.receipts, clock, SnapshotInfo)
         problem = self._deleted.problem
@@ -169,7 +172,10 @@ class Snapshots:
             with disk_errors_of(f"deleting {snapshot}"):
                 return self._catalog.delete(snapshot, validate_only=True)
 
-        return look() if validate_only else self._deleted.once(caller.request_id, look, self._delete)
+        if validate_only:
+            return look()
+        # On a full disk this is what makes room, so it may have the reserve.
+        return self._room.insist(lambda: self._deleted.once(caller.request_id, look, self._delete))
 
     def _delete(self, info: SnapshotInfo) -> None:
         """Delete what is left of a snapshot: after a crash half of it may be gone, and all of it by another's hand."""

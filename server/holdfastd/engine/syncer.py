@@ -11,10 +11,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..errors import CommitUnknown, EngineFailed, HoldfastError
+from ..errors import CommitUnknown, EngineFailed, HoldfastError, ResourceExhausted
 from ..model import SyncMode
 from ..storage.clock import Clock
+from ..storage.wal import Wal
 from .committer import Committer
+from .room import Room
 from .tickets import Outcome, Submission
 
 IDLE_SECONDS = 1.0
@@ -30,6 +32,9 @@ class Syncer:
         self._on_failure = on_failure
         # Changed between two groups by whoever changes the log's settings.
         self.flush_interval_seconds = 5.0
+        # Set once by the engine.
+        self.room: Room | None = None
+        self.on_no_room: Callable[[], None] = lambda: None
         # Guarded by _wake.
         self._wake = threading.Condition()
         self._waiting: list[tuple[Submission, Outcome]] = []
@@ -79,8 +84,18 @@ class Syncer:
             for ticket in (submission.ticket, *submission.followers):
                 ticket.succeed(replace(outcome, durable=True))
         if log is not None:
-            log.prepare_next()
+            self._prepare_next(log)
             self._mark_if_idle(log.last_sequence)
+
+    def _prepare_next(self, log: Wal) -> None:
+        """Space for the next WAL segment; on a full disk what is left is for others."""
+        if self.room is not None and self.room.full:
+            return
+        try:
+            log.prepare_next()
+        except ResourceExhausted:
+            # History of the log yields before writing does (RULES 13); the next look finds the room.
+            self.on_no_room()
 
     def _interval_is_over(self) -> bool:
         if self._committer.sync_mode is not SyncMode.PERIODIC:

@@ -29,6 +29,7 @@ from .checkpoint import Checkpointer
 from .committer import Committer
 from .manifest_keeper import ManifestKeeper
 from .retention import Retention
+from .room import Room
 from .syncer import Syncer
 from .tickets import Caller
 from .wal_locks import WalLocks
@@ -120,6 +121,7 @@ class WalControl:
         checkpointer: Checkpointer,
         syncer: Syncer,
         retention: Retention,
+        room: Room,
         locks: WalLocks,
         closed_files: tuple[WalFileInfo, ...],
     ) -> None:
@@ -134,6 +136,7 @@ class WalControl:
         self._checkpointer = checkpointer
         self._syncer = syncer
         self._retention = retention
+        self._room = room
         self._locks = locks
         # Changed on the committing thread: what is left of the log while it is disabled.
         self._files_before_gap = closed_files
@@ -242,7 +245,9 @@ class WalControl:
     def _state(self, log: Wal | None) -> str:
         if self._committer.failure is not None:
             return "failed"
-        return "disabled" if log is None else "active"
+        if log is None:
+            return "disabled"
+        return "full" if self._room.full else "active"
 
     # Changing -------------------------------------------------------------------------------------------------------
 
@@ -394,7 +399,7 @@ class WalControl:
         log = self._committer.log
         if log is None:
             return
-        log.close_log()
+        self._room.insist(log.close_log)
         self._files_before_gap = log.files
         self._keeper.update(
             lambda manifest: replace(

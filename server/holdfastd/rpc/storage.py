@@ -59,6 +59,7 @@ class StorageService(StorageServiceServicer):
                 vector_count=store.vectors,
                 disk_bytes=store.segment_bytes + store.wal_bytes,
                 disk_free_bytes=store.free_bytes,
+                disk_reserve_bytes=store.reserve_bytes,
                 memory_bytes=store.memory_bytes,
                 wal=status_message(engine.wal.status()),
                 mmap=_mmap_message(store),

@@ -63,8 +63,11 @@ class Mapping(Protocol):
     def advise(self, mode: str) -> None:
         """Tell the kernel the access pattern: ``normal``, ``random``, ``sequential``, ``willneed`` or ``dontneed``."""
 
-    def populate(self) -> None:
-        """Fault every page in; raises ``OSError`` where touching the array would kill the process."""
+    def populate(self, offset: int = 0, length: int | None = None) -> None:
+        """Fault the pages of a range in (default: all); raises ``OSError`` where touching them would kill the process.
+
+        EFAULT is such a place; EINVAL says that the kernel (before 5.14) cannot tell.
+        """
 
     def resident_bytes(self) -> int:
         """How many of the mapped bytes the page cache holds now."""
@@ -134,6 +137,9 @@ class FileSystem(Protocol):
 
     def free_bytes(self, path: str) -> int:
         """Bytes that this process may still write to the file system that holds ``path``."""
+
+    def same_disk(self, path: str, other: str) -> bool:
+        """Whether two existing paths lie in one file system, so that space freed at one is room at the other."""
 
     def lock(self, path: str) -> Lock:
         """Lock ``path`` for this process, creating the file, and write the process id into it.

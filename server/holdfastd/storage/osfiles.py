@@ -167,6 +167,9 @@ class OsFileSystem:
         status = os.statvfs(path)
         return status.f_bavail * status.f_frsize
 
+    def same_disk(self, path: str, other: str) -> bool:
+        return os.stat(path).st_dev == os.stat(other).st_dev
+
     def lock(self, path: str) -> OsLock:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:

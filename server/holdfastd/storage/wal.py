@@ -402,7 +402,7 @@ class Wal:
         active = self._active
         needed = FILE_HEADER_SIZE + size
         if active.has_operations:
-            self._rotate(active.directory, active.header.timeline, max(self._segment_size, needed))
+            self._rotate(active.directory, active.header.timeline, max(self._segment_size, needed), needed)
             return
         # Its successor would have the same place in the log, and so the same name: let it grow instead.
         try:
@@ -411,7 +411,7 @@ class Wal:
             raise refusal(f"no room for a write of {size} bytes in {active.path}", error) from error
         active.limit = self._offset + size
 
-    def _rotate(self, directory: str, timeline: int, size: int) -> None:
+    def _rotate(self, directory: str, timeline: int, size: int, least: int = 0) -> None:
         with self._syncing:
             old = self._active
             self._seal()
@@ -419,7 +419,7 @@ class Wal:
             if replaces and directory == old.directory:
                 return
             header = self._next_header(timeline, replaces)
-            staged = self._stage(directory, header, size, self._spare.take())
+            staged = self._stage(directory, header, size, least)
             try:
                 active = publish_file(self._fs, staged, directory, header)
                 old.file.close()
@@ -435,9 +435,9 @@ class Wal:
                 self._link = self._link._replace(chain=header.chain)
                 self._marked = False
 
-    def _stage(self, directory: str, header: WalFileHeader, size: int, prepared: StagedFile | None) -> StagedFile:
+    def _stage(self, directory: str, header: WalFileHeader, size: int, least: int) -> StagedFile:
         try:
-            return stage_file(self._fs, directory, header, size, prepared)
+            return stage_file(self._fs, directory, header, size, self._spare.take(), least=least)
         except OSError as error:
             raise refusal(f"no WAL segment of {size} bytes can be made in {directory}", error) from error
 

@@ -15,7 +15,11 @@ from ..errors import FailedPrecondition
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header, encode_file_header
 from .files import File, FileSystem, make_dirs, parent_of
 from .names import wal_file
+from .wal_errors import is_lack_of_space
 from .wal_files import NEXT_SUFFIX, has_operations
+
+LEAST_BYTES = 1 << 16
+"""WAL segments that are made smaller for lack of space come in multiples of this."""
 
 
 @dataclass(slots=True)
@@ -57,10 +61,11 @@ def prepare_file(fs: FileSystem, directory: str, size: int, *, token: int) -> St
 
 
 def stage_file(
-    fs: FileSystem, directory: str, header: WalFileHeader, size: int, prepared: StagedFile | None
+    fs: FileSystem, directory: str, header: WalFileHeader, size: int, prepared: StagedFile | None, *, least: int = 0
 ) -> StagedFile:
     """Space for ``size`` bytes with ``header`` at its head, out of ``prepared`` where that fits. Not durable.
 
+    On a disk that has no room for ``size`` bytes, ``least`` will do where it is given, in steps of ``LEAST_BYTES``.
     ``directory`` is made where it is missing. Raises OSError, leaving nothing behind;
     FailedPrecondition when the log already has a file of that name with operations in it.
     """
@@ -73,7 +78,7 @@ def stage_file(
     if prepared is not None:
         staged = prepared
     else:
-        staged = _allocate(fs, path + NEXT_SUFFIX, size)
+        staged = _allocate_some(fs, path + NEXT_SUFFIX, size, least)
     try:
         staged.file.pwrite([encode_file_header(header)], 0)
     except OSError:
@@ -113,6 +118,16 @@ def _allocate(fs: FileSystem, path: str, size: int) -> StagedFile:
     if fs.exists(path):
         fs.unlink(path)
     return StagedFile(fs.create(path, size), path, size)
+
+
+def _allocate_some(fs: FileSystem, path: str, size: int, least: int) -> StagedFile:
+    try:
+        return _allocate(fs, path, size)
+    except OSError as error:
+        smallest = -(-least // LEAST_BYTES) * LEAST_BYTES
+        if not is_lack_of_space(error) or not 0 < smallest < size:
+            raise
+    return _allocate(fs, path, smallest)
 
 
 def _check_replaceable(fs: FileSystem, path: str) -> None:
