@@ -6,8 +6,8 @@ While there is room, a reserve file keeps some of it from being used. Whoever fi
     first part     of the reserve: for deletes, and for a checkpoint of what is in memory, as far as it fits
     last quarter   for what must not fail: drops, truncations, the manifest, the log's last word before a stop
 
-The checkpoint thread then looks for room: history of the log yields first, checkpoints let what was deleted go. Once the
-reserve fits twice, ``tend`` takes it again, and only then is writing allowed; whoever wants to write looks as well.
+The checkpoint thread then looks for room: history of the log yields first, checkpoints let what was deleted go. Once
+the reserve fits twice, ``tend`` takes it again, and only then is writing allowed; whoever wants to write looks as well.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ _HEAD = re.compile(rb"holdfast reserve of (\d{1,15}) bytes;")
 
 
 class Reserve:
-    """The file as it is on the disk. Not thread-safe: its owner holds a lock. Every method but the properties blocks."""
+    """The file as it is on the disk. Not thread-safe: its owner holds a lock. Everything but the properties blocks."""
 
     def __init__(self, fs: FileSystem, path: str) -> None:
         self._fs = fs
@@ -49,7 +49,7 @@ class Reserve:
         self._size, self._nominal = size, int(match[1])
 
     def take(self, size: int) -> None:
-        """Set aside ``size`` bytes, at least as many as now and ``HEAD_BYTES``. Raises OSError; nothing changed then."""
+        """Set aside ``size`` bytes, at least as many as now and ``HEAD_BYTES``. After an OSError nothing has changed."""
         path, before = self._path, self._size
         file = self._fs.open(path) if self._fs.exists(path) else self._fs.create(path)
         try:
