@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -186,6 +186,7 @@ def collection_document(message: collection_pb2.Collection) -> Document:
         schema=message.schema or None,
         aliases=list(message.aliases),
         origin=None,
+        quarantined=_quarantined(message.quarantined),
     )
     if message.HasField("origin"):
         document["origin"] = Document(
@@ -230,4 +231,12 @@ def stats_document(message: collection_pb2.CollectionStats) -> Document:
         memory_bytes=message.memory_bytes,
         updated_at=timestamp(message.update_time),
         aliases=list(message.aliases),
+        quarantined=_quarantined(message.quarantined),
     )
+
+
+def _quarantined(segments: Iterable[collection_pb2.QuarantinedSegment]) -> list[Document]:
+    return [
+        Document(segment_id=segment.segment_id, path=segment.path, rows=segment.row_count, problem=segment.problem)
+        for segment in segments
+    ]

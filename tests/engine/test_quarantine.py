@@ -17,6 +17,7 @@ from holdfastd.format.segment import SEGMENT_VERSION, decode_segment_info, encod
 from holdfastd.model import Record
 from holdfastd.storage.names import Layout
 from tests.support.engines import CALLER, ROOT, Kit, abandon, rows
+from tests.support.logs import flip
 from tests.support.memfs import MemFileSystem
 from tests.support.snapshots import SnapshotKit
 
@@ -357,3 +358,38 @@ def test_a_newer_format_and_a_lack_of_permission_are_no_damage(kit: SnapshotKit)
         kit._open()
     start(kit)
     assert kit.values() == {"a": 1, "b": 3, "d": 4}
+
+
+# Damage that no start sees --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("file", ["vectors.npy", "ids.npy", "payloads.npy", "norms.npy", "rows.npy"])
+def test_a_changed_byte_is_never_backed_up(kit: SnapshotKit, file: str, number: int, compress: bool) -> None:
+    """Of a segment whose files are copied as they are, and of one with dead rows, which is written anew."""
+    kit.upsert(["p"], 5, payloads=[b'{"n": 1}'])
+    kit.upsert(["q", "b"], 6, 7, payloads=[b'{"n": 2}', b'{"n": 3}'])
+    kit.engine.checkpoint()
+    kit.delete("p")
+    kit.engine.checkpoint()
+    number = 2 if number else 1
+    path = file_of(kit, file, number)
+    flip(kit.fs, path, kit.fs.size(path) - 1)
+    start(kit)
+    with pytest.raises(Corruption) as caught:
+        kit.snapshot(collection="c", compress=compress)
+    assert path in caught.value.message or file == "rows.npy"
+    assert kit.ids() == []
+    assert kit.fs.listdir(LAYOUT.snapshots) == []
+
+
+def test_a_block_that_cannot_be_read_fails_the_snapshot_and_not_the_daemon(kit: SnapshotKit) -> None:
+    path = file_of(kit, "vectors.npy", 1)
+    kit.fs.fail_on("populate", path, errno.EFAULT, forever=True)
+    with pytest.raises(Corruption, match="a block cannot be read from the disk") as caught:
+        kit.snapshot(collection="c")
+    assert caught.value.message.startswith(f"{path} at offset 0: ")
+    assert caught.value.hint is not None
+    assert "restart the daemon: it sets the segment aside" in caught.value.hint
+    assert kit.snapshot(collection="other")["vectors"] == 1

@@ -432,5 +432,28 @@ def test_files_may_go_while_the_segment_is_read(tmp_path: Path) -> None:
 def test_populating_a_truncated_map_is_an_error_not_the_end(tmp_path: Path) -> None:
     segment = sealed(OsFileSystem(), many(100), Layout(str(tmp_path)))
     os.truncate(segment.path(names.VECTORS), 0)
-    with pytest.raises(Corruption, match="cannot be read"):
+    with pytest.raises(Corruption, match="a block cannot be read from the disk"):
         segment.populate()
+    with pytest.raises(Corruption, match="a block cannot be read from the disk") as caught:
+        list(segment.checked(names.VECTORS, 4096))
+    assert (caught.value.path, caught.value.offset) == (segment.path(names.VECTORS), 0)
+
+
+def test_a_checked_copy_is_proven_by_its_end(tmp_path: Path) -> None:
+    segment = sealed(OsFileSystem(), many(1000), Layout(str(tmp_path)))
+    for name in segment.info.files:
+        assert b"".join(map(bytes, segment.checked(name, 4096))) == Path(segment.path(name)).read_bytes()
+    path = Path(segment.path(names.VECTORS))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(Corruption, match="does not match its checksum") as caught:
+        list(segment.checked(names.VECTORS, 4096))
+    assert caught.value.path == str(path)
+
+
+def test_a_kernel_that_cannot_tell_is_no_damage() -> None:
+    fs = MemFileSystem()
+    segment = sealed(fs, many(10), Layout("/data"))
+    fs.fail_on("populate", code=errno.EINVAL, forever=True)
+    assert len(b"".join(map(bytes, segment.checked(names.ROWS)))) == segment.info.files[names.ROWS].size

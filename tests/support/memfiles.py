@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -86,8 +86,9 @@ class MemFile:
 class MemMapping:
     """A copy of a file's bytes at the moment of mapping: mapped files never change."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, check: Callable[[], None] = lambda: None) -> None:
         self._array: ByteArray = np.frombuffer(content, np.uint8)
+        self._check = check
         self.advice: list[str] = []
 
     @property
@@ -101,8 +102,9 @@ class MemMapping:
     def advise(self, mode: str) -> None:
         self.advice.append(mode)
 
-    def populate(self) -> None:
-        """Everything is in memory."""
+    def populate(self, offset: int = 0, length: int | None = None) -> None:
+        """Everything is in memory, but for what a test has spoiled."""
+        self._check()
 
     def resident_bytes(self) -> int:
         return self.size

@@ -20,6 +20,7 @@ from ..format.segment import ROW_DTYPE, ROW_HAS_PAYLOAD
 from ..format.snapshot import IDS, NORMS, PAYLOADS, PLANES, ROWS, VECTORS, SnapshotPart, part_files
 from ..model import Float32Array, Int64Array, Sequence64
 from ..storage.files import Buffer
+from ..storage.segment import Segment
 from . import parts
 from .view import MemtableSlice, Part, View
 
@@ -57,13 +58,23 @@ def take(view: View, sequence: Sequence64, *, planes: bool) -> list[TakenPart]:
 
 
 def pieces(taken: TakenPart, file: str) -> Iterator[Piece]:
-    """The content of one member, in order; its size is the one that ``taken.entry`` says."""
+    """The content of one member, in order; its size is the one that ``taken.entry`` says.
+
+    Raises Corruption where the segment's file is damaged: what is backed up is what was once written.
+    """
     part = taken.part
+    if isinstance(part, MemtableSlice):
+        return _WRITERS[file](taken)
     if taken.whole and file != PLANES:
-        assert not isinstance(part, MemtableSlice)
-        content = part.contents(file)
-        return (content[start : start + PIECE_BYTES] for start in range(0, len(content), PIECE_BYTES))
-    return _WRITERS[file](taken)
+        return part.checked(file, PIECE_BYTES)
+    return _written_from(part, VECTORS if file == PLANES else file, _WRITERS[file](taken))
+
+
+def _written_from(segment: Segment, source: str, member: Iterator[Piece]) -> Iterator[Piece]:
+    """The member, once the file of the segment from which its rows are taken has been read and proven."""
+    for _ in segment.checked(source, PIECE_BYTES):
+        pass
+    yield from member
 
 
 def _take(part: Part, rows: Int64Array, dimensions: int, planes: bool) -> TakenPart:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from holdfast.v1 import collection_pb2
 
-from ..model import CollectionStats, Origin, StorageKind
+from ..model import CollectionStats, Origin, QuarantinedPart, StorageKind
 from .convert import METRIC_OF, QUANTIZATION_OF, STORAGE_KIND_OF, timestamp
 
 
@@ -26,6 +26,7 @@ def collection_message(stats: CollectionStats) -> collection_pb2.Collection:
         update_time=timestamp(stats.updated_us or spec.created_us),
         aliases=stats.aliases,
         origin=_origin_message(spec.origin),
+        quarantined=map(_quarantined_message, stats.quarantined),
     )
 
 
@@ -55,6 +56,13 @@ def stats_message(stats: CollectionStats) -> collection_pb2.CollectionStats:
         memory_bytes=stats.memory_bytes,
         update_time=timestamp(stats.updated_us or spec.created_us),
         aliases=stats.aliases,
+        quarantined=map(_quarantined_message, stats.quarantined),
+    )
+
+
+def _quarantined_message(part: QuarantinedPart) -> collection_pb2.QuarantinedSegment:
+    return collection_pb2.QuarantinedSegment(
+        segment_id=part.segment_id, path=part.path, row_count=part.rows, problem=part.problem
     )
 
 

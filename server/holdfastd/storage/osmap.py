@@ -85,8 +85,10 @@ class OsMapping:
     def advise(self, mode: str) -> None:
         self._call(LIBC.madvise, self._address, self._size, ADVICE[mode])
 
-    def populate(self) -> None:
-        self._call(LIBC.madvise, self._address, self._size, MADV_POPULATE_READ)
+    def populate(self, offset: int = 0, length: int | None = None) -> None:
+        start = offset // mmap.PAGESIZE * mmap.PAGESIZE
+        end = self._size if length is None else min(offset + length, self._size)
+        self._call(LIBC.madvise, self._address + start, max(0, end - start), MADV_POPULATE_READ)
 
     def resident_bytes(self) -> int:
         pages = -(-self._size // mmap.PAGESIZE)

@@ -6,16 +6,26 @@ stop every thread of the daemon.
 
 from __future__ import annotations
 
+import errno
 import posixpath
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Corruption, UnsupportedFormat
+from ..format.checksum import crc32c
 from ..format.manifest import SegmentEntry
-from ..format.segment import ROW_DTYPE, ROW_HAS_PAYLOAD, TOMBSTONE_DTYPE, SegmentInfo, decode_segment_info
+from ..format.segment import (
+    ROW_DTYPE,
+    ROW_HAS_PAYLOAD,
+    TOMBSTONE_DTYPE,
+    FileInfo,
+    SegmentInfo,
+    decode_segment_info,
+)
 from ..model import BoolArray, Float32Array, Int64Array, Uint64Array
 from . import names
 from .bulk import Pace, unpaced
@@ -25,6 +35,8 @@ from .kills import Kills, load_kills
 from .names import Layout
 from .segment_check import verify_segment
 from .segment_writer import SegmentColumns, Tombstones, write_segment
+
+PIECE_BYTES = 1 << 20
 
 __all__ = ["Segment", "SegmentColumns", "Tombstones", "open_segment", "write_segment"]
 
@@ -58,9 +70,38 @@ class Segment:
         """The path of one of its files."""
         return posixpath.join(self.directory, name)
 
-    def contents(self, name: str) -> ByteArray:
-        """(size,) u1: one of its files as it stands, mapped read-only; it may have been unlinked meanwhile."""
-        return self._maps[name].array
+    def checked(self, name: str, piece_bytes: int = PIECE_BYTES) -> Iterator[ByteArray]:
+        """One of its files as it stands, piece by piece, for a copy that must be true: the end proves them all.
+
+        The file may have been unlinked meanwhile. Raises ``Corruption`` with the path where a block cannot be read,
+        instead of being killed by touching it; and at the end, when the content does not match its checksum.
+        """
+        mapping, crc = self._maps[name], 0
+        for start in range(0, mapping.size, piece_bytes):
+            self._fault_in(name, start, piece_bytes)
+            piece = mapping.array[start : start + piece_bytes]
+            crc = crc32c(piece, crc=crc)
+            yield piece
+        if FileInfo(mapping.size, crc) != self.info.files[name]:
+            raise Corruption(
+                "the content does not match its checksum in segment.json",
+                path=self.path(name),
+                hint="restore the collection from an older snapshot, and look at the disk (dmesg, smartctl)",
+            )
+
+    def _fault_in(self, name: str, offset: int = 0, length: int | None = None) -> None:
+        try:
+            self._maps[name].populate(offset, length)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                # The kernel cannot tell; what follows is as safe as any other reading of the map.
+                return
+            raise Corruption(
+                f"a block cannot be read from the disk: {error.strerror}",
+                path=self.path(name),
+                offset=offset,
+                hint="look at the disk (dmesg, smartctl), and restart the daemon: it sets the segment aside",
+            ) from error
 
     def entry(self, kills_file: str | None) -> SegmentEntry:
         """How the manifest names this segment together with a kills file of it."""
@@ -145,11 +186,8 @@ class Segment:
 
     def populate(self) -> None:
         """Read everything into the page cache. Raises ``Corruption`` where reading a map would kill the process."""
-        for name, mapping in self._maps.items():
-            try:
-                mapping.populate()
-            except OSError as error:
-                raise Corruption(f"cannot be read: {error.strerror}", path=self.path(name)) from error
+        for name in self._maps:
+            self._fault_in(name)
 
     def mapped_bytes(self) -> int:
         """Bytes of address space that its maps take."""
