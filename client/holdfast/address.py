@@ -10,7 +10,8 @@ from holdfast.errors import InvalidArgument
 
 ENVIRONMENT_VARIABLE = "HOLDFAST_ADDRESS"
 SYSTEM_SOCKET = "/run/holdfast/holdfast.sock"
-LOCAL_SOCKET = "holdfast-data/holdfast.sock"
+LOCAL_DATA = "holdfast-data"
+LOCAL_SOCKET = f"{LOCAL_DATA}/holdfast.sock"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -47,12 +48,15 @@ def find_address(
     environment: Mapping[str, str] | None = None,
     exists: Callable[[str], bool] | None = None,
 ) -> Address:
-    """The given address, else ``HOLDFAST_ADDRESS``, else the socket under /run, else the one in ./holdfast-data."""
+    """The given address, else ``HOLDFAST_ADDRESS``, else the socket under /run, else the one in ./holdfast-data.
+
+    Where there is no socket, ./holdfast-data tells whose daemon is meant: it may be about to serve, or have stopped.
+    """
     chosen = given or (os.environ if environment is None else environment).get(ENVIRONMENT_VARIABLE)
     if chosen:
         return parse_address(chosen)
     exists = exists or _exists
-    if not exists(SYSTEM_SOCKET) and exists(LOCAL_SOCKET):
+    if not exists(SYSTEM_SOCKET) and exists(LOCAL_DATA):
         return Address(path=_absolute(LOCAL_SOCKET))
     return Address(path=SYSTEM_SOCKET)
 

@@ -19,6 +19,8 @@ from holdfast.channel import TlsOption, call_metadata, open_channel
 from holdfast.errors import FailedPrecondition, HoldfastError, Unavailable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import grpc
 
     from holdfast.v1 import vector_pb2
@@ -149,12 +151,14 @@ class Connection:
         return error_of(failure, str(self.address))
 
     def patience(self) -> float:
-        """How long UNAVAILABLE is retried: briefly where there is not even a socket, and never was one."""
+        """How long UNAVAILABLE is retried: briefly where there is no socket, never was one, and nobody makes one."""
         from pathlib import Path
 
-        path = self.address.path
-        missing = not self._reached and path is not None and not Path(path).exists()
-        return _NO_SOCKET_PATIENCE_SECONDS if missing else PATIENCE_SECONDS
+        if self._reached or self.address.path is None:
+            return PATIENCE_SECONDS
+        socket = Path(self.address.path)
+        promising = socket.exists() or _is_starting(socket.parent)
+        return PATIENCE_SECONDS if promising else _NO_SOCKET_PATIENCE_SECONDS
 
     def _stub(self, make: Callable[[grpc.Channel], _Stub]) -> _Stub:
         with self._lock:
@@ -218,6 +222,15 @@ class Connection:
         from holdfast.v1.operation_pb2_grpc import OperationServiceStub
 
         return self._stub(OperationServiceStub)
+
+
+def _is_starting(data_directory: Path) -> bool:
+    """Whether a daemon has locked the directory: it recovers, and its socket comes when it is done."""
+    try:
+        os.kill(int((data_directory / "LOCK").read_text()), 0)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def new_request_id() -> str:

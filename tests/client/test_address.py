@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.address import LOCAL_SOCKET, SYSTEM_SOCKET, Address, find_address, parse_address
+from holdfast.address import LOCAL_DATA, LOCAL_SOCKET, SYSTEM_SOCKET, Address, find_address, parse_address
 from holdfast.channel import Tls, call_metadata, open_channel, uses_tls
 from holdfast.errors import InvalidArgument
 
@@ -46,8 +46,9 @@ def test_what_is_no_address_is_refused_with_the_forms(text: str) -> None:
     [
         ("db1:1", {"HOLDFAST_ADDRESS": "db2:2"}, [SYSTEM_SOCKET], "db1:1"),
         (None, {"HOLDFAST_ADDRESS": "db2:2"}, [SYSTEM_SOCKET], "db2:2"),
-        (None, {}, [SYSTEM_SOCKET, LOCAL_SOCKET], f"unix://{SYSTEM_SOCKET}"),
-        (None, {}, [LOCAL_SOCKET], f"unix://{Path.cwd() / LOCAL_SOCKET}"),
+        (None, {}, [SYSTEM_SOCKET, LOCAL_DATA, LOCAL_SOCKET], f"unix://{SYSTEM_SOCKET}"),
+        (None, {}, [LOCAL_DATA, LOCAL_SOCKET], f"unix://{Path.cwd() / LOCAL_SOCKET}"),
+        (None, {}, [LOCAL_DATA], f"unix://{Path.cwd() / LOCAL_SOCKET}"),
         (None, {}, [], f"unix://{SYSTEM_SOCKET}"),
     ],
 )

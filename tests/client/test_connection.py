@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import grpc
@@ -59,6 +60,17 @@ def test_where_there_is_no_socket_it_gives_up_at_once(tmp_path: Path) -> None:
     with pytest.raises(holdfast.Unavailable, match="no daemon answers at"):
         connection.call(connection.storage.GetStatus, storage_pb2.GetStatusRequest())
     assert clock.time < 1
+    connection.close()
+
+
+@pytest.mark.parametrize(("holder", "patient"), [("alive", True), ("4194305", False), ("", False)])
+def test_a_daemon_that_holds_its_directory_is_waited_for(tmp_path: Path, holder: str, patient: bool) -> None:
+    (tmp_path / "LOCK").write_text(holder.replace("alive", str(os.getpid())))
+    clock = SteppingClock()
+    connection = Connection(Address(path=str(tmp_path / "none")), clock=clock)
+    with pytest.raises(holdfast.Unavailable):
+        connection.call(connection.storage.GetStatus, storage_pb2.GetStatusRequest())
+    assert (clock.time > 4) is patient
     connection.close()
 
 
