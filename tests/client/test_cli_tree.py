@@ -100,6 +100,12 @@ def test_help_is_a_success_on_stdout(cli: Callable[..., Outcome], arguments: lis
     assert "Common options:" in outcome.out
 
 
+def test_a_group_without_a_command_shows_its_commands_and_fails(cli: Callable[..., Outcome]) -> None:
+    outcome = cli("storage", "snapshot")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == cli("storage", "snapshot", "--help").out
+
+
 def test_the_top_help_has_the_exit_codes(cli: Callable[..., Outcome]) -> None:
     text = cli("--help").out
     for code, meaning in MEANINGS.items():

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import click
 
+from holdfast.cli import exit_codes
 from holdfast.cli.state import State
 
 HELP_NAMES = ["-h", "--help"]
@@ -115,8 +116,15 @@ class LazyGroup(_WithCommonOptions, click.Group):
     """A group whose members are loaded when they are asked for: help costs no import of theirs."""
 
     def __init__(self, name: str | None, branch: Branch, **kwargs: Any) -> None:
-        super().__init__(name=name, help=kwargs.pop("help", branch.summary + "."), **kwargs)
+        # False: what a group without a command does differs between releases of click; see parse_args.
+        super().__init__(name=name, help=kwargs.pop("help", branch.summary + "."), no_args_is_help=False, **kwargs)
         self._branch = branch
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not self.invoke_without_command and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(exit_codes.USAGE)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._branch.members)
