@@ -54,7 +54,7 @@ def open_runs(
 
 
 def last_ordinal(entry: RunEntry) -> int:
-    """The number of the last segment in a run. Raises ``ValueError`` for a name that no holdfastd gives."""
+    """The number of the last segment in a run. Raises ``Corruption`` for a name that no holdfastd gives."""
     return int(_parsed(entry)[2])
 
 
@@ -92,7 +92,7 @@ def rebuild_run(
 def _parsed(entry: RunEntry) -> re.Match[str]:
     match = _NAME.fullmatch(entry.name)
     if match is None:
-        raise ValueError(f"{entry.name!r} is no name of a run")
+        raise Corruption("the manifest names a run of an id index in a form that no holdfastd writes", path=entry.name)
     return match
 
 
