@@ -112,14 +112,22 @@ def fill_up(kit: Kit) -> int:
     raise AssertionError("memory is never full")
 
 
-def test_while_checkpoints_fail_writers_are_refused_and_afterwards_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_while_checkpoints_fail_writers_are_refused_and_afterwards_go_on(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
     impatient(monkeypatch)
     kit = Kit(memtable_bytes=10 * ROW_BYTES)
     kit.create()
     with running(kit):
-        kit.fs.fail_on("create", PATTERN, errno.ENOSPC, forever=True)
+        kit.fs.fail_on("create", PATTERN, code, forever=True)
         acknowledged = fill_up(kit)
         assert acknowledged >= 10
+        if code == errno.EIO:
+            assert acknowledged >= 28, "the budget is three memtables"
+            with pytest.raises(ResourceExhausted, match="bytes of points wait to be written into segments") as caught:
+                kit.upsert(["refused"])
+            assert caught.value.reason == "WRITE_QUEUE_FULL"
         until(lambda: "CHECKPOINT_FAILING" in alarms(kit))
         assert len(kit.values()) == acknowledged, "reads go on"
         kit.fs.heal()

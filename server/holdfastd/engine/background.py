@@ -136,7 +136,7 @@ class CheckpointThread:
             self._alarms.raise_(
                 "CHECKPOINT_FAILING",
                 f"points cannot be written into segments: {reason}",
-                hint="free space on the data directory's disk; checkpoints go on by themselves",
+                hint=f"{_hint_of(error)}; checkpoints go on by themselves",
                 severity="critical",
             )
             return False
@@ -157,6 +157,11 @@ class CheckpointThread:
         """The collections that a checkpoint reaches."""
         collections = self._applier.catalog.collections.values()
         return (each for each in collections if each.spec.storage is not StorageKind.MEMORY and not each.quarantined)
+
+
+def _hint_of(error: Exception) -> str:
+    hint = error.hint if isinstance(error, HoldfastError) else None
+    return hint or "look for disk errors with dmesg, and for the cause in the daemon's log"
 
 
 def _bytes_behind(log: Wal | None, log_start: Sequence64) -> int:

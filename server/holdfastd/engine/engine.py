@@ -286,8 +286,7 @@ def _with_the_reserve(fs: FileSystem, layout: Layout, recover: Callable[[], T]) 
         return recover()
     except (OSError, HoldfastError) as error:
         reserve = Reserve(fs, layout.reserve)
-        reserve.find()
-        if not lacks_space(error) or not reserve.give_back(0):
+        if not lacks_space(error) or not (reserve.find() or reserve.give_back(0)):
             raise
     return recover()
 

@@ -3,8 +3,8 @@
     file := head zeros
     head := 'holdfast reserve of ' decimal ' bytes; ...' LF      within the first 4096 bytes
 
-The head says how large the file is meant to be; a file that is smaller has been given back in part. Nothing depends on
-its being durable: a reserve that a power cut takes away is taken anew.
+The head says how large the file is meant to be; a file that is smaller has been given back in part. One without a whole
+head was being made when the power went, and is removed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import re
 
-from .files import FileSystem
+from .files import FileSystem, parent_of
 
 HEAD_BYTES = 4096
 _HEAD = re.compile(rb"holdfast reserve of (\d{1,15}) bytes;")
@@ -36,25 +36,34 @@ class Reserve:
         """Bytes that it is meant to set aside; more than ``size`` while a part is given back."""
         return self._nominal
 
-    def find(self) -> None:
-        """Look for the file that an earlier process left; one that makes no sense is removed. Raises OSError."""
+    def find(self) -> bool:
+        """Look for the file that an earlier process left; returns whether it made no sense and was removed.
+
+        Raises OSError.
+        """
         self._size = self._nominal = 0
         if not self._fs.exists(self._path):
-            return
+            return False
         match = _HEAD.match(self._fs.read(self._path, 0, HEAD_BYTES))
         size = self._fs.size(self._path)
         if match is None or not HEAD_BYTES <= size <= int(match[1]):
             self._fs.unlink(self._path)
-            return
+            return True
         self._size, self._nominal = size, int(match[1])
+        return False
 
     def take(self, size: int) -> None:
-        """Set aside ``size`` bytes, at least as many as now and ``HEAD_BYTES``. After an OSError nothing has changed."""
+        """Set aside ``size`` bytes, at least as many as now and ``HEAD_BYTES``; durable on return.
+
+        After an OSError there is no more of it than before.
+        """
         path, before = self._path, self._size
         file = self._fs.open(path) if self._fs.exists(path) else self._fs.create(path)
         try:
             file.allocate(size)
             file.pwrite([_head(size)], 0)
+            file.sync()
+            self._fs.sync_dir(parent_of(path))
         except OSError:
             with contextlib.suppress(OSError):
                 file.truncate(before)

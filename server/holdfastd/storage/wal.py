@@ -114,7 +114,7 @@ class Wal:
             flags=int(WalFileFlag.GAP_BEFORE) if gap_before else 0,
         )
         try:
-            staged = stage_file(fs, directory, header, segment_size_bytes, None)
+            staged = stage_file(fs, directory, header, segment_size_bytes, None, least=1)
         except OSError as error:
             raise refusal(f"no WAL segment can be made in {directory}", error) from error
         try:
