@@ -1,0 +1,141 @@
+"""What an upsert costs does not grow with the collection (RULES 22): file operations, probes and bytes are counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from holdfastd.storage.id_index import FANOUT
+from holdfastd.storage.id_run import Run
+from tests.support.engines import ROOT, Kit
+
+CHECKPOINTS = 3 * FANOUT**2 + 2 * FANOUT + 5
+ROWS = 4
+
+
+class Ingest:
+    """A store that takes ``ROWS`` new points and a checkpoint at a time, and what each turn did."""
+
+    def __init__(self) -> None:
+        self.kit = Kit(segment_size=1 << 20)
+        self.kit.create()
+        self.made: list[list[tuple[str, str]]] = []
+
+    def turn(self) -> None:
+        number = len(self.made)
+        done: list[tuple[str, str]] = []
+        self.kit.upsert(ids_of(number))
+        self.kit.fs.on_operation = lambda kind, path: done.append((kind, path))
+        self.kit.engine.checkpoint()
+        self.kit.fs.on_operation = None
+        self.made.append(done)
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        return self.kit.engine._applier.catalog.resolve("c").index.runs
+
+    def created(self, turn: int, ending: str) -> list[str]:
+        return [path for kind, path in self.made[turn] if kind == "create" and path.endswith(ending)]
+
+
+def ids_of(turn: int) -> list[str]:
+    return [f"{turn}-{row}" for row in range(ROWS)]
+
+
+@pytest.fixture(scope="module")
+def ingest() -> Ingest:
+    ingest = Ingest()
+    most = 0
+    for number in range(1, CHECKPOINTS + 1):
+        ingest.turn()
+        # As many runs as the digits of the number of checkpoints add up to, in base FANOUT.
+        assert len(ingest.runs) == sum(digits(number))
+        most = max(most, len(ingest.runs))
+    assert most <= (FANOUT - 1) * len(digits(CHECKPOINTS))
+    return ingest
+
+
+def digits(number: int) -> list[int]:
+    return [number] if number < FANOUT else [*digits(number // FANOUT), number % FANOUT]
+
+
+def test_no_vector_is_merged_in_bulk_ingest(ingest: Ingest) -> None:
+    """Each checkpoint writes the vectors of its own rows into one new segment; nobody touches those before."""
+    folders = set()
+    for turn in range(CHECKPOINTS):
+        (vectors,) = ingest.created(turn, "/vectors.npy")
+        folders.add(vectors.rpartition("/")[0])
+    assert len(folders) == CHECKPOINTS
+    sizes = [segment.rows_count for segment in ingest.kit.engine._applier.catalog.resolve("c").segments]
+    assert sizes == [ROWS] * CHECKPOINTS
+    touched = Counter(path for turn in ingest.made for kind, path in turn if path.endswith("/vectors.npy"))
+    assert max(touched.values()) == min(touched.values()), "a file of vectors was touched again later"
+
+
+def test_the_number_of_runs_stays_logarithmic_while_every_id_is_found(ingest: Ingest) -> None:
+    assert [run.entry.level for run in ingest.runs] == sorted(run.entry.level for run in ingest.runs)
+    assert sum(run.rows_count for run in ingest.runs) == CHECKPOINTS * ROWS
+    every = [id for turn in range(CHECKPOINTS) for id in ids_of(turn)]
+    assert [record.id for record in ingest.kit.engine.points.get("c", every)] == every
+    assert ingest.kit.engine.points.get("c", [f"{id}-unknown" for id in every[:50]]) == []
+
+
+def test_each_row_of_the_index_is_rewritten_a_logarithmic_number_of_times(ingest: Ingest) -> None:
+    """Each row's entry is written once per level that it has risen to, never once per checkpoint."""
+    levels = [
+        int(path.rpartition("/run-")[2][:2])
+        for turn in range(CHECKPOINTS)
+        for path in ingest.created(turn, "-rows.npy")
+    ]
+    rows_written = sum(ROWS * FANOUT**level for level in levels)
+    assert rows_written <= len(digits(CHECKPOINTS)) * CHECKPOINTS * ROWS
+
+
+def test_a_checkpoint_does_as_much_at_the_end_as_at_the_beginning(ingest: Ingest) -> None:
+    """Compared are checkpoints that merge no runs: those behind a multiple of the fan-out, one early and one late."""
+    early, late = (work(ingest.made[turn]) for turn in (2 * FANOUT, CHECKPOINTS - 5))
+    assert early == late
+
+
+def work(operations: list[tuple[str, str]]) -> Counter[tuple[str, str]]:
+    """Operations by kind and file name, without what differs by number or is drawn at random."""
+    names = ((kind, path.removeprefix(ROOT).rpartition("/")[2]) for kind, path in operations)
+    return Counter((kind, name.rpartition("-")[2] if "." in name else "a directory") for kind, name in names)
+
+
+def test_an_upsert_asks_the_files_for_as_much_as_the_first_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of new ids and of ids in old segments: one write, one sync, and at most one search per run."""
+    ingest = Ingest()
+    ingest.turn()
+    first = cost_of(ingest, monkeypatch, ids_of(0))
+    for _ in range(FANOUT**2 - 1):
+        ingest.turn()
+    assert len(ingest.runs) == 1
+    assert cost_of(ingest, monkeypatch, ids_of(0)) == first
+    assert cost_of(ingest, monkeypatch, ["new-1", "new-2"]) == first
+    for _ in range(FANOUT + 3):
+        ingest.turn()
+    operations, searches = cost_of(ingest, monkeypatch, ids_of(1))
+    assert operations == first[0]
+    assert searches == len(ingest.runs) == 1 + 1 + 3
+
+
+def cost_of(ingest: Ingest, monkeypatch: pytest.MonkeyPatch, ids: list[str]) -> tuple[Counter[str], int]:
+    """File operations by kind, and searches in runs, of one upsert."""
+    operations: Counter[str] = Counter()
+    searches = 0
+    find: Callable[..., object] = Run.find
+
+    def counted(run: Run, hashes: object) -> object:
+        nonlocal searches
+        searches += 1
+        return find(run, hashes)
+
+    ingest.kit.fs.on_operation = lambda kind, path: operations.update([kind])
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "find", counted)
+        ingest.kit.upsert(ids)
+    ingest.kit.fs.on_operation = None
+    return operations, searches
