@@ -103,6 +103,7 @@ class Life:
             (self.no_space, 6),
             (self.marker, 8),
             (self.prepare, 5),
+            (self.write_ahead, 6),
             (self.rotate, 4),
             (self.move, 3),
             (self.trim, 4),
@@ -156,6 +157,10 @@ class Life:
 
     def prepare(self) -> None:
         self.kit.wal.prepare_next()
+
+    def write_ahead(self) -> None:
+        self.kit.wal.write_ahead()
+        self.acknowledge(self.kit.wal.synced_sequence)
 
     def rotate(self) -> None:
         self.kit.wal.rotate()

@@ -152,7 +152,7 @@ class Run:
     def tend(self) -> None:
         """What the fsync thread does."""
         self.attempt(lambda kit: kit.sync_log())
-        for name in ("prepare_next", "marker"):
+        for name in ("prepare_next", "write_ahead", "marker"):
             self.attempt(lambda kit, name=name: kit.log and getattr(kit.log, name)())
 
     def stop(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 from holdfastd.errors import EngineFailed, FailedPrecondition, ResourceExhausted
 from holdfastd.format.record import RecordHeader, RecordKind, padded_size
 from holdfastd.format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header
+from holdfastd.storage import wal_active
 from holdfastd.storage.names import parse_wal_name
 from tests.support.log_surgery import header_at
 from tests.support.logs import DIRECTORY, LogKit
@@ -246,6 +247,61 @@ def test_a_prepared_successor_saves_the_allocation(kit: LogKit) -> None:
     assert "create" not in [kind for kind, _ in seen]
     assert not [name for name in kit.fs.listdir(DIRECTORY) if name.endswith(".next")]
     assert kit.sequences() == [1, 2]
+
+
+# Zeros ahead ---------------------------------------------------------------------------------------------------------
+
+
+def test_zeros_ahead_cover_the_rest_of_the_file_piece_by_piece(kit: LogKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wal_active, "STEP_BYTES", 1500)
+    kit.append(100)
+    seen = operations(kit)
+    steps = 0
+    while kit.wal.write_ahead():
+        steps += 1
+    assert seen == [("write", FIRST.rpartition("/")[2]), ("sync", FIRST.rpartition("/")[2])] * steps
+    assert kit.wal.zeros_ahead == 4096 - kit.wal.position.offset
+    assert steps == -(-kit.wal.zeros_ahead // 1500)
+    assert kit.fs.size(FIRST) == 4096
+
+
+def test_zeros_ahead_make_what_was_appended_durable_and_never_cover_it(kit: LogKit) -> None:
+    kit.append(100, sync=False)
+    assert kit.wal.synced_sequence == 0
+    kit.wal.write_ahead()
+    assert kit.wal.synced_sequence == 1
+    kit.append(900, sync=False)
+    assert kit.sequences() == [1, 2]
+    assert LogKit(kit.fs.crash(random.Random(1))).recover().last_sequence >= 1
+
+
+def test_after_zeros_ahead_a_sync_needs_no_new_metadata(kit: LogKit) -> None:
+    kit.wal.write_ahead()
+    size = kit.fs.size(FIRST)
+    kit.append(100)
+    kit.wal.sync()
+    assert kit.fs.size(FIRST) == size
+
+
+def test_no_room_for_zeros_is_no_failure(kit: LogKit) -> None:
+    kit.append(100)
+    kit.fs.fail_on("write", "*", errno.ENOSPC)
+    assert kit.wal.write_ahead()
+    assert not kit.wal.write_ahead()
+    kit.fs.heal()
+    kit.append(100)
+    assert kit.sequences() == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["write", "sync"])
+def test_a_disk_that_fails_under_zeros_is_final(kit: LogKit, kind: str) -> None:
+    kit.append(100)
+    kit.fs.fail_on(kind, "*", errno.EIO)
+    with pytest.raises(EngineFailed):
+        kit.wal.write_ahead()
+    kit.fs.heal()
+    with pytest.raises(EngineFailed):
+        kit.append(100)
 
 
 def test_an_unfinished_successor_is_removed_at_the_next_start(kit: LogKit) -> None:

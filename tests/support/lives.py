@@ -419,7 +419,7 @@ class Life:
         log = self.engine._committer.log
         if log is None:
             return
-        self.rng.choice((log.sync, log.sync, log.marker, log.prepare_next))()
+        self.rng.choice((log.sync, log.sync, log.marker, log.prepare_next, log.write_ahead))()
         self.durable = max(self.durable, self.engine.durable_sequence)
         self.era.note(self._promises())
 

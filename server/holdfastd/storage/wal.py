@@ -18,7 +18,7 @@ from ..format.walfile import FILE_HEADER_SIZE, WalFileFlag, WalFileHeader
 from .clock import Clock, Randomness
 from .files import FileSystem
 from .log import Log
-from .wal_active import ActiveFile, StagedFile, publish_file, remove_files, stage_file
+from .wal_active import ActiveFile, StagedFile, next_header, publish_file, remove_files, stage_file
 from .wal_entry import MAX_PAYLOAD_BYTES, Entry, Link, encode_group, group_size
 from .wal_errors import is_lack_of_space, refusal, sync_failure
 from .wal_files import Position, WalFileInfo
@@ -35,9 +35,9 @@ NewLock = Callable[[], AbstractContextManager[object]]
 class Wal:
     """The log as files.
 
-    ``append``, ``rotate``, ``marker``, ``close_log`` and ``close``: one thread at a time, the committing one. ``sync``,
-    ``prepare_next``, ``trim``, ``read`` and the properties: any thread, meanwhile. A failed sync is final: ``failed``
-    is set and every later change raises EngineFailed, until the log is opened anew.
+    ``append``, ``rotate``, ``marker``, ``write_ahead``, ``close_log``, ``close``: one thread at a time, the committing
+    one. ``sync``, ``prepare_next``, ``trim``, ``read`` and the properties: any thread, meanwhile. A failed sync is
+    final: ``failed`` is set and every later change raises EngineFailed, until the log is opened anew.
     """
 
     def __init__(
@@ -104,15 +104,10 @@ class Wal:
         """
         twins = [file for file in older if (file.header.timeline, file.first_sequence) == (timeline, first_sequence)]
         header = WalFileHeader(
-            store_id=store_id,
-            timeline=timeline,
-            chain=chain,
-            salt=rng.u64(),
-            first_sequence=first_sequence,
-            previous_sequence=previous_sequence,
+            store_id, timeline, chain, rng.u64(), first_sequence, previous_sequence,
             created_us=max(last_timestamp_us, clock.now_us(), *(twin.header.created_us + 1 for twin in twins)),
             flags=int(WalFileFlag.GAP_BEFORE) if gap_before else 0,
-        )
+        )  # fmt: skip
         try:
             staged = stage_file(fs, directory, header, segment_size_bytes, None, least=1)
         except OSError as error:
@@ -169,18 +164,10 @@ class Wal:
             has_operations=recovered.operations_in_last_file,
         )
         wal = cls(
-            fs,
-            clock,
-            rng,
-            new_lock,
-            active=active,
-            older=recovered.files[:-1],
-            link=recovered.link,
-            offset=recovered.tail.offset,
-            segment_size_bytes=segment_size_bytes,
-            marked=recovered.marked,
-            max_payload_bytes=max_payload_bytes,
-        )
+            fs, clock, rng, new_lock,
+            active=active, older=recovered.files[:-1], link=recovered.link, offset=recovered.tail.offset,
+            marked=recovered.marked, segment_size_bytes=segment_size_bytes, max_payload_bytes=max_payload_bytes,
+        )  # fmt: skip
         if (directory, timeline) != (last.directory, last.header.timeline):
             wal.rotate(directory=directory, timeline=timeline)
         return wal
@@ -340,6 +327,26 @@ class Wal:
         self.sync()
         return True
 
+    @property
+    def zeros_ahead(self) -> int:
+        """Bytes behind the log's end that ``write_ahead`` has been over; never below 0. Any thread."""
+        return max(0, self._active.zeroed - self._offset)
+
+    def write_ahead(self) -> bool:
+        """Zeros over the next piece of preallocated space, synced; False when all of it is done. Blocks for the disk.
+
+        Raises EngineFailed.
+        """
+        self._check_open()
+        try:
+            if not self._active.write_zeros(self._offset):
+                return False
+        except OSError as error:
+            self._fail("the log", error)
+        with self._syncing:
+            self._sync_active()
+        return True
+
     def close_log(self) -> None:
         """Record durably that logging ends here, on the user's command; then ``append`` is refused."""
         self._check_open()
@@ -387,6 +394,7 @@ class Wal:
             file = self._active.file
             try:
                 file.truncate(offset)
+                self._active.zeroed = self._active.limit  # what was preallocated is gone with it
                 file.sync()
             except OSError as second:
                 self._fail("the log after a failed write", second)
@@ -418,7 +426,7 @@ class Wal:
             replaces = not old.has_operations and timeline == old.header.timeline
             if replaces and directory == old.directory:
                 return
-            header = self._next_header(timeline, replaces)
+            header = next_header(old.header, self._link, self._rng.u64(), self._clock.now_us(), timeline, replaces)
             staged = self._stage(directory, header, size, least)
             try:
                 active = publish_file(self._fs, staged, directory, header)
@@ -449,26 +457,16 @@ class Wal:
             self._active.file.truncate(self._offset)
         except OSError as error:
             raise refusal(f"{self._active.path} cannot be cut to its content", error) from error
+        self._sync_active()
+
+    def _sync_active(self) -> None:
+        """Sync whatever the active file holds (committing thread; ``_syncing`` is held)."""
         try:
             self._active.file.sync()
         except OSError as error:
             self._fail("the log", error)
         with self._lock:
             self._durable, self._synced_sequence = self._offset, self._link.sequence
-
-    def _next_header(self, timeline: int, replaces: bool) -> WalFileHeader:
-        old, link = self._active.header, self._link
-        created_us = max(link.timestamp_us, self._clock.now_us(), old.created_us + 1)
-        return WalFileHeader(
-            store_id=old.store_id,
-            timeline=timeline,
-            chain=old.chain if replaces else link.chain,
-            salt=self._rng.u64(),
-            first_sequence=old.first_sequence if replaces else link.sequence + 1,
-            previous_sequence=old.previous_sequence if replaces else link.sequence,
-            created_us=created_us,
-            flags=old.flags if replaces else 0,
-        )
 
     # Helpers ---------------------------------------------------------------------------------------------------------
 

@@ -15,16 +15,22 @@ from ..errors import FailedPrecondition
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header, encode_file_header
 from .files import File, FileSystem, make_dirs, parent_of
 from .names import wal_file
+from .wal_entry import Link
 from .wal_errors import is_lack_of_space
 from .wal_files import NEXT_SUFFIX, has_operations
 
 LEAST_BYTES = 1 << 16
 """WAL segments that are made smaller for lack of space come in multiples of this."""
+STEP_BYTES = 1 << 20
+"""Zeros written at once ahead of the log's end: a few milliseconds of the disk, between two groups."""
 
 
 @dataclass(slots=True)
 class ActiveFile:
-    """An open WAL segment. ``limit``: bytes that may be written to it before the log moves on to the next one."""
+    """An open WAL segment. ``limit``: bytes that may be written to it before the log moves on to the next one.
+
+    ``zeroed``: up to where it was written with zeros ahead of the log, if that is beyond the log's end.
+    """
 
     file: File
     path: str
@@ -32,11 +38,31 @@ class ActiveFile:
     limit: int
     first_timestamp_us: int = 0
     has_operations: bool = False
+    zeroed: int = 0
 
     @property
     def directory(self) -> str:
         """The WAL directory that holds it."""
         return parent_of(self.path)
+
+    def write_zeros(self, end: int) -> bool:
+        """Write zeros over the next STEP_BYTES behind ``end``, the log's, and behind earlier zeros; False at the limit.
+
+        Space that was written before is overwritten in place: the sync of a later append is then one write to the disk
+        and no commit of the file system's journal, which waits for whatever else is being written. Raises OSError.
+        """
+        start = max(end, self.zeroed)
+        stop = min(start + STEP_BYTES, self.limit)
+        if start >= stop:
+            return False
+        try:
+            self.file.pwrite([bytes(stop - start)], start)
+        except OSError as error:
+            if not is_lack_of_space(error):
+                raise
+            stop = self.limit  # not in this file; an append that finds no room says so itself
+        self.zeroed = stop
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +76,20 @@ class StagedFile:
     def fits(self, directory: str, size: int) -> bool:
         """Whether it can become a WAL segment of ``directory`` with room for ``size`` bytes."""
         return self.size >= size and parent_of(self.path) == directory
+
+
+def next_header(old: WalFileHeader, link: Link, salt: int, now_us: int, timeline: int, replaces: bool) -> WalFileHeader:
+    """The header of the WAL segment that follows ``old``, or that takes its place in the log (``replaces``)."""
+    return WalFileHeader(
+        store_id=old.store_id,
+        timeline=timeline,
+        chain=old.chain if replaces else link.chain,
+        salt=salt,
+        first_sequence=old.first_sequence if replaces else link.sequence + 1,
+        previous_sequence=old.previous_sequence if replaces else link.sequence,
+        created_us=max(link.timestamp_us, now_us, old.created_us + 1),
+        flags=old.flags if replaces else 0,
+    )
 
 
 def prepare_file(fs: FileSystem, directory: str, size: int, *, token: int) -> StagedFile:
