@@ -14,12 +14,13 @@ PRINT_BUILD_REQUIRES := import tomllib; \
   print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 PROTOS := $(wildcard proto/holdfast/v1/*.proto)
 
-.PHONY: help demo run test bench lint proto clean
+.PHONY: help demo run test soak bench lint proto clean
 
 help:
 	@echo "make demo   a guided tour: a daemon in a temporary directory, data in, a snapshot, a restore"
 	@echo "make run    holdfastd in ./holdfast-data, until Ctrl-C"
 	@echo "make test   lint, types and every test"
+	@echo "make soak   for an hour or so: more power cuts, kills and random commands than make test has time for"
 	@echo "make bench  the benchmarks"
 	@echo "make lint   ruff and mypy"
 	@echo "make proto  the Python stubs again, after a change under proto/"
@@ -37,6 +38,15 @@ LINT = $(BIN)/ruff check . || failed=1; $(BIN)/ruff format --check . || failed=1
 
 test: $(INSTALLED)
 	@failed=0; $(LINT); $(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS) || failed=1; exit $$failed
+
+# Other random commands in every run, other lives than those of `make test`; SOAK_MINUTES for each sync mode.
+SOAK_MINUTES ?= 15
+SOAK := HOLDFAST_STATE_EXAMPLES=2000 HOLDFAST_STATE_STEPS=80 HOLDFAST_KILL9_SECONDS=$$(($(SOAK_MINUTES) * 60)) \
+  HOLDFAST_ENGINE_CRASH_SEEDS=20 HOLDFAST_CRASH_SEEDS=100
+
+soak: $(INSTALLED)
+	$(SOAK) $(BIN)/python -m pytest -n auto tests/e2e/test_kill9.py tests/engine/test_state_machine.py \
+	  tests/crash $(PYTEST_ARGS)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from holdfastd.engine.replay import ReplayRequest
 from holdfastd.engine.tickets import Caller, Submission
@@ -31,6 +39,7 @@ from tests.support.oracle import CollectionState, StoreState, observe, observe_s
 from tests.support.snapshots import SnapshotKit, raise_failure
 from tests.support.worlds import Change, World, deletion
 
+SOAK = "HOLDFAST_STATE_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("HOLDFAST_STATE_EXAMPLES", "80"))
 STEPS = int(os.environ.get("HOLDFAST_STATE_STEPS", "30"))
 
@@ -55,8 +64,10 @@ class StoreMachine(RuleBasedStateMachine):
     With the log off, a crash takes it back to the last checkpoint, ``safe``; only then may that differ from ``world``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Counter[str]) -> None:
         super().__init__()
+        self.tally = tally
+        """How often what matters has happened, in all sequences together."""
         self.kit = SnapshotKit()
         self.world = World()
         self.safe = self.world
@@ -226,6 +237,7 @@ class StoreMachine(RuleBasedStateMachine):
         made = self.kit.snapshot(collection=only, compress=compress)
         self.world = self.world.snapshotted(made["snapshot_id"], made["sequence"], target)
         held = self.world.kept[-1].state.collections
+        self.tally["snapshots"] += 1
         assert made["collections"] == sorted(held)
         assert made["vectors"] == sum(len(collection.points) for collection in held.values())
 
@@ -241,6 +253,7 @@ class StoreMachine(RuleBasedStateMachine):
                 call()
             return
         call()
+        self.tally["restored"] += 1
         self.is_durable(self.world.restored(kept, names, self.sequence, as_it_was=True))
 
     @precondition(lambda self: any(kept.lives for kept in self.world.kept))
@@ -255,6 +268,7 @@ class StoreMachine(RuleBasedStateMachine):
                 call()
             return
         call()
+        self.tally["restored"] += 1
         self.is_durable(self.world.restored(kept, {source: name}, self.sequence, as_it_was=False))
 
     @precondition(lambda self: any(kept.lives for kept in self.world.kept))
@@ -281,10 +295,12 @@ class StoreMachine(RuleBasedStateMachine):
             result = self.replaying(collection=only, to_sequence=to)
         except HoldfastError:
             assert expected.broken, "a replay was refused that nothing stands in the way of"
+            self.tally["replay refused"] += 1
         else:
             assert not expected.broken, "a replay crossed what it must not cross"
             assert result["operations_replayed"] == expected.count
             assert tuple(result["collections_affected"]) == expected.affected
+            self.tally["replayed" if expected.count else "nothing to replay"] += 1
         self.world = expected.world
         if expected.count and not expected.broken:
             self.is_durable()
@@ -359,6 +375,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.crashed()
 
     def crashed(self) -> None:
+        self.tally["crashed" if self.world.logging else "crashed without a log"] += 1
         world = self.world if self.world.logging else replace(self.safe, kept=self.world.kept)
         timeline = self.kit.engine.timeline
         if timeline != world.timeline and world.logging:
@@ -407,10 +424,20 @@ def _cosine(query: np.ndarray, raw: bytes) -> float:
     return float(query.astype(np.float64) @ vector) / lengths if lengths else 0.0
 
 
-TestStore = pytest.mark.timeout(3600)(StoreMachine.TestCase)
-TestStore.settings = settings(
-    max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
-)
+@pytest.mark.timeout(3600)
+def test_any_sequence_of_commands() -> None:
+    """The same sequences in every run, but other ones in every soak."""
+    tally: Counter[str] = Counter()
+    profile = settings(
+        max_examples=EXAMPLES,
+        stateful_step_count=STEPS,
+        derandomize=not SOAK,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(lambda: StoreMachine(tally), settings=profile)
+    assert {"restored", "replayed", "replay refused", "crashed", "crashed without a log"} <= tally.keys(), tally
 
 
 def test_a_caller_may_be_named() -> None:
