@@ -45,8 +45,8 @@ SOAK := HOLDFAST_STATE_EXAMPLES=2000 HOLDFAST_STATE_STEPS=80 HOLDFAST_KILL9_SECO
   HOLDFAST_ENGINE_CRASH_SEEDS=20 HOLDFAST_CRASH_SEEDS=100
 
 soak: $(INSTALLED)
-	$(SOAK) $(BIN)/python -m pytest -n auto tests/e2e/test_kill9.py tests/engine/test_state_machine.py \
-	  tests/crash $(PYTEST_ARGS)
+	$(SOAK) $(BIN)/python -m pytest -n auto -o faulthandler_timeout=0 tests/e2e/test_kill9.py \
+	  tests/engine/test_state_machine.py tests/crash $(PYTEST_ARGS)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
