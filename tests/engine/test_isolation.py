@@ -20,7 +20,7 @@ import pytest
 
 from holdfastd.engine import read
 from holdfastd.engine.engine import Engine
-from holdfastd.engine.points import ScrollPosition
+from holdfastd.engine.reading import ScrollPosition
 from holdfastd.engine.settings import EngineConfig
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import Aborted
@@ -253,7 +253,7 @@ def test_scrolling_goes_on_where_it_stopped_while_points_come_and_go(engine: Eng
     seen: list[str] = []
     after: ScrollPosition | None = None
     while True:
-        page = engine.points.scroll("c", after=after, limit=7)
+        page = engine.points.reading("c").scroll(after=after, limit=7)
         if not page:
             break
         seen += [record.id for record in page]

@@ -98,8 +98,8 @@ def all_files(fs: MemFileSystem, path: str = ROOT) -> dict[str, bytes]:
 
 READERS: dict[str, Callable[[Engine], Any]] = {
     "search": lambda engine: engine.points.search("c", rows(1.0), k=1),
-    "scroll": lambda engine: engine.points.scroll("c", limit=10),
-    "scroll by id": lambda engine: engine.points.scroll("c", order="id", limit=10),
+    "scroll": lambda engine: engine.points.reading("c").scroll(limit=10),
+    "scroll by id": lambda engine: engine.points.reading("c").scroll(order="id", limit=10),
     "export": lambda engine: list(engine.points.export("c")),
     "count": lambda engine: engine.points.count("c"),
     "count where": lambda engine: engine.points.count("c", "n = 1"),
@@ -393,3 +393,54 @@ def test_a_block_that_cannot_be_read_fails_the_snapshot_and_not_the_daemon(kit: 
     assert caught.value.hint is not None
     assert "restart the daemon: it sets the segment aside" in caught.value.hint
     assert kit.snapshot(collection="other")["vectors"] == 1
+
+
+def die_of(kit: SnapshotKit, signal: str) -> None:
+    """What the handler of fatal signals leaves."""
+    kit.put(LAYOUT.faults, f"Fatal Python error: {signal}\n\nCurrent thread 0x00007f:\n  File ...\n".encode())
+
+
+def flip_in_the_middle(kit: SnapshotKit) -> str:
+    path = file_of(kit, "vectors.npy")
+    flip(kit.fs, path, kit.fs.size(path) - 1)
+    return path
+
+
+def test_after_a_bus_error_every_file_is_read_and_what_is_damaged_set_aside(kit: SnapshotKit) -> None:
+    """RULES 28: a media error on an evicted page kills the daemon; the restart quarantines that segment."""
+    path = flip_in_the_middle(kit)
+    assert start(kit).collections.stats("c").quarantined == (), "a start that has no reason reads no row"
+    die_of(kit, "Bus error")
+    for _ in range(2):
+        engine = start(kit)
+        (part,) = engine.collections.stats("c").quarantined
+        assert (part.path, part.problem) == (path, "the content does not match its checksum in segment.json")
+        assert "'Fatal Python error: Bus error': /data/FAULT.log has its stacks" in engine.recovery.warnings[-1]
+        assert engine.points.count("other") == 1
+    engine.collections.drop("c", caller=CALLER)
+    engine = start(kit)
+    assert "/data/FAULT.last.log has its stacks" in engine.recovery.warnings[-1]
+    assert kit.fs.read(LAYOUT.faults) == b""
+    assert b"Bus error" in kit.fs.read(LAYOUT.last_faults)
+    assert start(kit).recovery.warnings == ()
+
+
+def test_after_a_bus_error_a_run_of_the_index_is_read_as_well(kit: SnapshotKit) -> None:
+    collection = kit.engine._applier.catalog.resolve("c")
+    hashes = LAYOUT.run_files(collection.spec.id, collection.index.entries[0].name).hashes
+    flip(kit.fs, hashes, kit.fs.size(hashes) - 1)
+    die_of(kit, "Bus error")
+    engine = start(kit)
+    assert engine.recovery.rebuilt == ("c",)
+    assert len(engine.points.get("c", ["a", "b", "d"])) == 3
+
+
+def test_another_fatal_signal_is_told_and_costs_nothing(kit: SnapshotKit) -> None:
+    flip_in_the_middle(kit)
+    die_of(kit, "Segmentation fault")
+    kit.fs.fail_on("create", f"{LAYOUT.last_faults}*", errno.ENOSPC)
+    for _ in range(2):
+        (warning,) = start(kit).recovery.warnings
+        assert "ended by a fatal signal, 'Fatal Python error: Segmentation fault'" in warning
+    assert start(kit).recovery.warnings == ()
+    assert kit.engine.collections.stats("c").quarantined == ()

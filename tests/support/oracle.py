@@ -132,7 +132,7 @@ def observe_scrolls(engine: Engine, name: str, page: int = 3) -> None:
         seen: list[Record] = []
         after: ScrollPosition | None = None
         while True:
-            records = engine.points.scroll(name, order=order, after=after, limit=page, vectors=True)
+            records = engine.points.reading(name).scroll(order=order, after=after, limit=page, vectors=True)
             seen += records
             if len(records) < page:
                 break

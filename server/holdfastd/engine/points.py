@@ -25,7 +25,7 @@ from .committer import Committer
 from .filter import Filter, parse_filter
 from .meters import MeteredTicket, Meters
 from .quarantine import require_writable
-from .reading import Reading, ScrollPosition
+from .reading import Reading
 from .tickets import Caller, Expectation, Outcome, Submission
 from .view import View
 
@@ -191,22 +191,6 @@ class Points:
         """As ``Reading.search``, now."""
         return self.reading(collection).search(
             queries, k=k, filter_text=filter_text, threshold=threshold, vectors=vectors
-        )
-
-    def scroll(
-        self,
-        collection: str,
-        *,
-        order: str = "timestamp",
-        after: ScrollPosition | None = None,
-        skip: int = 0,
-        limit: int,
-        filter_text: str | None = None,
-        vectors: bool = False,
-    ) -> list[Record]:
-        """As ``Reading.scroll``, now."""
-        return self.reading(collection).scroll(
-            order=order, after=after, skip=skip, limit=limit, filter_text=filter_text, vectors=vectors
         )
 
     def count(self, collection: str, filter_text: str | None = None) -> int:
