@@ -96,6 +96,79 @@ def all_files(fs: MemFileSystem, path: str = ROOT) -> dict[str, bytes]:
     return found
 
 
+def cut(count: int) -> Callable[[Kit, str], None]:
+    """Bytes off the end."""
+
+    def damage(kit: Kit, path: str) -> None:
+        file = kit.fs.open(path)
+        file.truncate(kit.fs.size(path) - count)
+        file.close()
+
+    return damage
+
+
+def at(offset: int) -> Callable[[Kit, str], None]:
+    """One bit changed there, from the end if it is negative."""
+    return lambda kit, path: flip(kit.fs, path, offset % kit.fs.size(path))
+
+
+def gone(kit: Kit, path: str) -> None:
+    kit.fs.unlink(path)
+
+
+def a_directory(kit: Kit, path: str) -> None:
+    kit.fs.unlink(path)
+    kit.fs.mkdir(path)
+
+
+def emptied(kit: Kit, path: str) -> None:
+    cut(kit.fs.size(path))(kit, path)
+
+
+def another_s(kit: Kit, path: str) -> None:
+    """The file of the same name of the collection's other segment."""
+    content = kit.fs.read(f"{segment_dir(kit, 1)}/{path.rsplit('/', 1)[1]}")
+    kit.fs.damage(path, 0, content)
+    cut(kit.fs.size(path) - len(content))(kit, path)
+
+
+OTHER = "describes segment {other} (2 rows, number 1) of collection {collection}"
+TABLE: dict[str, tuple[str, Callable[[Kit, str], None], str]] = {
+    "segment.json is missing": ("segment.json", gone, "the file is missing"),
+    "segment.json is a directory": ("segment.json", a_directory, "cannot be read: is a directory"),
+    "segment.json is changed": ("segment.json", at(30), "the segment's SHA-256 does not match its content"),
+    "segment.json is cut": ("segment.json", cut(1), "not a segment document, or cut short"),
+    "segment.json is empty": ("segment.json", emptied, "not a segment document, or cut short"),
+    "segment.json is that of another segment": ("segment.json", another_s, OTHER),
+    "vectors.npy is missing": ("vectors.npy", gone, "the file is missing"),
+    "vectors.npy is short": ("vectors.npy", cut(3), "has 4109 bytes instead of 4112"),
+    "the header of vectors.npy is changed": ("vectors.npy", at(0), "not an npy file of version 1.0"),
+    "the header of rows.npy is changed": ("rows.npy", at(12), "npy header is not of the form that is written here"),
+    "ids.npy is short": ("ids.npy", cut(1), "has 129 bytes instead of 130"),
+    "payloads.npy is missing": ("payloads.npy", gone, "the file is missing"),
+    "norms.npy is missing": ("norms.npy", gone, "the file is missing"),
+    "the kills are missing": ("kills", gone, "the file is missing"),
+    "the kills are changed": ("kills", at(-1), "the content does not match the checksum in the file's name"),
+    "the kills are cut": ("kills", cut(1), "the content does not match the checksum in the file's name"),
+}
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_the_table_of_damages(kit: SnapshotKit, case: str) -> None:
+    """What is said of each, word for word."""
+    file, damage, problem = TABLE[case]
+    path, stats = file_of(kit, file), kit.engine.collections.stats("c")
+    first, other = (segment_dir(kit, number).rsplit("/", 1)[1] for number in range(2))
+    damage(kit, path)
+    engine = start(kit)
+    expected = problem.format(other=other, collection=stats.spec.id)
+    (part,) = engine.collections.stats("c").quarantined
+    assert (part.segment_id, part.path, part.rows) == (first, path, 2)
+    assert part.problem == expected
+    assert ids(engine.points.get("c", ["b", "d"])) == ["b", "d"]
+    refused(lambda: engine.points.get("c", ["a"]))
+
+
 READERS: dict[str, Callable[[Engine], Any]] = {
     "search": lambda engine: engine.points.search("c", rows(1.0), k=1),
     "scroll": lambda engine: engine.points.reading("c").scroll(limit=10),
@@ -415,11 +488,11 @@ def test_after_a_bus_error_every_file_is_read_and_what_is_damaged_set_aside(kit:
         engine = start(kit)
         (part,) = engine.collections.stats("c").quarantined
         assert (part.path, part.problem) == (path, "the content does not match its checksum in segment.json")
-        assert "'Fatal Python error: Bus error': /data/FAULT.log has its stacks" in engine.recovery.warnings[-1]
+        assert "'Fatal Python error: Bus error': /data/FAULT.log has its stacks" in engine.recovery.warnings[0]
         assert engine.points.count("other") == 1
     engine.collections.drop("c", caller=CALLER)
     engine = start(kit)
-    assert "/data/FAULT.last.log has its stacks" in engine.recovery.warnings[-1]
+    assert "/data/FAULT.last.log has its stacks" in engine.recovery.warnings[0]
     assert kit.fs.read(LAYOUT.faults) == b""
     assert b"Bus error" in kit.fs.read(LAYOUT.last_faults)
     assert start(kit).recovery.warnings == ()

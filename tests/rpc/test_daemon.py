@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -119,6 +120,35 @@ def test_damage_is_refused_with_its_place(place: Path) -> None:
     assert again.ended() == EXIT_DATA
     assert "MANIFEST.json" in again.log
     assert "Traceback" not in again.log
+
+
+def test_a_page_that_can_no_longer_be_read_costs_one_restart_and_one_segment(place: Path) -> None:
+    """A file cut short under its map ends the daemon as a media error does; the next start finds out which it was."""
+    daemon = Daemon(place).started()
+    create(daemon.address)
+    with grpc.insecure_channel(daemon.address) as channel:
+        VectorServiceStub(channel).Upsert(batch([f"id-{number}" for number in range(20)]))
+    assert daemon.stop() == 0
+    daemon = Daemon(place).started()
+    (vectors,) = daemon.data.glob("collections/*/*/vectors.npy")
+    content = vectors.read_bytes()
+    os.truncate(vectors, 0)
+    with grpc.insecure_channel(daemon.address) as channel, pytest.raises(grpc.RpcError):
+        VectorServiceStub(channel).Get(vector_pb2.GetRequest(collection="books", ids=["id-1"]))
+    assert daemon.ended() == -signal.SIGBUS
+    assert "Bus error" in (daemon.data / "FAULT.log").read_text()
+    vectors.write_bytes(content[:-4] + b"rust")
+    again = Daemon(place).started()
+    with grpc.insecure_channel(again.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        VectorServiceStub(channel).Get(vector_pb2.GetRequest(collection="books", ids=["id-1"]))
+    assert caught.value.code() is grpc.StatusCode.DATA_LOSS
+    assert "Fatal Python error: Bus error" in again.log
+    again.stop()
+    vectors.write_bytes(content)
+    last = Daemon(place).started()
+    with grpc.insecure_channel(last.address) as channel:
+        VectorServiceStub(channel).Get(vector_pb2.GetRequest(collection="books", ids=["id-1"]))
+    last.stop()
 
 
 def test_tcp_beyond_this_machine_is_refused(place: Path) -> None:

@@ -21,6 +21,7 @@ from ..engine.engine import Engine
 from ..engine.settings import EngineConfig
 from ..rpc.server import Limits, RpcServer
 from ..storage.clock import SystemClock, SystemRandomness
+from ..storage.names import Layout
 from ..storage.osfiles import OsFileSystem
 from .logs import set_up_logging
 from .notify import Notifier
@@ -86,7 +87,10 @@ def _serve(config: ServerConfig, notifier: Notifier) -> None:
     notifier.status("recovering")
     with signals_end_the_process():
         tighten(config.data_dir)
+        remembered = remember_faults(config.data_dir)
         engine = open_engine(config)
+        if not remembered:
+            remember_faults(config.data_dir)
     try:
         server = make_server(config, engine)
         engine.start()
@@ -128,6 +132,19 @@ def tighten(data_dir: str) -> None:
     if mode & 0o077:
         Path(data_dir).chmod(mode & ~0o077)
         _log.warning("the data directory was open to others", extra={"path": data_dir, "mode": f"{mode:04o}"})
+
+
+def remember_faults(data_dir: str) -> bool:
+    """Have a fatal signal write its stacks into the data directory, for the next start to read; False without one.
+
+    Appended: what the last daemon died of is still to be read, and another daemon may be at work here.
+    """
+    try:
+        descriptor = os.open(Layout(data_dir).faults, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return False
+    faulthandler.enable(descriptor)
+    return True
 
 
 def open_engine(config: ServerConfig) -> Engine:
@@ -254,7 +271,7 @@ def _announce(config: ServerConfig, engine: Engine, addresses: list[str]) -> Non
 
 
 def set_up_interpreter() -> None:
-    """Tune the interpreter for many threads that hand over often, and dump stacks on a fatal signal."""
+    """Tune the interpreter for many threads that hand over often, and dump stacks on a signal that is fatal early."""
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     gc.set_threshold(*GC_THRESHOLDS)
     with contextlib.suppress(OSError, ValueError):

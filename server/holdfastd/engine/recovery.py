@@ -17,9 +17,11 @@ manifest before the current one is in ``recovery_fallback``, that of a new store
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from ..model import StorageKind
+from ..storage import faults
 from ..storage import manifest as manifest_files
 from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem, make_dirs
@@ -91,7 +93,9 @@ class _Recovery:
         self.manifest = loaded.manifest if self.fallback is None else self.fallback.manifest
         self.keeper = ManifestKeeper(fs, layout, self.manifest)
         self.warnings = [] if loaded.problem is None else [f"{loaded.problem}; recovered from {loaded.path}"]
-        self.opener = StartOpener(fs, layout)
+        self.last_words = faults.last_words(fs, layout)
+        bad_page = self.last_words is not None and faults.BUS_ERROR in self.last_words
+        self.opener = StartOpener(fs, layout, thorough=bad_page)
         self.applier = Applier(self.opener.open_restored, IdIndex)
         self.requests = RequestTable()
         self.records = 0
@@ -121,6 +125,7 @@ class _Recovery:
         requests_file = self.keeper.current.requests_file
         remove_garbage(self.fs, self.layout, self.manifest, self.applier.catalog, requests_file)
         self.applier.open_restored = staged_opener(self.fs, self.layout)
+        self._mind_last_words()
         closed = recovered.files if log is None else ()
         return RecoveredStore(self.keeper, self.applier, self.requests, log, self._report(recovered), closed)
 
@@ -132,6 +137,21 @@ class _Recovery:
             new_timeline=self.keeper.current.timeline != self.manifest.timeline,
             warnings=(*self.warnings, *self.opener.warnings),
             rebuilt=tuple(self.opener.rebuilt),
+        )
+
+    def _mind_last_words(self) -> None:
+        """Say what ended the daemon before this one; where that was a bad page that is still there, look again."""
+        if self.last_words is None:
+            return
+        damaged = any(each.quarantined for each in self.applier.catalog.collections.values())
+        where = self.layout.faults
+        if not damaged:
+            # A full disk is no reason to refuse the data; then the next start says it once more.
+            with suppress(OSError):
+                faults.set_aside(self.fs, self.layout)
+                where = self.layout.last_faults
+        self.warnings.append(
+            f"the last daemon was ended by a fatal signal, {self.last_words!r}: {where} has its stacks"
         )
 
     # What the manifest names ----------------------------------------------------------------------------------------

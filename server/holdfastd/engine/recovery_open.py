@@ -25,6 +25,7 @@ from ..storage.id_run import Run
 from ..storage.names import Layout
 from ..storage.quarantine import QuarantinedSegment, lost_segment, quarantine
 from ..storage.segment import Segment, open_segment
+from ..storage.segment_check import check_files
 from .changes import RestoredCollection
 from .collection import Collection
 
@@ -105,12 +106,14 @@ def _collection(
 class StartOpener:
     """Opens collections at start. ``open`` changes nothing on the disk, ``mend`` and ``open_restored`` may.
 
+    ``thorough``: read every file and compare its checksum, instead of trusting what costs no work per row.
     ``warnings``: what was found damaged, for the operator's log. ``rebuilt``: names of collections whose index was.
     """
 
-    def __init__(self, fs: FileSystem, layout: Layout) -> None:
+    def __init__(self, fs: FileSystem, layout: Layout, *, thorough: bool = False) -> None:
         self._fs = fs
         self._layout = layout
+        self._thorough = thorough
         self._entries: dict[uuid.UUID, CollectionEntry] = {}
         self._runs: dict[uuid.UUID, list[Run | Corruption]] = {}
         self.warnings: list[str] = []
@@ -121,13 +124,16 @@ class StartOpener:
         self._entries[entry.spec.id] = entry
         if entry.spec.storage is StorageKind.MEMORY:
             return _collection(entry, IdIndex(), ())
-        runs = open_runs(self._fs, self._layout, entry.spec.id, entry.index_runs)
+        runs = open_runs(self._fs, self._layout, entry.spec.id, entry.index_runs, thorough=self._thorough)
         if any(isinstance(run, Corruption) for run in runs):
             self._runs[entry.spec.id] = runs
         segments, quarantined = [], []
         for each in entry.segments:
             try:
-                segments.append(open_segment(self._fs, self._layout, entry.spec.id, each))
+                segment = open_segment(self._fs, self._layout, entry.spec.id, each)
+                if self._thorough:
+                    check_files(self._fs, segment, segment.info.files)
+                segments.append(segment)
             except Corruption as damage:
                 at = _run_of(entry.index_runs, each.ordinal)
                 indexed = at is not None and isinstance(runs[at], Run)

@@ -19,12 +19,12 @@ from ..format.manifest import RunEntry
 from ..model import Int64Array
 from . import names
 from .bulk import Pace, unpaced
-from .checks import file_checksum
 from .files import FileSystem
 from .id_build import SPILL_ROWS, IndexBuilder
 from .id_run import Run, open_run
 from .names import Layout
 from .segment import Segment
+from .segment_check import check_files
 
 ROWS_AT_ONCE = 1 << 16
 
@@ -41,13 +41,19 @@ class SegmentDamaged(Exception):
 
 
 def open_runs(
-    fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entries: Sequence[RunEntry]
+    fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entries: Sequence[RunEntry], *, thorough: bool = False
 ) -> list[Run | Corruption]:
-    """The runs that the manifest names, or what is wrong with them, in its order; no work per row. Changes nothing."""
+    """The runs that the manifest names, or what is wrong with them, in its order. Changes nothing.
+
+    No work per row, unless ``thorough``: then each is read and compared with its checksums.
+    """
     found: list[Run | Corruption] = []
     for entry in entries:
         try:
-            found.append(open_run(fs, layout, collection_id, entry))
+            run = open_run(fs, layout, collection_id, entry)
+            if thorough:
+                run.verify(unpaced)
+            found.append(run)
         except Corruption as damage:
             found.append(damage)
     return found
@@ -78,7 +84,10 @@ def rebuild_run(
     _remove_leftovers(fs, layout, collection_id, name)
     builder = IndexBuilder(fs, layout, collection_id, pace=pace, spill_rows=spill_rows)
     for segment in segments:
-        _check(fs, segment, pace)
+        try:
+            check_files(fs, segment, (names.ROWS, names.IDS), pace)
+        except Corruption as damage:
+            raise SegmentDamaged(segment, damage) from damage
         for start in range(0, segment.rows_count, ROWS_AT_ONCE):
             rows: Int64Array = np.arange(start, min(start + ROWS_AT_ONCE, segment.rows_count))
             try:
@@ -94,16 +103,6 @@ def _parsed(entry: RunEntry) -> re.Match[str]:
     if match is None:
         raise Corruption("the manifest names a run of an id index in a form that no holdfastd writes", path=entry.name)
     return match
-
-
-def _check(fs: FileSystem, segment: Segment, pace: Pace) -> None:
-    for name in (names.ROWS, names.IDS):
-        path = segment.path(name)
-        try:
-            if file_checksum(fs, path, pace) != segment.info.files[name]:
-                raise Corruption("the content does not match its checksum in segment.json", path=path)
-        except Corruption as damage:
-            raise SegmentDamaged(segment, damage) from damage
 
 
 def _remove_leftovers(fs: FileSystem, layout: Layout, collection_id: uuid.UUID, name: str) -> None:

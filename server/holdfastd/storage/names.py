@@ -63,6 +63,8 @@ class Layout:
         self.manifest = self._join("MANIFEST.json")
         self.manifest_prev = self._join("MANIFEST.prev.json")
         self.reserve = self._join("RESERVE")
+        self.faults = self._join("FAULT.log")
+        self.last_faults = self._join("FAULT.last.log")
         self.registry = self._join("REGISTRY.json")
         self.receipts = self._join("RECEIPTS.json")
         self.collections = self._join("collections")

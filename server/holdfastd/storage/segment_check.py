@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,16 +22,31 @@ if TYPE_CHECKING:
     from .segment import Segment
 
 ROWS_AT_ONCE = 4096
+MISMATCH = "the content does not match its checksum in segment.json"
+
+
+def check_files(fs: FileSystem, segment: Segment, files: Iterable[str], pace: Pace = unpaced) -> None:
+    """Compare these files with their checksums, by reads that fail on a bad block: nothing mapped is touched.
+
+    Blocks, paced. Raises ``Corruption`` with the path.
+    """
+    for name in files:
+        if not has_checksum(fs, segment, name, pace):
+            raise Corruption(MISMATCH, path=segment.path(name))
+
+
+def has_checksum(fs: FileSystem, segment: Segment, name: str, pace: Pace) -> bool:
+    """Whether a file is as segment.json says. Raises ``Corruption`` where it cannot be read."""
+    return file_checksum(fs, segment.path(name), pace) == segment.info.files[name]
 
 
 def verify_segment(fs: FileSystem, segment: Segment, deep: bool, pace: Pace) -> None:
     """See ``Segment.verify``."""
-    for name, expected in segment.info.files.items():
-        path = segment.path(name)
-        if file_checksum(fs, path, pace) != expected:
+    for name in segment.info.files:
+        if not has_checksum(fs, segment, name, pace):
             raise Corruption(
-                "the content does not match its checksum in segment.json",
-                path=path,
+                MISMATCH,
+                path=segment.path(name),
                 offset=_locate(segment, name),
                 hint="restore the collection from a snapshot, or replay the log into a new one",
             )
