@@ -54,6 +54,19 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogOrigin:
+    """Whose catalog this store's continues since a restore of a whole other store, complete through a sequence.
+
+    ``since``: this store's sequence of that restore.
+    """
+
+    store_id: uuid.UUID
+    timeline: int
+    through: Sequence64
+    since: Sequence64 = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionSpec:
     """A collection's identity and configuration; constant from creation to drop, but for ``name``."""
 

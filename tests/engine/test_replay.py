@@ -12,48 +12,18 @@ import pytest
 
 from holdfastd.engine import committer
 from holdfastd.engine.operations import Operation, Work
-from holdfastd.engine.replay import MAX_IN_FLIGHT, ReplayRequest
+from holdfastd.engine.replay import ReplayRequest
+from holdfastd.engine.replay_one import MAX_IN_FLIGHT
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import Cancelled, FailedPrecondition, HoldfastError, OutOfRange, ResourceExhausted
-from holdfastd.model import Digest, SyncMode
+from holdfastd.model import SyncMode
 from holdfastd.storage.wal import Entry, Wal
 from tests.support.engines import CALLER, ROOT, abandon
-from tests.support.snapshots import SnapshotKit, raise_failure
+from tests.support.replays import ReplayKit, history
+from tests.support.snapshots import raise_failure
 from tests.support.waiting import until
 
 WAL = f"{ROOT}/wal"
-
-
-class ReplayKit(SnapshotKit):
-    """A store that replays, waiting for the end."""
-
-    def replay(self, **request: Any) -> dict[str, Any]:
-        operation = self.engine.replay.start(ReplayRequest(**request), caller=CALLER)
-        return raise_failure(self.engine.operations.wait(operation.id))
-
-    def queued(self) -> int:
-        """How many changes wait for the committer."""
-        return len(self.engine._committer._queue)
-
-    def digest(self, name: str = "c") -> Digest:
-        return self.engine.collections.stats(name).digest
-
-
-def history(sync_mode: SyncMode = SyncMode.FSYNC) -> ReplayKit:
-    """A snapshot of c, then four operations on c (sequences 5 to 8) between others on d."""
-    kit = ReplayKit(sync_mode=sync_mode)
-    kit.create("c")
-    kit.create("d")
-    kit.upsert(["a", "b", "x"], 1.0, 2.0, 3.0)
-    kit.upsert(["a"], name="d")
-    kit.engine.start()
-    kit.snapshot(collection="c")
-    kit.upsert(["a"], 10.0)
-    kit.upsert(["a"], 11.0, name="d")
-    kit.delete("b")
-    kit.upsert(["e", "f"], 5.0, 6.0)
-    kit.delete("e")
-    return kit
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ GOOD = encode_collection(
     ("change", "message"),
     [
         (log_pb2.LoggedCollection(metric=9), "unknown metric 9"),
-        (log_pb2.LoggedCollection(storage=9), "or storage 9"),
+        (log_pb2.LoggedCollection(storage=9), "unknown storage 9"),
         (log_pb2.LoggedCollection(id=b"short"), "uuid of 5 bytes"),
         (log_pb2.LoggedCollection(origin=log_pb2.LoggedOrigin(store_id=b"short")), "uuid of 5 bytes"),
     ],

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model import CollectionSpec, Mark, Sequence64
+from ..model import CatalogOrigin, CollectionSpec, Mark, Sequence64
 from ..storage.id_index import IdIndex
 from .catalog import Catalog
 from .changes import (
@@ -24,6 +24,7 @@ from .changes import (
     DeleteIds,
     DropCollection,
     PutAlias,
+    Replayed,
     Restore,
     RestoredCollection,
     SetMark,
@@ -71,6 +72,22 @@ class Applier:
         match change:
             case UpsertRows() | DeleteIds() | Truncate():
                 return self._apply_to_points(change, sequence, time_us, origin_sequence)
+            case Replayed():
+                return self._move_watermark(change)
+            case Restore():
+                return self._restore(change, sequence, time_us)
+            case SetMark(name):
+                self.marks = {**self.marks, name: Mark(name, sequence, time_us)}
+                return _NOTHING
+        applied = self._apply_to_catalog(change, sequence, time_us)
+        if origin_sequence and self.catalog.origin is not None:
+            self.catalog = replace(self.catalog, origin=replace(self.catalog.origin, through=origin_sequence))
+        return applied
+
+    def _apply_to_catalog(
+        self, change: CreateCollection | DropCollection | PutAlias | DeleteAlias, sequence: Sequence64, time_us: int
+    ) -> Applied:
+        match change:
             case CreateCollection(spec):
                 made = replace(spec, created_sequence=sequence, created_us=time_us)
                 collection = Collection(made, index=self._new_index(), sequence=sequence, updated_us=time_us)
@@ -86,10 +103,6 @@ class Applier:
                 before = self._target_of(alias)
                 self.catalog = self.catalog.without_alias(alias)
                 return Applied(names=before)
-            case Restore():
-                return self._restore(change, sequence, time_us)
-            case SetMark(name):
-                self.marks = {**self.marks, name: Mark(name, sequence, time_us)}
         return _NOTHING
 
     def publish(self) -> None:
@@ -98,12 +111,18 @@ class Applier:
             collection.publish()
         self._touched.clear()
 
-    def adopt(self, collections: list[Collection], aliases: dict[str, uuid.UUID], sequence: Sequence64) -> None:
+    def adopt(
+        self,
+        collections: list[Collection],
+        aliases: dict[str, uuid.UUID],
+        sequence: Sequence64,
+        origin: CatalogOrigin | None = None,
+    ) -> None:
         """Take over what a manifest holds (before any change is applied)."""
         catalog = Catalog()
         for collection in collections:
             catalog = catalog.with_collection(collection)
-        self.catalog = replace(catalog, aliases=dict(aliases))
+        self.catalog = replace(catalog, aliases=dict(aliases), origin=origin)
         self.sequence = sequence
 
     def _apply_to_points(
@@ -124,6 +143,13 @@ class Applier:
                 return Applied(collection.delete(ids, id_hashes, sequence, time_us))
             case Truncate():
                 return Applied(collection.truncate(sequence, time_us))
+
+    def _move_watermark(self, change: Replayed) -> Applied:
+        collection = self.catalog.get(change.collection_id)
+        if collection is not None:
+            self._touched[change.collection_id] = collection
+            collection.move_watermark(change.through, change.timeline)
+        return _NOTHING
 
     def _drop(self, collection_id: uuid.UUID) -> Applied:
         collection = self.catalog.get(collection_id)
@@ -151,5 +177,7 @@ class Applier:
             for alias in (*aliases, *restored.aliases):
                 catalog = catalog.with_alias(alias, restored.spec.id)
             count += restored.count
+        if change.catalog is not None:
+            catalog = replace(catalog, origin=replace(change.catalog, since=sequence))
         self.catalog = catalog
         return Applied(count)

@@ -10,16 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ..errors import AlreadyExists, NotFound
+from ..model import CatalogOrigin
 from .collection import Collection
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Collections by id, and the two kinds of name that lead to them. Names and aliases share one namespace."""
+    """Collections by id, and the two kinds of name that lead to them. Names and aliases share one namespace.
+
+    ``origin``: whose catalog this one continues, where a whole other store was restored.
+    """
 
     collections: Mapping[uuid.UUID, Collection] = field(default_factory=dict)
     names: Mapping[str, uuid.UUID] = field(default_factory=dict)
     aliases: Mapping[str, uuid.UUID] = field(default_factory=dict)
+    origin: CatalogOrigin | None = None
 
     def resolve(self, name: str) -> Collection:
         """The collection that ``name``, a collection's name or an alias, stands for. Raises NotFound."""
@@ -74,7 +79,22 @@ class Catalog:
             {id: collection for id, collection in self.collections.items() if id != collection_id},
             {name: id for name, id in self.names.items() if id != collection_id},
             {alias: id for alias, id in self.aliases.items() if id != collection_id},
+            self.origin,
         )
+
+    def heir_of(self, collection_id: uuid.UUID) -> Collection | None:
+        """What stands here for a collection of the origin: restored with its store, or created by a replay since."""
+        origin = self.origin
+        assert origin is not None
+        heirs = [
+            each
+            for each in self.collections.values()
+            if each.spec.origin is not None
+            and (each.spec.origin.store_id, each.spec.origin.collection_id) == (origin.store_id, collection_id)
+            and each.spec.created_sequence >= origin.since
+        ]
+        # Copies that were restored later under other names are somebody's own.
+        return min(heirs, key=lambda each: each.spec.created_sequence, default=None)
 
     def with_alias(self, alias: str, collection_id: uuid.UUID) -> Catalog:
         """The catalog with ``alias`` pointing to a collection."""

@@ -10,7 +10,12 @@ from holdfast.v1 import log_pb2
 from holdfast.v1.log_pb2 import LogOperation
 
 from ..format import operation as codec
-from ..format.collection import decode_collection, encode_collection
+from ..format.collection import (
+    decode_catalog_origin,
+    decode_collection,
+    encode_catalog_origin,
+    encode_collection,
+)
 from ..format.payloads import join_payloads
 from ..model import Digest, Sequence64
 from .changes import (
@@ -20,6 +25,7 @@ from .changes import (
     DeleteIds,
     DropCollection,
     PutAlias,
+    Replayed,
     Restore,
     RestoredCollection,
     SetMark,
@@ -87,10 +93,17 @@ def _fill(message: LogOperation, change: Change) -> None:
             message.put_alias.alias = alias
         case DeleteAlias(alias):
             message.delete_alias.alias = alias
-        case Restore(collections, snapshot_id):
+        case Restore(collections, snapshot_id, catalog):
             message.restore.snapshot_id = snapshot_id
+            if catalog is not None:
+                message.restore.catalog.CopyFrom(encode_catalog_origin(catalog))
             message.restore.sequence = max((c.spec.origin.through for c in collections if c.spec.origin), default=0)
             message.restore.collections.extend(map(_encode_restored, collections))
+        case Replayed(collection_id, through, count, timeline):
+            message.collection_id = collection_id.bytes
+            message.replayed.through = through
+            message.replayed.count = count
+            message.replayed.timeline = timeline
         case SetMark(name):
             message.mark.name = name
         case UpsertRows():
@@ -124,8 +137,13 @@ def _change_of(message: LogOperation) -> Change | None:
         case "delete_alias":
             return DeleteAlias(message.delete_alias.alias)
         case "restore":
-            restored = tuple(map(_decode_restored, message.restore.collections))
-            return Restore(restored, message.restore.snapshot_id)
+            body = message.restore
+            restored = tuple(map(_decode_restored, body.collections))
+            catalog = decode_catalog_origin(body.catalog) if body.HasField("catalog") else None
+            return Restore(restored, body.snapshot_id, catalog)
+        case "replayed":
+            done = message.replayed
+            return Replayed(_collection(message), done.through, done.count, done.timeline)
         case "mark":
             return SetMark(message.mark.name)
         case _:

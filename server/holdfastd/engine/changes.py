@@ -10,7 +10,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ..model import CollectionSpec, Digest, Rows, Uint64Array
+from ..model import CatalogOrigin, CollectionSpec, Digest, Rows, Sequence64, Uint64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +83,27 @@ class RestoredCollection:
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """Publish staged collections, all or none. ``snapshot_id``: where they came from; informational."""
+    """Publish staged collections, all or none. ``snapshot_id``: where they came from; informational.
+
+    ``catalog``: whose catalog is continued from here on, where they are the whole of another store.
+    """
 
     collections: tuple[RestoredCollection, ...]
     snapshot_id: str = ""
+    catalog: CatalogOrigin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A collection holds all of its origin's history ``through`` that sequence.
+
+    ``count``: operations that it took; informational. ``timeline``: where history goes on from there; 0: where it was.
+    """
+
+    collection_id: uuid.UUID
+    through: Sequence64
+    count: int = 0
+    timeline: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,5 +114,14 @@ class SetMark:
 
 
 Change: TypeAlias = (
-    UpsertRows | DeleteIds | Truncate | CreateCollection | DropCollection | PutAlias | DeleteAlias | Restore | SetMark
+    UpsertRows
+    | DeleteIds
+    | Truncate
+    | CreateCollection
+    | DropCollection
+    | PutAlias
+    | DeleteAlias
+    | Restore
+    | Replayed
+    | SetMark
 )

@@ -20,13 +20,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EngineFailed, ResourceExhausted
 from ..format.manifest import CollectionEntry, Manifest, SegmentEntry
 from ..format.requests import RequestRow, encode_requests
-from ..model import CollectionSpec, Digest, Int64Array, Mark, Sequence64, StorageKind, Uint64Array
+from ..model import CatalogOrigin, CollectionSpec, Digest, Int64Array, Mark, Sequence64, StorageKind, Uint64Array
 from ..storage.clock import Randomness
 from ..storage.files import FileSystem, remove_tree, replace_file
 from ..storage.id_index import IdIndex
@@ -68,6 +69,7 @@ class Frozen:
     aliases: dict[str, uuid.UUID]
     marks: tuple[Mark, ...]
     requests: list[RequestRow]
+    catalog_origin: CatalogOrigin | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,7 @@ class Checkpointer:
             aliases=dict(applier.catalog.aliases),
             marks=tuple(applier.marks.values()),
             requests=self._committer.requests.rows(),
+            catalog_origin=applier.catalog.origin,
         )
 
     # Write ----------------------------------------------------------------------------------------------------------
@@ -287,6 +290,7 @@ class Checkpointer:
             aliases=frozen.aliases,
             marks=frozen.marks,
             requests_file=requests_file,
+            catalog_origin=frozen.catalog_origin or msgspec.UNSET,
             log_start_required=min([frozen.sequence, *_held_back(frozen.collections)]) + 1,
             wal_directories=directories,
             clean=clean,

@@ -217,10 +217,14 @@ class Collection:
         """Let readers see the state as it is now."""
         self.view = self.make_view()
 
-    def move_watermark(self, through: Sequence64) -> None:
-        """Record that a replay has brought the collection to ``through`` of its origin's history."""
-        assert self.spec.origin is not None
-        self.spec = replace(self.spec, origin=replace(self.spec.origin, through=through))
+    def move_watermark(self, through: Sequence64, timeline: int = 0) -> None:
+        """Record that a replay has brought the collection to ``through`` of its origin's history.
+
+        ``timeline``: the one that this history goes on with from there; 0 where it stays the same.
+        """
+        origin = self.spec.origin
+        assert origin is not None
+        self.spec = replace(self.spec, origin=replace(origin, through=through, timeline=timeline or origin.timeline))
 
     @property
     def held_back(self) -> bool:

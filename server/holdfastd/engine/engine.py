@@ -315,6 +315,7 @@ def _replay(ground: Ground, machinery: Machinery, control: WalControl, operation
         fs=ground.fs,
         layout=ground.layout,
         clock=ground.clock,
+        randomness=ground.randomness,
         applier=ground.store.applier,
         committer=machinery.committer,
         keeper=ground.store.keeper,

@@ -20,6 +20,8 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
+import msgspec
+
 from ..model import StorageKind
 from ..storage import faults
 from ..storage import manifest as manifest_files
@@ -164,7 +166,12 @@ class _Recovery:
 
     def _adopt(self) -> None:
         manifest = self.manifest
-        self.applier.adopt([self.opener.open(e) for e in manifest.collections], manifest.aliases, manifest.sequence)
+        self.applier.adopt(
+            [self.opener.open(e) for e in manifest.collections],
+            manifest.aliases,
+            manifest.sequence,
+            manifest.catalog_origin or None,
+        )
         self.applier.time_us = manifest.last_timestamp_us
         self.applier.marks = {mark.name: mark for mark in manifest.marks}
 
@@ -269,6 +276,7 @@ class _Recovery:
                 aliases=dict(catalog.aliases),
                 marks=tuple(self.applier.marks.values()),
                 requests_file=requests_file,
+                catalog_origin=catalog.origin or msgspec.UNSET,
                 clean=False,
             )
         )

@@ -12,7 +12,7 @@ from ..storage.names import parse_requests_name
 from ..storage.wal_reader import LoggedRecord
 from .apply import Applied, Applier
 from .change_codec import Logged, decode_change
-from .changes import DeleteIds, Truncate, UpsertRows
+from .changes import DeleteIds, Replayed, Truncate, UpsertRows
 from .requests import RequestTable
 from .tickets import Outcome
 
@@ -60,7 +60,7 @@ def _decoded(record: LoggedRecord) -> Logged:
 
 
 def _is_news(change: object, sequence: Sequence64, applier: Applier, manifest: Manifest) -> bool:
-    if isinstance(change, UpsertRows | DeleteIds | Truncate):
+    if isinstance(change, UpsertRows | DeleteIds | Truncate | Replayed):
         collection = applier.catalog.get(change.collection_id)
         return collection is not None and sequence > collection.checkpoint_sequence
     return sequence > manifest.sequence

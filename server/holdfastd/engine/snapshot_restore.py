@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from ..errors import (
     Aborted,
     AlreadyExists,
@@ -31,7 +33,7 @@ from ..errors import (
 )
 from ..format.manifest import Manifest
 from ..format.snapshot import SnapshotManifest, data_members
-from ..model import CollectionSpec, Origin
+from ..model import CatalogOrigin, CollectionSpec, Origin
 from ..storage.archive_reader import ArchiveReader
 from ..storage.files import remove_tree
 from ..storage.names import check_collection_name
@@ -84,12 +86,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class RestorePlan:
-    """What a restore will do. ``untouched``: names that a restore of everything leaves alone."""
+    """What a restore will do. ``untouched``: names that a restore of everything leaves alone.
+
+    ``whole``: a store is restored, every collection under its own name.
+    """
 
     manifest: SnapshotManifest
     targets: tuple[Target, ...]
     untouched: tuple[str, ...]
     warnings: tuple[str, ...]
+    whole: bool
 
     @property
     def names(self) -> list[str]:
@@ -139,8 +145,9 @@ def plan_restore(
         origin = Origin(manifest.store_id, manifest.timeline, source.id, manifest.sequence)
         targets.append(Target(number, replace(source, id=new_id(), name=name, origin=origin), replaces, aliases))
     touched = {target.spec.name for target in targets}
-    untouched = tuple(sorted(catalog.names.keys() - touched)) if as_it_was and manifest.everything else ()
-    return RestorePlan(manifest, tuple(targets), untouched, tuple(warnings))
+    whole = as_it_was and manifest.everything
+    untouched = tuple(sorted(catalog.names.keys() - touched)) if whole else ()
+    return RestorePlan(manifest, tuple(targets), untouched, tuple(warnings), whole)
 
 
 def _chosen(request: RestoreRequest, manifest: SnapshotManifest) -> list[int]:
@@ -307,7 +314,7 @@ class Restoration:
             for target in plan.targets
         )
         submission = writer.make_submission(
-            Restore(collections, plan.manifest.id),
+            Restore(collections, plan.manifest.id, self._catalog_of(plan)),
             Caller(actor=self._caller.actor),
             barrier=True,
             check=lambda: self._check_unchanged(plan),
@@ -321,6 +328,13 @@ class Restoration:
         except BaseException:
             self._discard(plan)
             raise
+
+    def _catalog_of(self, plan: RestorePlan) -> CatalogOrigin | None:
+        """Whose catalog a replay may continue: another store's, where all of it has been restored as it was."""
+        manifest = plan.manifest
+        if not plan.whole or manifest.store_id == self._context.keeper.current.store_id:
+            return None
+        return CatalogOrigin(manifest.store_id, manifest.timeline, manifest.sequence)
 
     def _check_unchanged(self, plan: RestorePlan) -> None:
         """Raise unless names and aliases are as they were when the plan was made (on the committing thread)."""
@@ -382,6 +396,7 @@ class Restoration:
                 aliases=dict(applier.catalog.aliases),
                 marks=tuple(applier.marks.values()),
                 requests_file=requests_file,
+                catalog_origin=applier.catalog.origin or msgspec.UNSET,
             )
 
         context.keeper.update(updated)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field
 
-from ..model import CollectionSpec, Digest, Mark, WalSettings
+import msgspec
+
+from ..model import CatalogOrigin, CollectionSpec, Digest, Mark, WalSettings
 from .document import decode_document, encode_document
 from .segment import check_component
 
@@ -65,7 +67,7 @@ class Manifest:
     ``logged_sequence``: the last logged one when it was written; a log that ends before it has lost acknowledged
     records. ``clean``: the daemon was stopped in order and nothing was written since. ``wal_directories``: every
     directory that still holds files of the log, oldest first. ``settings_origin``: for each setting changed by
-    command, who or what changed it.
+    command, who or what changed it. ``catalog_origin``: there since a whole other store was restored into this one.
     """
 
     store_id: uuid.UUID
@@ -83,6 +85,7 @@ class Manifest:
     logged_sequence: int = 0
     clean: bool = False
     settings_origin: dict[str, str] = field(default_factory=dict)
+    catalog_origin: CatalogOrigin | msgspec.UnsetType = msgspec.UNSET
     format_version: int = MANIFEST_VERSION
 
     @property

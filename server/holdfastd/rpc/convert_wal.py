@@ -15,6 +15,7 @@ from ..engine.changes import (
     DeleteIds,
     DropCollection,
     PutAlias,
+    Replayed,
     Restore,
     SetMark,
     Truncate,
@@ -39,6 +40,7 @@ KIND_OF: Mapping[type, wal_pb2.WalRecord.Kind.ValueType] = {
     PutAlias: _Kind.KIND_PUT_ALIAS,
     DeleteAlias: _Kind.KIND_DELETE_ALIAS,
     Restore: _Kind.KIND_RESTORE,
+    Replayed: _Kind.KIND_REPLAYED,
     SetMark: _Kind.KIND_MARK,
 }
 _STATES: Mapping[str, wal_pb2.WalStatus.State.ValueType] = {
@@ -165,7 +167,7 @@ def collection_of(change: Change | None) -> uuid.UUID | None:
     """The one collection that a change is about; None for the store as a whole."""
     if isinstance(change, CreateCollection):
         return change.spec.id
-    if isinstance(change, UpsertRows | DeleteIds | Truncate | DropCollection | PutAlias):
+    if isinstance(change, UpsertRows | DeleteIds | Truncate | DropCollection | PutAlias | Replayed):
         return change.collection_id
     return None
 
@@ -214,7 +216,10 @@ def _describe(message: wal_pb2.WalRecord, change: Change | None) -> None:
             message.detail = spec.name
         case PutAlias(alias, _) | DeleteAlias(alias):
             message.detail = alias
-        case Restore(collections, snapshot_id):
+        case Replayed(_, through, count, _):
+            message.count = count
+            message.detail = f"through {through}"
+        case Restore(collections, snapshot_id, _):
             message.count = len(collections)
             message.detail = snapshot_id
         case SetMark(name):

@@ -1,0 +1,186 @@
+"""Which log a replay reads, where that log ends, and what of it lies within a request's bounds."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..errors import EngineFailed, FailedPrecondition, OutOfRange
+from ..model import Origin, Sequence64
+from ..storage.clock import Clock
+from ..storage.files import FileSystem
+from ..storage.names import Layout, parse_wal_name
+from ..storage.wal import LoggedRecord
+from ..storage.wal_files import FoundFile, find_wal_files
+from ..storage.wal_reader import LogReader, read_log
+from .apply import Applier
+from .collection import Collection
+from .committer import Committer
+from .manifest_keeper import ManifestKeeper
+from .wal_control import LogSource, WalControl
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRequest:
+    """What to replay. Bounds are inclusive; ``before`` is exclusive; None leaves an end open.
+
+    ``path``: another log directory, relative to the data directory or absolute. ``collection``: only this one.
+    """
+
+    path: str | None = None
+    from_sequence: Sequence64 | None = None
+    from_us: int | None = None
+    to_sequence: Sequence64 | None = None
+    to_us: int | None = None
+    verify: bool = False
+    collection: str | None = None
+    into: str | None = None
+    validate_only: bool = False
+
+
+class ReplayLogs:
+    """See the module. Thread-safe; blocks while it reads files."""
+
+    def __init__(
+        self,
+        *,
+        fs: FileSystem,
+        layout: Layout,
+        clock: Clock,
+        applier: Applier,
+        committer: Committer,
+        keeper: ManifestKeeper,
+        control: WalControl,
+    ) -> None:
+        self._fs = fs
+        self._layout = layout
+        self._clock = clock
+        self._applier = applier
+        self._committer = committer
+        self._keeper = keeper
+        self._control = control
+
+    def open(self, path: str | None) -> LogSource:
+        """The store's own log, whole, where ``path`` is None or one of its directories; else the one in ``path``."""
+        own = {self._layout.wal_dir(each) for each in self._keeper.current.wal_directories}
+        directory = None if path is None else self._layout.resolve(path)
+        if directory is None or directory in own:
+            self._sync()
+            return self._control.source(None)
+        source = self._control.source(directory)
+        if not self.files(source):
+            raise FailedPrecondition(
+                f"{directory} holds no log",
+                reason="LOG_NOT_FOUND",
+                hint="name the directory that holds the WAL segments themselves",
+                path=directory,
+            )
+        return source
+
+    def _sync(self) -> None:
+        """What is acknowledged belongs to history, whatever the store's mode is."""
+        log = self._committer.log
+        if log is None:
+            return
+        try:
+            log.sync()
+        except EngineFailed as error:
+            self._committer.fail(error)
+            raise
+
+    def is_own(self, source: LogSource) -> bool:
+        """Whether this very store writes the log."""
+        return source.store_id == self._keeper.current.store_id and source.upto_synced is not None
+
+    def files(self, source: LogSource) -> list[FoundFile]:
+        """The WAL segments of a log, oldest first."""
+        return find_wal_files(self._fs, source.directories, store_id=source.store_id)
+
+    def read(self, source: LogSource, from_sequence: Sequence64) -> Iterator[LoggedRecord]:
+        """The operations of a log in order, without a gap. Raises OutOfRange where it does not reach back so far."""
+        return read_log(
+            self._fs,
+            source.directories,
+            store_id=source.store_id,
+            from_sequence=from_sequence,
+            upto_synced=source.upto_synced,
+        )
+
+    def check_end(self, request: ReplayRequest) -> None:
+        """Raise OutOfRange for a target later than max(now, last record): it has not happened yet (RULES 12)."""
+        if request.to_sequence is None and request.to_us is None:
+            return
+        sequence, time_us = self._end(self.open(request.path))
+        time_us = max(time_us, self._clock.now_us())
+        if request.to_sequence is not None and request.to_sequence > sequence:
+            raise OutOfRange(
+                f"the log ends with sequence {sequence}; there is no sequence {request.to_sequence} to replay to",
+                hint="leave --to out to replay everything there is",
+                last_sequence=sequence,
+            )
+        if request.to_us is not None and request.to_us > time_us:
+            raise OutOfRange(
+                f"the target lies {(request.to_us - time_us) / 1e6:.6f} s in the future: later than now and than the "
+                "log's last record",
+                hint="leave --to out to replay everything there is; check the clocks of client and server",
+                latest_us=time_us,
+            )
+
+    def _end(self, source: LogSource) -> tuple[Sequence64, int]:
+        """The last sequence of a log and its time, microseconds. Of another store's log, reads one WAL segment."""
+        if self.is_own(source):
+            return self._applier.sequence, self._applier.time_us
+        files = self.files(source)
+        if not files:
+            return 0, 0
+        header = files[-1].sound_header()
+        sequence, time_us = header.previous_sequence, 0
+        reader = LogReader(
+            self._fs, source.directories, store_id=source.store_id, first_path=files[-1].path, allow_gaps=True
+        )
+        for record in reader.read():
+            sequence, time_us = record.sequence, record.header.timestamp_us
+        return sequence, time_us
+
+    def check_history(self, target: Collection, origin: Origin, files: list[FoundFile]) -> None:
+        """Raise unless the snapshot's moment lies on the log's history (RULES 2)."""
+        for file in files:
+            if file.timeline > origin.timeline and file.sound_header().previous_sequence < origin.through:
+                raise FailedPrecondition(
+                    f"{target.spec.name} reflects sequence {origin.through} of timeline {origin.timeline}, but history "
+                    f"went on from {file.sound_header().previous_sequence} on timeline {file.timeline}",
+                    reason="TIMELINE_DIVERGED",
+                    hint="restore a snapshot that was made on the current timeline",
+                )
+
+
+def timeline_of(record: LoggedRecord) -> int:
+    """The timeline of the WAL segment that a record stands in."""
+    name = parse_wal_name(posixpath.basename(record.path))
+    assert name is not None
+    return name[0]
+
+
+def beyond(record: LoggedRecord, request: ReplayRequest) -> bool:
+    """Whether a record lies behind the end of what is to be replayed."""
+    past_sequence = request.to_sequence is not None and record.sequence > request.to_sequence
+    return past_sequence or (request.to_us is not None and record.header.timestamp_us > request.to_us)
+
+
+def too_early(record: LoggedRecord, request: ReplayRequest) -> bool:
+    """Whether a record lies before the start of what is to be replayed."""
+    under_sequence = request.from_sequence is not None and record.sequence < request.from_sequence
+    return under_sequence or (request.from_us is not None and record.header.timestamp_us < request.from_us)
+
+
+def check_start(name: str, through: Sequence64, record: LoggedRecord, request: ReplayRequest) -> None:
+    """Raise OutOfRange where starting as asked would leave ``record`` out, which ``name`` does not reflect."""
+    if too_early(record, request):
+        raise OutOfRange(
+            f"{name} is complete through sequence {through}; starting later would leave out operation "
+            f"{record.sequence}",
+            reason="REPLAY_HOLE",
+            hint="leave --from out: a replay starts where the snapshot ended",
+            through=through,
+        )

@@ -1,0 +1,205 @@
+"""One collection of a replay: its origin's operations behind the watermark, applied in order."""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from ..errors import FailedPrecondition, HoldfastError
+from ..model import Origin, Sequence64
+from ..storage.wal import LoggedRecord
+from . import writer
+from .apply import Applier
+from .change_codec import Logged, decode_change
+from .changes import Change, DeleteIds, DropCollection, Replayed, Restore, Truncate, UpsertRows
+from .collection import Collection
+from .committer import Committer
+from .operations import Work
+from .replay_log import ReplayLogs, ReplayRequest, beyond, check_start, timeline_of
+from .tickets import Caller, Ticket
+from .wal_control import LogSource
+
+MAX_IN_FLIGHT = 8
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a replay has done so far. ``replayed``: operations sent off, or only counted; ``applied``: done for good."""
+
+    replayed: int = 0
+    skipped: int = 0
+    applied: int = 0
+    files: set[str] = field(default_factory=set)
+    affected: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Range:
+    """How far the log has been read. ``news``: whether there was more in it than what replays leave there."""
+
+    end: Sequence64
+    timeline: int
+    news: bool = False
+
+
+class CollectionReplay:
+    """See the module. Belongs to the thread that runs the replay."""
+
+    def __init__(
+        self,
+        applier: Applier,
+        committer: Committer,
+        logs: ReplayLogs,
+        request: ReplayRequest,
+        source: LogSource,
+        tally: Tally,
+        work: Work,
+    ) -> None:
+        self._applier = applier
+        self._committer = committer
+        self._logs = logs
+        self._request = request
+        self._source = source
+        self._tally = tally
+        self._work = work
+        self._in_flight: deque[Ticket] = deque()
+
+    def run(self, target: Collection) -> None:
+        """Replay to ``target``. Blocks. Whatever ends it early, nothing is under way any more when it returns."""
+        origin, tally = target.spec.origin, self._tally
+        assert origin is not None
+        self._logs.check_history(target, origin, self._logs.files(self._source))
+        before, read = tally.replayed, _Range(origin.through, origin.timeline)
+        try:
+            for record, logged, change in self._history(target, origin, read):
+                if target.own_writes:
+                    raise own_writes(target)
+                tally.files.add(record.path)
+                tally.replayed += 1
+                if not self._request.validate_only:
+                    self._follow_history(target, record, read)
+                    self._send(target, change, record.sequence, actor=logged.actor)
+            while self._in_flight:
+                self._settle_first()
+            self._complete(target, read, tally.replayed - before)
+            while self._in_flight:
+                self._settle_first()
+        finally:
+            # Nobody may read a watermark that is about to move.
+            self._settle_all()
+        if tally.replayed > before:
+            tally.affected.append(target.spec.name)
+
+    # What is to be applied ------------------------------------------------------------------------------------------
+
+    def _history(
+        self, target: Collection, origin: Origin, read: _Range
+    ) -> Iterator[tuple[LoggedRecord, Logged, Change]]:
+        """The origin's operations behind the watermark and within the bounds, as changes of ``target``."""
+        request, tally = self._request, self._tally
+        for record in self._logs.read(self._source, origin.through + 1):
+            if beyond(record, request):
+                break
+            logged = decode_change(record.payload)
+            if _ends(logged.change, origin.collection_id):
+                tally.warnings.append(
+                    f"{target.spec.name}: stopped before sequence {record.sequence}, "
+                    "which dropped or replaced the original"
+                )
+                return
+            change = _retarget(logged.change, origin.collection_id, target.spec.id)
+            if change is not None:
+                check_start(target.spec.name, origin.through, record, request)
+                yield record, logged, change
+            elif not is_trace(logged):
+                tally.skipped += 1
+            read.end = record.sequence
+            read.news |= not is_trace(logged)
+        read.end = max(read.end, request.to_sequence or 0)
+
+    def _follow_history(self, target: Collection, record: LoggedRecord, read: _Range) -> None:
+        """Before the first operation of a later timeline: note that history goes on there, not on the one before."""
+        timeline = timeline_of(record)
+        if timeline > read.timeline:
+            read.timeline = timeline
+            self._send(target, Replayed(target.spec.id, read.end, timeline=timeline), read.end)
+
+    def _complete(self, target: Collection, read: _Range, count: int) -> None:
+        """The range is done: move the watermark to its end, so that nothing of it is ever read again.
+
+        Not where there is nothing behind it but traces of replays, or each replay would leave one more of its own.
+        """
+        if read.news and not self._request.validate_only and not target.own_writes:
+            self._send(target, Replayed(target.spec.id, read.end, count), read.end)
+
+    # Committing -----------------------------------------------------------------------------------------------------
+
+    def _send(self, target: Collection, change: Change, origin_sequence: Sequence64, *, actor: str = "") -> None:
+        """Send one operation off; it is refused when the one before it was: no hole stays behind."""
+        if len(self._in_flight) == MAX_IN_FLIGHT:
+            self._settle_first()
+            self._work.report(done_vectors=self._tally.applied)
+        previous = self._in_flight[-1] if self._in_flight else None
+
+        def check() -> None:
+            if previous is not None and previous.failed:
+                raise FailedPrecondition(
+                    f"{target.spec.name}: an operation before sequence {origin_sequence} of its origin was refused",
+                    reason="REPLAY_HOLE",
+                    hint="replay again: it goes on before the operation that was refused",
+                )
+            if self._applier.catalog.get(target.spec.id) is not target or target.own_writes:
+                raise own_writes(target)
+
+        submission = writer.make_submission(change, Caller(actor=actor), check=check, origin_sequence=origin_sequence)
+        self._committer.submit_nowait(submission)
+        self._in_flight.append(submission.ticket)
+        if isinstance(change, Replayed):
+            # It is no operation of the origin.
+            self._tally.applied -= 1
+
+    def _settle_first(self) -> None:
+        self._in_flight.popleft().wait()
+        self._tally.applied += 1
+
+    def _settle_all(self) -> None:
+        while self._in_flight:
+            try:
+                self._settle_first()
+            except HoldfastError:
+                # The error that matters is the one that ended the work.
+                continue
+
+
+def is_trace(logged: Logged) -> bool:
+    """Whether a record is one that replays and the store itself leave in the log, not one that somebody asked for."""
+    return bool(logged.origin_sequence) or logged.change is None or isinstance(logged.change, Replayed)
+
+
+def own_writes(target: Collection) -> FailedPrecondition:
+    """The error for a collection that has left its origin's history."""
+    return FailedPrecondition(
+        f"{target.spec.name} has been written to since it was restored; the log's older operations must not go on top",
+        reason="TARGET_HAS_OWN_WRITES",
+        hint="restore the snapshot under another name and replay there",
+        collection=target.spec.name,
+    )
+
+
+def _ends(change: Change | None, collection_id: uuid.UUID) -> bool:
+    match change:
+        case DropCollection(dropped):
+            return dropped == collection_id
+        case Restore(collections):
+            return any(restored.replaces == collection_id for restored in collections)
+    return False
+
+
+def _retarget(change: Change | None, origin: uuid.UUID, target: uuid.UUID) -> Change | None:
+    """The change made to ``target`` instead; None for one that does not concern the points of ``origin``."""
+    if isinstance(change, UpsertRows | DeleteIds | Truncate) and change.collection_id == origin:
+        return replace(change, collection_id=target)
+    return None
