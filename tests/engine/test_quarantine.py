@@ -12,6 +12,7 @@ import pytest
 
 from holdfastd.engine.engine import Engine
 from holdfastd.engine.replay import ReplayRequest
+from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import Corruption, FailedPrecondition, UnsupportedFormat
 from holdfastd.format.segment import SEGMENT_VERSION, decode_segment_info, encode_segment_info
 from holdfastd.model import Record
@@ -517,3 +518,54 @@ def test_another_fatal_signal_is_told_and_costs_nothing(kit: SnapshotKit) -> Non
         assert "ended by a fatal signal, 'Fatal Python error: Segmentation fault'" in warning
     assert start(kit).recovery.warnings == ()
     assert kit.engine.collections.stats("c").quarantined == ()
+
+
+# The log that is kept for it ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_log_that_is_kept_for_it_survives_being_switched_off(kit: SnapshotKit, again: bool) -> None:
+    kit.upsert(["a", "new"], 8, 9)
+    path = file_of(kit, "vectors.npy")
+    content = kit.fs.read(path)
+    lose(kit.fs, path)
+    start(kit)
+    kit.engine.wal.disable(caller=CALLER)
+    kit.upsert(["y"], name="other")
+    kit.engine.checkpoint()
+    if again:
+        kit.engine.wal.enable(WalChanges(), caller=CALLER)
+        kit.upsert(["z"], name="other")
+        kit.engine.checkpoint()
+    kit.restart()
+    refused(lambda: kit.engine.points.get("c", ["a"]))
+    kit.put(path, content)
+    start(kit)
+    assert kit.values() == {"a": 8, "b": 3, "d": 4, "new": 9}
+    assert len(kit.values("other")) == 2 + again
+
+
+def test_a_manifest_that_is_lost_as_well(kit: SnapshotKit) -> None:
+    kit.upsert(["a", "new"], 8, 9)
+    path = file_of(kit, "vectors.npy")
+    content = kit.fs.read(path)
+    lose(kit.fs, path)
+    start(kit).checkpoint()
+    kit.upsert(["y"], name="other")
+    flip(kit.fs, LAYOUT.manifest, 40)
+    start(kit)
+    refused(lambda: kit.engine.points.get("c", ["a"]))
+    kit.put(path, content)
+    start(kit)
+    assert kit.values() == {"a": 8, "b": 3, "d": 4, "new": 9}
+
+
+def test_the_points_that_the_log_brings_back_do_not_hold_writers(kit: SnapshotKit) -> None:
+    """They can never become a segment; counted with the others they would stop everybody for good."""
+    kit.memtable_bytes = 2000
+    for number in range(40):
+        kit.upsert([f"n{number}"], payloads=[b'{"t":"%s"}' % (b"x" * 200)])
+    lose(kit.fs, file_of(kit, "vectors.npy"))
+    engine = start(kit)
+    assert engine._checkpoints.memory_is_full() is None
+    kit.upsert(["y"], name="other")
