@@ -230,6 +230,23 @@ class TestAFullDisk:
         kit.restart()
         assert list(kit.values()) == ["a"]
 
+    def test_a_stop_with_memory_collections_saves_the_sequences_that_they_used(self, kit: Kit) -> None:
+        kit.engine.collections.create("m", 2, storage=StorageKind.MEMORY, caller=CALLER)
+        kit.upsert(["a"], payloads=[noise(1, 5000)])
+        kit.upsert(["a"], name="m")
+        last = kit.engine.sequence
+        use_up(kit)
+        kit.restart()
+        assert kit.engine.sequence >= last
+        assert kit.engine.timeline == 1
+
+    def test_a_drop_without_a_log_is_made_durable(self, kit: Kit) -> None:
+        kit.engine.wal.disable(caller=CALLER)
+        use_up(kit)
+        kit.engine.collections.drop("c", caller=CALLER)
+        kit.reopen()
+        assert kit.engine.collections.list() == []
+
     def test_a_start_goes_on_where_the_reserve_was_given_up(self, kit: Kit) -> None:
         written = fill(kit)
         use_up(kit)

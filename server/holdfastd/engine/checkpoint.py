@@ -117,18 +117,17 @@ class Checkpointer:
         # Set once by the engine.
         self.room: Room | None = None
 
-    def run(self, *, clean: bool = False) -> Sequence64:
+    def run(self, *, clean: bool = False, insist: bool = False) -> Sequence64:
         """Checkpoint the whole store; returns the sequence through which everything is in segments.
 
-        On a full disk the reserve gives way to it. ``clean`` marks the store as stopped in order. Raises a
-        HoldfastError; then nothing has changed.
+        On a full disk the reserve gives way to it, all of it with ``insist``: for what nothing else would keep.
+        ``clean`` marks the store as stopped in order. Raises a HoldfastError; then nothing has changed.
         """
         with self._one_at_a_time:
             try:
                 return self._run(clean)
             except ResourceExhausted as error:
-                # A stop in order is worth all of the reserve: without a log nothing else keeps what is in memory.
-                if self.room is None or not lacks_space(error) or not self.room.give_way(last=clean):
+                if self.room is None or not lacks_space(error) or not self.room.give_way(last=insist):
                     raise
                 return self._run(clean)
 

@@ -163,7 +163,7 @@ class Engine:
         log = self._committer.log
         if log is None:
             with self._committer.writes_held("the daemon is stopping"):
-                self._checkpointer.run(clean=True)
+                self._checkpointer.run(clean=True, insist=True)
                 # Nothing may follow what the manifest calls the end.
                 self._committer.stop()
             return
@@ -183,11 +183,12 @@ class Engine:
     def _last_checkpoint(self) -> None:
         """Spare the next start the reading of the log. A full disk must not stand in the way of a stop, though."""
         log = self._committer.log
+        # Without the checkpoint everything has to be in the log; memory collections use sequences that are not.
+        needed = log is None or self._applier.sequence > max(log.last_sequence, self._keeper.current.sequence)
         try:
-            self._checkpointer.run()
+            self._checkpointer.run(insist=needed)
         except HoldfastError:
-            # Without the checkpoint everything has to be in the log; memory collections use sequences that are not.
-            if log is None or self._applier.sequence > max(log.last_sequence, self._keeper.current.sequence):
+            if needed:
                 raise
 
     @property

@@ -62,7 +62,7 @@ class Machinery:
                 self.checkpoints.request()
             return
         try:
-            self.checkpointer.run()
+            self.checkpointer.run(insist=True)
         except HoldfastError as error:
             raise CommitUnknown(
                 f"the change is made, but could not be written to the disk: {error.message}", hint=error.hint
