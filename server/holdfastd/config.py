@@ -57,6 +57,7 @@ class ServerConfig:
     recovery: str
     memtable_size: int
     disk_reserve: int
+    background_rate: int
     max_message_size: int
     max_streams: int
     max_unary_calls: int
@@ -192,6 +193,13 @@ OPTIONS: Sequence[Option] = (
         "what to do with a damaged log: strict (refuse to start) or point-in-time (keep a copy, cut it there)",
     ),
     Option("memtable_size", "SIZE", "128MB", _size("1MB", "16GB"), "a collection is written to segments beyond that"),
+    Option(
+        "background_rate",
+        "SIZE",
+        "300MB",
+        _size("0", "1TB"),
+        "what checkpoints and snapshots write a second while clients write",
+    ),
     Option("disk_reserve", "SIZE", "16MB", _size("0", "16GB"), "space kept free for deletes when the disk is full"),
     Option("max_message_size", "SIZE", "64MB", _size("1MB", "1GB"), "largest request or reply"),
     Option("max_streams", "N", "320", _count(1, 10_000), "streams open at a time"),

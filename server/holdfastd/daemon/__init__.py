@@ -154,6 +154,7 @@ def open_engine(config: ServerConfig) -> Engine:
             data_dir=config.data_dir,
             memtable_bytes=config.memtable_size,
             disk_reserve_bytes=config.disk_reserve,
+            background_bytes_per_second=config.background_rate,
             recovery=config.recovery,
             auto_compact=config.auto_compact,
             allowed_paths=config.allowed_paths,

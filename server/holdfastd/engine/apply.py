@@ -32,6 +32,7 @@ from .changes import (
     UpsertRows,
 )
 from .collection import Collection
+from .unsealed import Unsealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,10 @@ class Applier:
         # Replaced by the applier, read by anybody.
         self.catalog = Catalog()
         self.marks: dict[str, Mark] = {}
+        # Changed by the applier, read by anybody.
+        self.unsealed = Unsealed()
         # The applier's own.
+        self._counted = self.catalog
         self.sequence: Sequence64 = 0
         self.time_us = 0
         self._touched: dict[uuid.UUID, Collection] = {}
@@ -109,7 +113,15 @@ class Applier:
         """Let readers see everything applied since the last call."""
         for collection in self._touched.values():
             collection.publish()
+            self.unsealed.note(collection)
         self._touched.clear()
+        if self.catalog is not self._counted:
+            self.recount()
+
+    def recount(self) -> None:
+        """Count anew what waits to be written into segments."""
+        self._counted = self.catalog
+        self.unsealed.recount(self.catalog.collections.values())
 
     def adopt(
         self,

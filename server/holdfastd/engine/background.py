@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from ..errors import EngineFailed, HoldfastError
-from ..model import Sequence64, StorageKind
+from ..model import Sequence64
 from ..storage.wal import Wal
 from .alarms import Alarms
 from .apply import Applier
 from .checkpoint import Checkpointer
-from .collection import Collection
 from .committer import Committer
 from .retention import Retention
 from .room import Room
@@ -55,6 +54,7 @@ class CheckpointThread:
         self._wake = threading.Condition()
         self._wanted = False
         self._stopped = False
+        applier.recount()
         # The checkpoint thread's own. What a start has read from the log and no checkpoint covers is behind, too.
         self._logged_before = committer.logged_bytes - _bytes_behind(committer.log, log_start)
 
@@ -71,13 +71,14 @@ class CheckpointThread:
 
     def memory_is_full(self) -> str | None:
         """Why writers have to wait, or None."""
-        held = self._bytes_in_memory()
+        held = self._applier.unsealed.total
         if held < HOLD_FACTOR * self._config.memtable_bytes:
             return None
         return f"{held} bytes of points wait to be written into segments"
 
-    def _bytes_in_memory(self) -> int:
-        return sum(collection.memtable_bytes for collection in self._logged())
+    def is_behind(self) -> bool:
+        """Whether writers will soon have to wait for a checkpoint."""
+        return self._applier.unsealed.total >= TOTAL_FACTOR * self._config.memtable_bytes
 
     def stop(self) -> None:
         """Let the thread end after the checkpoint under way."""
@@ -117,7 +118,7 @@ class CheckpointThread:
 
     def _let_history_yield(self) -> None:
         """Give up as much of the log as it takes to have room, for a checkpoint as well (RULES 13)."""
-        log, needed = self._committer.log, self._bytes_in_memory()
+        log, needed = self._committer.log, self._applier.unsealed.total
         if log is not None:
             try:
                 self._retention.give_way(log, lambda: self._room.enough_for_log(needed))
@@ -145,18 +146,12 @@ class CheckpointThread:
         return True
 
     def _is_due(self) -> bool:
-        sizes = [collection.memtable.bytes for collection in self._logged()]
-        limit = self._config.memtable_bytes
-        if sizes and (max(sizes) >= limit or sum(sizes) >= TOTAL_FACTOR * limit):
+        unsealed, limit = self._applier.unsealed, self._config.memtable_bytes
+        if unsealed.largest >= limit or unsealed.growing >= TOTAL_FACTOR * limit:
             return True
         behind = self._committer.logged_bytes - self._logged_before
         # What is not checkpointed never yields to the log's cap, so it must not come to fill it.
         return behind > min(self._config.laggard_bytes, self._max_wal_bytes() // 2)
-
-    def _logged(self) -> Iterator[Collection]:
-        """The collections that a checkpoint reaches."""
-        collections = self._applier.catalog.collections.values()
-        return (each for each in collections if each.spec.storage is not StorageKind.MEMORY and not each.quarantined)
 
 
 def _hint_of(error: Exception) -> str:

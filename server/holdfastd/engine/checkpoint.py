@@ -177,11 +177,13 @@ class Checkpointer:
     def _freeze(self) -> Frozen:
         applier = self._applier
         log = self._committer.log
+        collections = tuple(map(_freeze_collection, applier.catalog.collections.values()))
+        applier.recount()
         return Frozen(
             sequence=applier.sequence,
             logged_sequence=log.last_sequence if log is not None else self._keeper.current.logged_sequence,
             time_us=applier.time_us,
-            collections=tuple(map(_freeze_collection, applier.catalog.collections.values())),
+            collections=collections,
             aliases=dict(applier.catalog.aliases),
             marks=tuple(applier.marks.values()),
             requests=self._committer.requests.rows(),
@@ -206,7 +208,9 @@ class Checkpointer:
             segment, segment_entry, hashes = self._write_segment(frozen, kept, next_ordinal, sequence)
             entries = (*entries, segment_entry)
             rows = np.arange(segment_entry.rows, dtype=np.uint32)
-            index, obsolete = index.with_run(self._fs, self._layout, frozen.spec.id, hashes, next_ordinal, rows)
+            index, obsolete = index.with_run(
+                self._fs, self._layout, frozen.spec.id, hashes, next_ordinal, rows, pace=self._pace
+            )
             self._begun += self._layout.run_files(frozen.spec.id, index.entries[0].name)
             replaced += obsolete
             next_ordinal += 1
@@ -310,6 +314,7 @@ class Checkpointer:
             collection.index = done.index
             collection.checkpoint_sequence = frozen.sequence
             collection.publish()
+        self._applier.recount()
 
     def _remove_obsolete(self, before: Manifest, replaced: list[str]) -> None:
         """Delete what was replaced by the checkpoint before this one, and the log that no kept manifest needs.

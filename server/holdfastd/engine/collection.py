@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..format.operation import digest_sums
-from ..model import CollectionSpec, Digest, Int64Array, Rows, Sequence64, Uint64Array
+from ..model import CollectionSpec, Digest, Int64Array, Rows, Sequence64, StorageKind, Uint64Array
 from ..storage.id_index import IdIndex
 from ..storage.quarantine import QuarantinedSegment
 from ..storage.segment import Segment
@@ -230,6 +230,11 @@ class Collection:
     def held_back(self) -> bool:
         """Whether it was written to after its checkpoint and no other can reach it: the log has to be kept for it."""
         return bool(self.quarantined) and self.sequence > self.checkpoint_sequence
+
+    @property
+    def reached_by_checkpoints(self) -> bool:
+        """Whether its points are to become segments."""
+        return self.spec.storage is not StorageKind.MEMORY and not self.quarantined
 
     @property
     def memtable_bytes(self) -> int:

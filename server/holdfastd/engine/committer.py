@@ -62,6 +62,9 @@ class Committer:
         self.log = log
         self.sync_mode = sync_mode
         self.requests = requests
+        # Changed by whoever commits, read by anybody.
+        self.last_write_ns = 0
+        """When a group was last written to the log, by the monotonic clock."""
         # Guarded by _lock.
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
@@ -316,6 +319,7 @@ class Committer:
             return False
         try:
             self.log.append(entries)
+            self.last_write_ns = self._clock.monotonic_ns()
             self.logged_bytes += sum(submission.size for submission in admitted)
         except HoldfastError as error:
             if lacks_space(error) and self.room is not None:

@@ -340,6 +340,7 @@ def _snapshots(ground: Ground, machinery: Machinery, operations: OperationRegist
         operations=operations,
         config=ground.config,
         room=machinery.room,
+        pace=machinery.pace,
     )
 
 

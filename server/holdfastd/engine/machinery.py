@@ -19,6 +19,7 @@ from .checkpoint import Checkpointer
 from .clock_watch import ClockWatch
 from .committer import Committer
 from .manifest_keeper import ManifestKeeper
+from .pacing import Pacer
 from .recovered import RecoveredStore
 from .retention import Retention
 from .room import Room
@@ -51,6 +52,7 @@ class Machinery:
     retention: Retention
     checkpointer: Checkpointer
     checkpoints: CheckpointThread
+    pace: Pacer
 
     def catalog_changed(self, change: Change) -> None:
         """Without a log, only a manifest makes a change of the catalog durable, and it does so at once (RULES 5).
@@ -93,6 +95,7 @@ def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn
     syncer.flush_interval_seconds = settings.flush_interval_us / 1e6
     watch = ClockWatch(clock, alarms, lambda: store.applier.time_us)
     retention = Retention(store.keeper, watch, alarms, clock.now_us)
+    pace = Pacer(clock, ground.config.background_bytes_per_second, lambda: committer.last_write_ns)
     checkpointer = Checkpointer(
         fs=ground.fs,
         layout=ground.layout,
@@ -100,7 +103,7 @@ def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn
         applier=store.applier,
         committer=committer,
         keeper=store.keeper,
-        pace=lambda size: None,
+        pace=lambda size: None if checkpoints.is_behind() else pace(size),
         trim=lambda sequence: _trim_log(ground, committer, retention, sequence),
     )
     checkpoints = CheckpointThread(
@@ -121,7 +124,7 @@ def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn
     committer.on_applied = checkpoints.notice
     committer.hold_writes_while(checkpoints.memory_is_full)
     store.keeper.on_failure = committer.fail
-    return Machinery(alarms, room, committer, syncer, retention, checkpointer, checkpoints)
+    return Machinery(alarms, room, committer, syncer, retention, checkpointer, checkpoints, pace)
 
 
 def _make_room_for_the_log(keeper: ManifestKeeper, committer: Committer, retention: Retention, room: Room) -> None:

@@ -14,6 +14,7 @@ class EngineConfig:
     ``memtable_bytes``: a collection is checkpointed beyond that; writers wait when all memtables together hold three
     times as much. ``laggard_bytes``: and once the log since then exceeds that.
     ``disk_reserve_bytes``: set aside for the day on which the disk is full; on a small disk less (see ``room``).
+    ``background_bytes_per_second``: what checkpoints, snapshots and restores write while clients write; 0: no bound.
     ``recovery``: what to do with a damaged log, ``strict`` (refuse) or ``point-in-time`` (cut there, keep a copy).
     ``allowed_paths``: directories below which paths given over TCP must lie. ``fresh_wal``: the log's settings in
     a store that is created; later ones are in the manifest.
@@ -26,4 +27,5 @@ class EngineConfig:
     auto_compact: bool = True
     allowed_paths: tuple[str, ...] = ()
     disk_reserve_bytes: int = 16 << 20
+    background_bytes_per_second: int = 300_000_000
     fresh_wal: WalSettings = field(default_factory=WalSettings)

@@ -1,0 +1,42 @@
+"""Bulk writes give way: at full speed while the log is quiet, at a rate while somebody writes to it (RULES 25)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from ..storage.clock import Clock
+
+QUIET_NS = 100_000_000
+"""So long after the last write to the log nobody is in the way any more."""
+AT_ONCE_BYTES = 4 << 20
+"""What may go out before the rate is kept: small files wait for nothing."""
+
+
+class Pacer:
+    """Called before each piece of a checkpoint, a snapshot or a restore; may block. Any thread; they share one rate."""
+
+    def __init__(self, clock: Clock, bytes_per_second: int, last_write_ns: Callable[[], int]) -> None:
+        """``last_write_ns``: when the log was last written to, by ``clock.monotonic_ns``. A rate of 0 is none."""
+        self._clock = clock
+        self._rate = bytes_per_second
+        self._last_write_ns = last_write_ns
+        self._lock = threading.Lock()
+        self._free_ns = 0
+        """When what has gone out so far is paid for. Guarded by _lock."""
+
+    def __call__(self, count: int) -> None:
+        """Wait until ``count`` bytes may be written."""
+        if not self._rate:
+            return
+        cost = count * 1_000_000_000 // self._rate
+        with self._lock:
+            now = self._clock.monotonic_ns()
+            if now - self._last_write_ns() > QUIET_NS:
+                self._free_ns = now
+                return
+            at_once = AT_ONCE_BYTES * 1_000_000_000 // self._rate
+            self._free_ns = max(self._free_ns, now - at_once) + cost
+            wait = self._free_ns - now
+        if wait > 0:
+            self._clock.sleep(wait / 1e9)

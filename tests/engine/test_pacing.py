@@ -1,0 +1,107 @@
+"""Bulk writes give way to the log, and only then (RULES 25)."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfastd.engine.pacing import AT_ONCE_BYTES, QUIET_NS, Pacer
+from tests.support.clock import ManualClock
+from tests.support.snapshots import SnapshotKit
+
+RATE = 100 << 20
+PIECE = 256 << 10
+
+
+class Foreground:
+    """A log that was last written to when the test says so."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.last_write_ns = -(1 << 60)
+
+    def write(self) -> None:
+        self.last_write_ns = self.clock.monotonic_ns()
+
+    def pacer(self, rate: int = RATE) -> Pacer:
+        return Pacer(self.clock, rate, lambda: self.last_write_ns)
+
+
+def spent(clock: ManualClock, pace: Pacer, count: int, foreground: Foreground | None = None) -> float:
+    """Seconds that it takes to be let through with ``count`` bytes, piece by piece."""
+    before = sum(clock.slept)
+    for _ in range(count // PIECE):
+        if foreground is not None:
+            foreground.write()
+        pace(PIECE)
+    return sum(clock.slept) - before
+
+
+def test_an_idle_store_writes_at_full_speed() -> None:
+    store = Foreground()
+    assert spent(store.clock, store.pacer(), 1 << 30) == 0
+
+
+def test_beside_writes_the_rate_is_kept_after_what_may_go_at_once() -> None:
+    store = Foreground()
+    seconds = spent(store.clock, store.pacer(), AT_ONCE_BYTES + 4 * RATE, store)
+    assert seconds == pytest.approx(4, rel=0.05)
+
+
+def test_full_speed_again_once_the_log_is_quiet() -> None:
+    store = Foreground()
+    pace = store.pacer()
+    spent(store.clock, pace, 2 * RATE, store)
+    store.clock.sleep(QUIET_NS / 1e9 + 0.001)
+    assert spent(store.clock, pace, RATE) == 0
+
+
+def test_a_long_silence_is_no_credit_beyond_what_may_go_at_once() -> None:
+    store = Foreground()
+    pace = store.pacer()
+    spent(store.clock, pace, RATE, store)
+    store.clock.sleep(60)
+    assert spent(store.clock, pace, AT_ONCE_BYTES + RATE, store) == pytest.approx(1, rel=0.05)
+
+
+def test_several_writers_share_one_rate() -> None:
+    store = Foreground()
+    pace = store.pacer()
+    both = spent(store.clock, pace, RATE + AT_ONCE_BYTES, store) + spent(store.clock, pace, RATE, store)
+    assert both == pytest.approx(2, rel=0.05)
+
+
+def test_no_rate_is_no_waiting() -> None:
+    store = Foreground()
+    assert spent(store.clock, store.pacer(rate=0), 1 << 30, store) == 0
+
+
+WIDE = 3000
+
+
+@pytest.fixture(params=[64 << 20, 5 << 20], ids=["in time", "behind"])
+def kit(request: pytest.FixtureRequest) -> SnapshotKit:
+    """About 12 MiB of points, acknowledged just now; ``behind``: writers will soon wait for a checkpoint."""
+    kit = SnapshotKit(memtable_bytes=request.param)
+    kit.create(dimensions=WIDE)
+    for start in range(0, 1000, 100):
+        kit.upsert([f"p{start + n}" for n in range(100)])
+    return kit
+
+
+def test_a_checkpoint_yields_to_writers_unless_they_would_have_to_wait_for_it(kit: SnapshotKit) -> None:
+    kit.engine.checkpoint()
+    assert bool(kit.clock.slept) == (kit.memtable_bytes == 64 << 20)
+
+
+def test_a_checkpoint_yields_to_nobody_while_the_log_is_quiet(kit: SnapshotKit) -> None:
+    kit.clock.advance_us(1_000_000)
+    kit.engine.checkpoint()
+    assert not kit.clock.slept
+
+
+def test_a_snapshot_yields_to_writers(kit: SnapshotKit) -> None:
+    kit.engine.checkpoint()
+    kit.upsert(["last"])
+    kit.clock.slept.clear()
+    kit.snapshot()
+    assert kit.clock.slept
