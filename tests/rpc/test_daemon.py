@@ -164,6 +164,15 @@ def test_an_open_data_directory_is_tightened_with_a_warning(place: Path) -> None
     assert "level=warning" in daemon.log
 
 
+def test_a_file_in_the_place_of_the_data_directory_is_refused_and_left_as_it_is(place: Path) -> None:
+    (place / "data").write_text("mine")
+    (place / "data").chmod(0o644)
+    daemon = Daemon(place)
+    assert daemon.ended() != 0
+    assert "Not a directory" in daemon.log
+    assert stat.S_IMODE(daemon.data.stat().st_mode) == 0o644
+
+
 def test_the_log_can_be_json(place: Path) -> None:
     daemon = Daemon(place, "--log-format", "json").started()
     daemon.stop()

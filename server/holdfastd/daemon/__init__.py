@@ -126,10 +126,11 @@ def signals_end_the_process() -> Iterator[None]:
 def tighten(data_dir: str) -> None:
     """Take the data directory away from everybody but its owner, with a warning. A missing one is made so later."""
     try:
-        mode = stat.S_IMODE(Path(data_dir).stat().st_mode)
+        found = Path(data_dir).stat().st_mode
     except FileNotFoundError:
         return
-    if mode & 0o077:
+    mode = stat.S_IMODE(found)
+    if stat.S_ISDIR(found) and mode & 0o077:  # what is no directory is refused later, and stays as it is
         Path(data_dir).chmod(mode & ~0o077)
         _log.warning("the data directory was open to others", extra={"path": data_dir, "mode": f"{mode:04o}"})
 
