@@ -95,6 +95,7 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.create("one", 2, StorageKind.DISK)
+        self.put_alias("left", "one")
         self.upsert("one", [("a", 1, {"n": 1}), ("b", 2, None)])
         self.snapshot("one", compress=False)
         self.upsert("one", [("a", 3, None), ("c", 2, {"n": 2})])
