@@ -13,13 +13,13 @@ import pytest
 from holdfastd.engine.engine import Engine
 from holdfastd.engine.replay import ReplayRequest
 from holdfastd.engine.wal_control import WalChanges
-from holdfastd.errors import Corruption, FailedPrecondition, UnsupportedFormat
+from holdfastd.errors import FailedPrecondition, UnsupportedFormat
 from holdfastd.format.segment import SEGMENT_VERSION, decode_segment_info, encode_segment_info
-from holdfastd.model import Record
 from holdfastd.storage.names import Layout
 from tests.support.engines import CALLER, ROOT, Kit, abandon, rows
 from tests.support.logs import flip
 from tests.support.memfs import MemFileSystem
+from tests.support.segment_damages import file_of, ids, kit_with_two_segments, lose, refused, segment_dir, start
 from tests.support.snapshots import SnapshotKit
 
 LAYOUT = Layout(ROOT)
@@ -27,35 +27,7 @@ LAYOUT = Layout(ROOT)
 
 @pytest.fixture
 def kit() -> SnapshotKit:
-    """``c``: a and b in a segment, b and d in another; b is dead in the first. ``other``: one point in a segment."""
-    kit = SnapshotKit()
-    kit.create()
-    kit.create("other")
-    kit.upsert(["a", "b"], 1, 2)
-    kit.upsert(["x"], 9, name="other")
-    kit.engine.checkpoint()
-    kit.upsert(["b", "d"], 3, 4)
-    kit.engine.checkpoint()
-    return kit
-
-
-def segment_dir(kit: Kit, number: int = 0, name: str = "c") -> str:
-    """The directory of a collection's segment, oldest first."""
-    collection = kit.engine._applier.catalog.resolve(name)
-    return collection.segments[number].directory
-
-
-def file_of(kit: Kit, file: str, number: int = 0) -> str:
-    """A file of a segment; ``kills``: its kills file."""
-    directory = segment_dir(kit, number)
-    if file == "kills":
-        file = max(name for name in kit.fs.listdir(directory) if name.startswith("kills-"))
-    return f"{directory}/{file}"
-
-
-def lose(fs: MemFileSystem, path: str) -> str:
-    fs.unlink(path)
-    return f"{path}: the file is missing"
+    return kit_with_two_segments()
 
 
 def truncate(fs: MemFileSystem, path: str) -> str:
@@ -70,23 +42,6 @@ def truncate(fs: MemFileSystem, path: str) -> str:
 def spoil(fs: MemFileSystem, path: str) -> str:
     fs.fail_on("read", path, errno.EIO, forever=True)
     return f"{path}: cannot be read: "
-
-
-def start(kit: Kit) -> Engine:
-    abandon(kit.fs)
-    kit.engine = kit._open()
-    return kit.engine
-
-
-def refused(call: Callable[[], Any]) -> Corruption:
-    with pytest.raises(Corruption) as caught:
-        call()
-    assert caught.value.reason == "SEGMENT_QUARANTINED"
-    return caught.value
-
-
-def ids(records: list[Record]) -> list[str]:
-    return [record.id for record in records]
 
 
 def all_files(fs: MemFileSystem, path: str = ROOT) -> dict[str, bytes]:
@@ -432,92 +387,6 @@ def test_a_newer_format_and_a_lack_of_permission_are_no_damage(kit: SnapshotKit)
         kit._open()
     start(kit)
     assert kit.values() == {"a": 1, "b": 3, "d": 4}
-
-
-# Damage that no start sees --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("compress", [False, True])
-@pytest.mark.parametrize("number", [0, 1])
-@pytest.mark.parametrize("file", ["vectors.npy", "ids.npy", "payloads.npy", "norms.npy", "rows.npy"])
-def test_a_changed_byte_is_never_backed_up(kit: SnapshotKit, file: str, number: int, compress: bool) -> None:
-    """Of a segment whose files are copied as they are, and of one with dead rows, which is written anew."""
-    kit.upsert(["p"], 5, payloads=[b'{"n": 1}'])
-    kit.upsert(["q", "b"], 6, 7, payloads=[b'{"n": 2}', b'{"n": 3}'])
-    kit.engine.checkpoint()
-    kit.delete("p")
-    kit.engine.checkpoint()
-    number = 2 if number else 1
-    path = file_of(kit, file, number)
-    flip(kit.fs, path, kit.fs.size(path) - 1)
-    start(kit)
-    with pytest.raises(Corruption) as caught:
-        kit.snapshot(collection="c", compress=compress)
-    assert path in caught.value.message or file == "rows.npy"
-    assert kit.ids() == []
-    assert kit.fs.listdir(LAYOUT.snapshots) == []
-
-
-def test_a_block_that_cannot_be_read_fails_the_snapshot_and_not_the_daemon(kit: SnapshotKit) -> None:
-    path = file_of(kit, "vectors.npy", 1)
-    kit.fs.fail_on("populate", path, errno.EFAULT, forever=True)
-    with pytest.raises(Corruption, match="a block cannot be read from the disk") as caught:
-        kit.snapshot(collection="c")
-    assert caught.value.message.startswith(f"{path} at offset 0: ")
-    assert caught.value.hint is not None
-    assert "restart the daemon: it sets the segment aside" in caught.value.hint
-    assert kit.snapshot(collection="other")["vectors"] == 1
-
-
-def die_of(kit: SnapshotKit, signal: str) -> None:
-    """What the handler of fatal signals leaves."""
-    kit.put(LAYOUT.faults, f"Fatal Python error: {signal}\n\nCurrent thread 0x00007f:\n  File ...\n".encode())
-
-
-def flip_in_the_middle(kit: SnapshotKit) -> str:
-    path = file_of(kit, "vectors.npy")
-    flip(kit.fs, path, kit.fs.size(path) - 1)
-    return path
-
-
-def test_after_a_bus_error_every_file_is_read_and_what_is_damaged_set_aside(kit: SnapshotKit) -> None:
-    """RULES 28: a media error on an evicted page kills the daemon; the restart quarantines that segment."""
-    path = flip_in_the_middle(kit)
-    assert start(kit).collections.stats("c").quarantined == (), "a start that has no reason reads no row"
-    die_of(kit, "Bus error")
-    for _ in range(2):
-        engine = start(kit)
-        (part,) = engine.collections.stats("c").quarantined
-        assert (part.path, part.problem) == (path, "the content does not match its checksum in segment.json")
-        assert "'Fatal Python error: Bus error': /data/FAULT.log has its stacks" in engine.recovery.warnings[0]
-        assert engine.points.count("other") == 1
-    engine.collections.drop("c", caller=CALLER)
-    engine = start(kit)
-    assert "/data/FAULT.last.log has its stacks" in engine.recovery.warnings[0]
-    assert kit.fs.read(LAYOUT.faults) == b""
-    assert b"Bus error" in kit.fs.read(LAYOUT.last_faults)
-    assert start(kit).recovery.warnings == ()
-
-
-def test_after_a_bus_error_a_run_of_the_index_is_read_as_well(kit: SnapshotKit) -> None:
-    collection = kit.engine._applier.catalog.resolve("c")
-    hashes = LAYOUT.run_files(collection.spec.id, collection.index.entries[0].name).hashes
-    flip(kit.fs, hashes, kit.fs.size(hashes) - 1)
-    die_of(kit, "Bus error")
-    engine = start(kit)
-    assert engine.recovery.rebuilt == ("c",)
-    assert len(engine.points.get("c", ["a", "b", "d"])) == 3
-
-
-def test_another_fatal_signal_is_told_and_costs_nothing(kit: SnapshotKit) -> None:
-    flip_in_the_middle(kit)
-    die_of(kit, "Segmentation fault")
-    kit.fs.fail_on("create", f"{LAYOUT.last_faults}*", errno.ENOSPC)
-    for _ in range(2):
-        (warning,) = start(kit).recovery.warnings
-        assert "ended by a fatal signal, 'Fatal Python error: Segmentation fault'" in warning
-    assert start(kit).recovery.warnings == ()
-    assert kit.engine.collections.stats("c").quarantined == ()
 
 
 # The log that is kept for it ------------------------------------------------------------------------------------------

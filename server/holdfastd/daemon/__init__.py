@@ -20,6 +20,7 @@ from ..config import ServerConfig, split_address
 from ..engine.engine import Engine
 from ..engine.settings import EngineConfig
 from ..rpc.server import Limits, RpcServer
+from ..storage import faults
 from ..storage.clock import SystemClock, SystemRandomness
 from ..storage.names import Layout
 from ..storage.osfiles import OsFileSystem
@@ -136,15 +137,11 @@ def tighten(data_dir: str) -> None:
 
 
 def remember_faults(data_dir: str) -> bool:
-    """Have a fatal signal write its stacks into the data directory, for the next start to read; False without one.
-
-    Appended: what the last daemon died of is still to be read, and another daemon may be at work here.
-    """
+    """Have a fatal signal write its stacks into the data directory, for the next start to read; False without one."""
     try:
-        descriptor = os.open(Layout(data_dir).faults, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        faulthandler.enable(faults.open_for_last_words(Layout(data_dir)))
     except OSError:
         return False
-    faulthandler.enable(descriptor)
     return True
 
 

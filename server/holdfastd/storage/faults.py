@@ -7,6 +7,8 @@ reads every mapped file through calls that fail instead, and sets aside what it 
 
 from __future__ import annotations
 
+import os
+
 from .files import FileSystem, replace_file
 from .names import Layout
 
@@ -19,6 +21,14 @@ def last_words(fs: FileSystem, layout: Layout) -> str | None:
         return None
     text = fs.read(layout.faults).decode(errors="replace").strip()
     return text.splitlines()[0] if text else None
+
+
+def open_for_last_words(layout: Layout) -> int:
+    """A descriptor of the real file, for the handler of fatal signals; it stays open. Raises OSError.
+
+    For appending: what the last daemon died of is still to be read, and another daemon may be at work here.
+    """
+    return os.open(layout.faults, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def set_aside(fs: FileSystem, layout: Layout) -> None:
