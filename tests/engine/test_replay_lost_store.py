@@ -1,4 +1,4 @@
-"""RULES 33: the data directory is lost, its log is not. A full restore and a replay of that log bring everything back."""
+"""RULES 33: the data directory is lost, its log is not. A full restore and a replay of that log bring all of it back."""
 
 from __future__ import annotations
 

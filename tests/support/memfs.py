@@ -109,7 +109,8 @@ class MemFileSystem:
     ) -> None:
         """Let the next ``times`` calls of a kind fail on paths that match a pattern.
 
-        Kinds: create, open, write, resize, sync, read, map, populate, rename, unlink, mkdir, rmdir, sync_dir, drop_cache.
+        Kinds: create, open, write, resize, sync, read, map, populate, rename, unlink, mkdir, rmdir, sync_dir and
+        drop_cache.
         """
         self._faults.append(Fault(code, kind=kind, path=path, times=times, forever=forever))
 

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 
 from ..errors import EngineFailed, ResourceExhausted
 from ..format.manifest import CollectionEntry, Manifest, SegmentEntry
-from ..format.requests import RequestRow, encode_requests
+from ..format.requests import RequestRow
 from ..model import CatalogOrigin, CollectionSpec, Digest, Int64Array, Mark, Sequence64, StorageKind, Uint64Array
 from ..storage.clock import Randomness
-from ..storage.files import FileSystem, remove_tree, replace_file
+from ..storage.files import FileSystem, remove_tree
 from ..storage.id_index import IdIndex
 from ..storage.names import Layout
 from ..storage.segment import Segment, SegmentColumns, open_segment, write_segment
@@ -39,6 +39,7 @@ from .committer import Committer
 from .disk_errors import disk_errors_of, lacks_space
 from .manifest_keeper import ManifestKeeper
 from .memtable import Memtable
+from .requests import store_requests
 from .room import Room
 
 
@@ -268,14 +269,10 @@ class Checkpointer:
         return segment, entry, columns.id_hashes
 
     def _write_requests(self, frozen: Frozen) -> str | None:
-        if not frozen.requests:
-            return None
         path = self._layout.requests(frozen.sequence)
-        name = path.rsplit("/", 1)[1]
-        if name != self._keeper.current.requests_file:
+        if frozen.requests and path.rsplit("/", 1)[1] != self._keeper.current.requests_file:
             self._begun.append(path)
-        replace_file(self._fs, path, encode_requests(frozen.requests))
-        return name
+        return store_requests(self._fs, self._layout, frozen.requests, frozen.sequence)
 
     def _updated(
         self, manifest: Manifest, frozen: Frozen, written: Sequence[Written], requests_file: str | None, clean: bool
