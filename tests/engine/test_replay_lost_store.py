@@ -1,4 +1,4 @@
-"""RULES 33: the data directory is lost, its log is not. A full restore and a replay of that log bring all of it back."""
+"""RULES 33: the data directory is lost, its log is not. A full restore and a replay of the log bring it all back."""
 
 from __future__ import annotations
 
