@@ -317,7 +317,8 @@ class Checkpointer:
         """Delete what was replaced by the checkpoint before this one, and the log that no kept manifest needs.
 
         What this checkpoint replaced stays until the next one: the manifest before the current one still names it, and
-        has to do when the current one is ever damaged.
+        has to do when the current one is ever damaged. Whoever drops a collection wants its space back, however: then
+        the manifest is replaced once more, by itself, and nothing names it any longer.
         """
         current = self._keeper.current
         if before.requests_file not in (None, current.requests_file):
@@ -325,6 +326,10 @@ class Checkpointer:
         kept = {entry.spec.id for entry in current.collections}
         dropped = [entry.spec.id for entry in before.collections if entry.spec.id not in kept]
         replaced += map(self._layout.collection_dir, dropped)
+        if dropped:
+            self._keeper.update(lambda manifest: manifest)
+            before, self._obsolete = current, [*self._obsolete, *replaced]
+            replaced = []
         obsolete, self._obsolete = self._obsolete, replaced
         for path in obsolete:
             # What cannot be removed now is removed at the next start.
