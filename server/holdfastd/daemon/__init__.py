@@ -35,8 +35,9 @@ EXIT_DISK = 74
 EXIT_LOCKED = 75
 EXIT_CONFIG = 78
 
-SWITCH_INTERVAL_SECONDS = 50e-6
-"""A busy Python thread otherwise keeps the thread that has just synced the log waiting for 5 ms."""
+SWITCH_INTERVAL_SECONDS = 500e-6
+"""A busy Python thread otherwise keeps the thread that has just synced the log waiting for 5 ms. Much shorter, and many
+busy threads spend their time on taking turns."""
 GC_THRESHOLDS = (50_000, 20, 50)
 """Batches make many short-lived objects and no cycles; the default of 700 collects in the middle of each."""
 BEAT_SECONDS = 1.0
