@@ -97,7 +97,7 @@ class Collection:
         request = vector_pb2.UpdateRequest(
             collection=self.name,
             ids=ids,
-            vectors=b"" if vectors is None else encode_matrix(vectors, count=len(ids)).data,
+            vectors=b"" if vectors is None else bytes(encode_matrix(vectors, count=len(ids)).data),
             payloads=encode_payloads(payloads, len(ids)),
             payload_mode=modes.PAYLOAD_MODE_MERGE if merge else modes.PAYLOAD_MODE_REPLACE,
             durability=_durability(sync),
@@ -303,7 +303,7 @@ class Collection:
             return []
         request = vector_pb2.SearchBatchRequest(
             collection=self.name,
-            queries=matrix.data,
+            queries=bytes(matrix.data),
             k=_positive(k, "k"),
             filter=filter or "",
             threshold=threshold,

@@ -33,9 +33,12 @@ _TYPE_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """n vectors of d dimensions each as one block of n x d little-endian float32."""
+    """n vectors of d dimensions each as one block of n x d little-endian float32.
 
-    data: bytes
+    ``data``: bytes, or a view of the caller's own array, which must be used before the caller can change it.
+    """
+
+    data: bytes | memoryview[Any]
     count: int
     dimensions: int
 
@@ -114,6 +117,8 @@ def _from_view(view: memoryview[Any]) -> Matrix:
             f"vectors have {view.ndim} dimensions", reason="BAD_VECTOR_SHAPE", hint="pass an (n, d) float32 buffer"
         )
     count, dimensions = (1, shape[0]) if view.ndim == 1 else (shape[0], shape[1])
+    if view.format == "f" and view.c_contiguous and view.nbytes and _LITTLE:
+        return Matrix(view.cast("B"), count, dimensions)
     return Matrix(_float32_bytes(view, "vectors"), count, dimensions)
 
 
