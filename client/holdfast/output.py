@@ -68,7 +68,11 @@ def _json(document: Document, width: int | None) -> str:
 def _yaml(document: Document, width: int | None) -> str:
     import yaml
 
-    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=width or 2**16)
+    class Dumper(yaml.SafeDumper):
+        """Writes our documents as the mappings that they are."""
+
+    Dumper.add_multi_representer(dict, lambda dumper, data: dumper.represent_dict(data.items()))
+    text: str = yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=width or 2**16)
     return text
 
 

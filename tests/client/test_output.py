@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from holdfast.documents import Document
 from holdfast.output import FORMATS, flatten, render, render_stream, rows_of
 from holdfast.table import cell, display_width, heading
 
@@ -25,6 +26,11 @@ STATUS: dict[str, Any] = {
     "wal": {"size_bytes": 1536, "garbage_percent": 12.5},
     "alarms": [{"code": "X", "message": "é"}],
 }
+
+
+def test_what_the_library_answers_is_yaml_all_the_way_down() -> None:
+    document = Document(vectors=[Document(id="a", payload={"n": 1}), Document(id="b", payload=None)], count=2)
+    assert yaml.safe_load(render(document, "yaml")) == document
 
 
 def test_a_list_of_rows_is_a_table() -> None:

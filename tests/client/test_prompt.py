@@ -166,3 +166,17 @@ def test_the_shell_is_completed_by_the_same_tree(
     monkeypatch.setenv("COMP_CWORD", "3")
     assert complete_shell("bash_complete") == 0
     assert capsys.readouterr().out == "plain,products\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("/vector delete p --id doc#5", ["/vector", "delete", "p", "--id", "doc#5"]),
+        ("collection list # all of them", ["collection", "list"]),
+        ("# nothing", []),
+        ("vector get p --id '#5' --id \\#6", ["vector", "get", "p", "--id", "#5", "--id", "#6"]),
+        ('vector get p --id "a #b"', ["vector", "get", "p", "--id", "a #b"]),
+    ],
+)
+def test_a_comment_begins_with_a_word_and_never_inside_one(line: str, words: list[str]) -> None:
+    assert split(line) == words

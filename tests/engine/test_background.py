@@ -156,3 +156,17 @@ def succeeds(write: Callable[[], object]) -> bool:
     except ResourceExhausted:
         return False
     return True
+
+
+def test_deletes_and_drops_go_on_while_memory_waits_for_checkpoints_that_fail() -> None:
+    kit = Kit(memtable_bytes=10 * ROW_BYTES)
+    kit.create()
+    kit.create("old")
+    kit.fs.fail_on("create", "*vectors*", errno.ENOSPC, forever=True)
+    written = 0
+    while kit.engine._checkpoints.memory_is_full() is None:
+        kit.upsert([f"p{written}"])
+        written += 1
+    assert kit.delete("p1").count == 1
+    assert kit.engine.points.truncate("c", caller=Caller()).count == written - 1
+    kit.engine.collections.drop("old", caller=Caller())

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from holdfastd.engine.tickets import Caller, Submission
-from holdfastd.errors import FailedPrecondition, InvalidArgument, NotFound
+from holdfastd.errors import Corruption, FailedPrecondition, InvalidArgument, NotFound
 from holdfastd.model import StorageKind, SyncMode
 from tests.support.engines import CALLER, Kit, rows
+from tests.support.segment_damages import file_of, kit_with_two_segments, lose, start
 
 
 @pytest.fixture
@@ -116,3 +117,16 @@ def test_streamed_inserts_are_timed_until_they_are_acknowledged(kit: Kit) -> Non
     kit.clock.advance_us(60_000_000)
     stats = kit.engine.collections.stats("c")
     assert 2.0 <= stats.avg_insert_ms < 60.0
+
+
+def test_a_batch_is_not_taken_by_a_quarantined_collection_that_its_alias_stands_for_now() -> None:
+    kit = kit_with_two_segments()
+    lose(kit.fs, file_of(kit, "vectors.npy"))
+    engine = start(kit)
+    engine.collections.create("live", 2, caller=CALLER)
+    engine.collections.create_alias("door", "live", caller=CALLER)
+    submission = engine.points.prepare_upsert("door", ["n", "a"], rows(7.0, 8.0), b"", caller=CALLER)
+    engine.collections.drop("live", caller=CALLER)
+    engine.collections.create_alias("door", "c", caller=CALLER)
+    with pytest.raises(Corruption, match="takes no writes"):
+        engine.points.commit(submission)

@@ -11,7 +11,7 @@ import pytest
 from holdfastd.engine.operations import Work
 from holdfastd.engine.replay import ReplayRequest
 from holdfastd.errors import Cancelled
-from holdfastd.model import Origin, StorageKind
+from holdfastd.model import Origin, StorageKind, SyncMode
 from tests.support.engines import CALLER
 from tests.support.replays import ReplayKit, history
 
@@ -134,6 +134,60 @@ def test_a_replay_that_crossed_to_a_later_timeline_can_be_repeated() -> None:
         assert kit.replay()["operations_replayed"] == 1
         assert kit.digest("copy") == kit.digest()
         assert kit.replay()["operations_replayed"] == 0
+    finally:
+        kit.engine.stop()
+
+
+def replays_over_and_over(kit: ReplayKit) -> None:
+    """What was restored as copy follows c, whatever was written to others in between."""
+    kit.replay(collection="copy")
+    assert origin(kit).timeline == kit.engine.timeline
+    kit.upsert(["z"], 5.0)
+    assert kit.replay(collection="copy")["operations_replayed"] == 1
+    assert kit.digest("copy") == kit.digest()
+
+
+def restored_before_an_unclean_start(kit: ReplayKit) -> None:
+    kit.create("c")
+    kit.create("d")
+    kit.upsert(["a"], 1.0)
+    kit.snapshot(collection="c")
+    kit.restore("latest", collection="copy")
+    kit.sync_log()
+    kit.reopen()
+    kit.engine.start()
+    assert kit.engine.timeline == 2
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_a_watermark_that_others_writes_took_to_a_later_timeline_lies_there(memory: bool) -> None:
+    kit = ReplayKit(sync_mode=SyncMode.FSYNC if memory else SyncMode.PERIODIC)
+    if memory:
+        kit.create("m", storage=StorageKind.MEMORY)
+    restored_before_an_unclean_start(kit)
+    try:
+        kit.upsert(["b"], 2.0, name="d")
+        replays_over_and_over(kit)
+    finally:
+        kit.engine.stop()
+
+
+def test_a_watermark_that_the_target_took_to_a_later_timeline_lies_there() -> None:
+    """The only numbers of that timeline up to the target are those of a collection in memory."""
+    kit = ReplayKit(sync_mode=SyncMode.PERIODIC)
+    kit.create("m", storage=StorageKind.MEMORY)
+    kit.create("c")
+    kit.upsert(["a"], 1.0)
+    kit.snapshot(collection="c")
+    kit.upsert(["a"], 2.0)
+    kit.restore("latest", collection="copy")
+    kit.sync_log()
+    kit.reopen()
+    kit.engine.start()
+    try:
+        kit.upsert(["b"], 2.0, name="m")
+        kit.replay(collection="copy", to_sequence=kit.engine.sequence)
+        replays_over_and_over(kit)
     finally:
         kit.engine.stop()
 

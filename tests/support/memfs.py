@@ -175,6 +175,9 @@ class MemFileSystem:
         with self._lock:
             return self._find(path) is not None
 
+    def real_path(self, path: str) -> str:
+        return path
+
     def is_dir(self, path: str) -> bool:
         with self._lock:
             return self._find(path) in self._directories

@@ -36,10 +36,31 @@ def read_commands(state: State) -> int:
 
 
 def split(line: str) -> list[str]:
-    """The words of a line, as a shell would cut them; ValueError for an open quote. A ``#`` begins a comment."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
+    """The words of a line, as a shell would cut them; ValueError for an open quote.
+
+    A ``#`` at the beginning of a word begins a comment; inside a word it belongs to that: an id may have one.
+    """
+    lexer = shlex.shlex(_without_comment(line), posix=True, punctuation_chars=False)
     lexer.whitespace_split = True
+    lexer.commenters = ""
     return list(lexer)
+
+
+def _without_comment(line: str) -> str:
+    quote, previous, escaped = "", " ", False
+    for at, sign in enumerate(line):
+        if escaped:
+            escaped = False
+        elif sign == "\\" and quote != "'":
+            escaped = True
+        elif quote:
+            quote = "" if sign == quote else quote
+        elif sign in "'\"":
+            quote = sign
+        elif sign == "#" and previous.isspace():
+            return line[:at]
+        previous = sign
+    return line
 
 
 def run_line(state: State, line: str) -> int | None:

@@ -28,9 +28,10 @@ from ..model import SyncMode
 from ..storage.clock import Clock
 from ..storage.wal import Entry, Wal
 from .apply import Applier
+from .changes import Restore
 from .disk_errors import lacks_space
 from .requests import RequestTable
-from .room import Room
+from .room import GROWS, Room
 from .tickets import Caller, Outcome, Submission
 
 MAX_GROUP_BYTES = 8 << 20
@@ -39,6 +40,8 @@ MAX_GROUP_CHANGES = 1024
 MAX_QUEUED_BYTES = 128 << 20
 """Back-pressure: above this, writers wait, and give up with RESOURCE_EXHAUSTED after ``QUEUE_PATIENCE_SECONDS``."""
 QUEUE_PATIENCE_SECONDS = 10.0
+LOOK_SECONDS = 0.2
+"""How often somebody who waits without losing patience looks whether he still should."""
 
 
 class Committer:
@@ -99,12 +102,19 @@ class Committer:
         return self.submit(Submission(action=action, barrier=True))
 
     def hold_writes_while(self, full: Callable[[], str | None]) -> None:
-        """Make writers wait while ``full()`` gives a reason (called under the queue's lock: it must be quick)."""
+        """Make what grows the store wait while ``full()`` gives a reason; what frees room goes on (RULES 26).
+
+        It is called under the queue's lock: it must be quick and take no lock.
+        """
         self._hold_writes = full
 
     @contextmanager
     def writes_held(self, reason: str) -> Iterator[None]:
-        """Make new writes wait while the block runs; those under way are finished first. Actions go on."""
+        """Make new writes wait while the block runs; those under way are finished first.
+
+        Actions go on, and so does the record of a restore: who sends it holds off the checkpoints that the block may
+        be waiting for. Never enter it with checkpoints held off.
+        """
         with self._lock:
             self._held.append(reason)
         try:
@@ -154,8 +164,8 @@ class Committer:
     def _enqueue(self, submission: Submission, *, lead: bool) -> bool:
         """Queue it; True when the caller has to lead."""
         with self._lock:
-            if submission.action is None:
-                self._wait_for_room(submission.size)
+            if _waits_for_room(submission):
+                self._wait_for_room(submission)
             self._check_open(submission)
             self._queue.append(submission)
             self._queued_bytes += submission.size
@@ -174,21 +184,30 @@ class Committer:
         if self.failure is not None and submission.action is None:
             raise self.failure
 
-    def _wait_for_room(self, size: int) -> None:
+    def _wait_for_room(self, submission: Submission) -> None:
         deadline = self._clock.monotonic_ns() + int(QUEUE_PATIENCE_SECONDS * 1e9)
         while not self._stopped and self.failure is None:
-            reason = self._held[-1] if self._held else self._hold_writes()
+            reason = self._why_wait(submission)
             if reason is None:
-                if self._queued_bytes + size <= MAX_QUEUED_BYTES or not self._queue:
-                    return
-                reason = f"{self._queued_bytes} bytes of writes are waiting for the log"
-            if not self._room.wait((deadline - self._clock.monotonic_ns()) / 1e9):
+                return
+            if submission.while_waiting is not None:
+                submission.while_waiting()
+                self._room.wait(LOOK_SECONDS)
+            elif not self._room.wait((deadline - self._clock.monotonic_ns()) / 1e9):
                 raise ResourceExhausted(
                     f"the store cannot keep up: {reason}",
                     reason="WRITE_QUEUE_FULL",
                     hint="retry after a pause, with fewer writers or smaller batches",
                     retry_after_ms=1000,
                 )
+
+    def _why_wait(self, submission: Submission) -> str | None:
+        if self._held:
+            return self._held[-1]
+        reason = self._hold_writes() if isinstance(submission.change, GROWS) else None
+        if reason is None and self._queue and self._queued_bytes + submission.size > MAX_QUEUED_BYTES:
+            reason = f"{self._queued_bytes} bytes of writes are waiting for the log"
+        return reason
 
     def _take_group(self) -> list[Submission]:
         """The next group, or [] when there is nothing left or the leader may go; called by the leader only."""
@@ -200,9 +219,10 @@ class Committer:
                     break
                 group.append(self._queue.popleft())
                 size += group[-1].size
+            # Room in the queue, and whatever room the group before has made.
+            self._room.notify_all()
             if group:
                 self._queued_bytes -= size
-                self._room.notify_all()
             else:
                 self._committing = False
                 if self._stopped:
@@ -225,6 +245,7 @@ class Committer:
         """Stop leading; what is queued by now is for the committer thread."""
         with self._lock:
             self._committing = False
+            self._room.notify_all()
             self._handed_over = bool(self._queue)
             if self._handed_over or self._stopped:
                 self._work.notify_all()
@@ -388,6 +409,11 @@ class Committer:
             if isinstance(error, EngineFailed):
                 self.fail(error)
             submission.ticket.fail(error)
+
+
+def _waits_for_room(submission: Submission) -> bool:
+    """Whether it may have to wait: not what others need to make room, nor who holds off the checkpoints that do."""
+    return submission.action is None and not isinstance(submission.change, Restore)
 
 
 def _apart(first: Submission, following: Submission) -> bool:

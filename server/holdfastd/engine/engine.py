@@ -121,6 +121,8 @@ class Engine:
                 engine = cls(Ground(config, fs, layout, clock, randomness, wal_locks, store), lock, on_fatal)
                 engine._room.open()
                 engine._room.insist(engine.operations.load)
+                warnings = (*engine.recovery.warnings, *engine.operations.warnings)
+                engine.recovery = replace(engine.recovery, warnings=warnings)
                 engine._room.insist(engine.snapshots.load)
             except BaseException:
                 wal_locks.release()

@@ -134,6 +134,8 @@ class OperationRegistry:
         self._clock = clock
         self._randomness = randomness
         self._layout = layout
+        self.warnings: tuple[str, ...] = ()
+        """What ``load`` had to set aside."""
         self._pool = ThreadPoolExecutor(MAX_RUNNING, thread_name_prefix="operation")
         # Guarded by _changed.
         self._changed = threading.Condition()
@@ -147,11 +149,16 @@ class OperationRegistry:
         names = self._fs.listdir(self._layout.operations)
         for name in names:
             # What a crash left beside a file goes first: saving that file again would take its place.
-            if not name.endswith(".json"):
+            if name.endswith(".json.tmp"):
                 self._fs.unlink(f"{self._layout.operations}/{name}")
         for name in filter(lambda name: name.endswith(".json"), names):
             path = f"{self._layout.operations}/{name}"
-            operation = msgspec.json.decode(self._fs.read(path), type=Operation)
+            try:
+                operation = msgspec.json.decode(self._fs.read(path), type=Operation)
+            except msgspec.MsgspecError as error:
+                self._fs.rename(path, f"{path}.broken")
+                self.warnings += (f"{path} is damaged ({error}) and was set aside: that operation is no longer listed",)
+                continue
             if not operation.state.final:
                 now = self._clock.now_us()
                 operation = replace(operation, state=OperationState.INTERRUPTED, ended_us=now)

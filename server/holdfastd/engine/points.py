@@ -236,16 +236,18 @@ class Points:
     ) -> None:
         """Resolve a batch's collection once more where it was dropped or replaced since (RULES 18).
 
-        On the committing thread, so that the batch keeps its place among those of its stream. Raises NotFound, or
-        InvalidArgument where the vectors do not fit into the new one.
+        On the committing thread, so that the batch keeps its place among those of its stream. Raises NotFound,
+        InvalidArgument where the vectors do not fit into the new one, or Corruption where that takes no writes.
         """
         assert isinstance(submission.change, UpsertRows)
         if self.applier.catalog.get(submission.change.collection_id) is not None:
             return
-        heir = self.applier.catalog.resolve(collection).spec
-        prepare.check_vectors(heir, rows.vectors, len(rows))
-        logged = heir.storage is not StorageKind.MEMORY
-        writer.encode_into(submission, UpsertRows(heir.id, rows), caller, logged=logged, payload_block=payload_block)
+        heir = self.applier.catalog.resolve(collection)
+        require_writable(heir.spec, heir.quarantined)
+        prepare.check_vectors(heir.spec, rows.vectors, len(rows))
+        logged = heir.spec.storage is not StorageKind.MEMORY
+        change = UpsertRows(heir.spec.id, rows)
+        writer.encode_into(submission, change, caller, logged=logged, payload_block=payload_block)
 
     def _again_if_replaced(self, caller: Caller, once: Callable[[], Outcome]) -> Outcome:
         """Do it again, once, when the name stands for another collection by now (RULES 18); NotFound if for none."""

@@ -1,4 +1,7 @@
-"""Files that neither the manifest nor the log names, removed once the log has been applied (RULES 3)."""
+"""Files that neither the manifest nor the log names, removed once the log has been applied (RULES 3).
+
+Only what is named as the store names its own files: whatever else lies there was put there by somebody, and stays.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ def remove_garbage(
     live = {str(id): c for id, c in catalog.collections.items()}
     for name in fs.listdir(layout.collections):
         if name not in live:
-            remove_tree(fs, f"{layout.collections}/{name}")
+            if parse_uuid(name) is not None:
+                remove_tree(fs, f"{layout.collections}/{name}")
         elif not live[name].quarantined:
             _clean_collection(fs, layout, manifest, live[name])
     for name in fs.listdir(layout.root):

@@ -130,6 +130,9 @@ class Replay:
         }
 
     def _replay(self, request: ReplayRequest, tally: Tally, work: Work) -> None:
+        if _is_empty(request):
+            tally.warnings.append("the range is empty: it ends before it begins")
+            return
         source = self._logs.open(request.path)
         oldest = [t.spec.origin.through for t in self._targets(request) if t.spec.origin is not None]
         with self._retention.pinned(min(oldest, default=0) + 1):
@@ -138,6 +141,7 @@ class Replay:
             for target in targets:
                 work.report(phase=f"replaying {target.spec.name}")
                 CollectionReplay(self._applier, self._committer, self._logs, request, source, tally, work).run(target)
+        self._warn_of_what_is_missing(request, source, tally)
         if tally.applied:
             work.report(phase="checkpoint")
             self._checkpointer.run()
@@ -153,6 +157,15 @@ class Replay:
         if last is None or (request.to_sequence is not None and request.to_sequence <= last):
             return request
         return replace(request, to_sequence=last)
+
+    def _warn_of_what_is_missing(self, request: ReplayRequest, source: LogSource, tally: Tally) -> None:
+        if not tally.replayed and not tally.warnings:
+            tally.warnings.append("nothing was left to replay: what is restored holds all of that range already")
+        end = self._logs.end_of_closed(source)
+        if end is not None and request.to_sequence is None:
+            tally.warnings.append(
+                f"the log is switched off and ends with sequence {end}: no replay brings back what was done since"
+            )
 
     # Which ----------------------------------------------------------------------------------------------------------
 
@@ -187,6 +200,12 @@ class Replay:
         problems = self._control.verify(path).problems
         if problems:
             raise problems[0].error()
+
+
+def _is_empty(request: ReplayRequest) -> bool:
+    """Whether no operation can lie within the bounds."""
+    sequences, times = (request.from_sequence, request.to_sequence), (request.from_us, request.to_us)
+    return any(start is not None and end is not None and start > end for start, end in (sequences, times))
 
 
 def _cut_short(error: Cancelled, tally: Tally) -> Cancelled:

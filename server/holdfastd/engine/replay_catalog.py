@@ -32,7 +32,7 @@ from .changes import (
 from .collection import Collection
 from .committer import Committer
 from .operations import Work
-from .replay_log import ReplayLogs, ReplayRequest, beyond, check_start, timeline_of
+from .replay_log import ReplayLogs, ReplayRequest, check_start, timeline_of
 from .replay_one import Tally, own_writes
 from .tickets import Caller
 from .wal_control import LogSource
@@ -83,9 +83,7 @@ class CatalogReplay:
 
     def run(self, origin: CatalogOrigin) -> Sequence64 | None:
         """Replay the catalog. Returns the last sequence that the collections may be rolled forward to; None: any."""
-        for record in self._logs.read(self._source, origin.through + 1):
-            if beyond(record, self._request):
-                break
+        for record in self._logs.read(self._source, origin.through, self._request):
             logged = decode_change(record.payload)
             if isinstance(logged.change, Restore):
                 self._tally.warnings.append(

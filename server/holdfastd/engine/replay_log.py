@@ -63,9 +63,8 @@ class ReplayLogs:
 
     def open(self, path: str | None) -> LogSource:
         """The store's own log, whole, where ``path`` is None or one of its directories; else the one in ``path``."""
-        own = {self._layout.wal_dir(each) for each in self._keeper.current.wal_directories}
         directory = None if path is None else self._layout.resolve(path)
-        if directory is None or directory in own:
+        if directory is None or directory in self._own_directories():
             self._sync()
             return self._control.source(None)
         source = self._control.source(directory)
@@ -90,25 +89,43 @@ class ReplayLogs:
             raise
 
     def is_own(self, source: LogSource) -> bool:
-        """Whether this very store writes the log."""
-        return source.store_id == self._keeper.current.store_id and source.upto_synced is not None
+        """Whether this very store writes the log, or did before it was switched off; not where it is a copy."""
+        return not self._own_directories().isdisjoint(source.directories)
+
+    def _own_directories(self) -> set[str]:
+        return {self._layout.wal_dir(each) for each in self._keeper.current.wal_directories}
 
     def files(self, source: LogSource) -> list[FoundFile]:
         """The WAL segments of a log, oldest first."""
         return find_wal_files(self._fs, source.directories, store_id=source.store_id)
 
-    def read(self, source: LogSource, from_sequence: Sequence64) -> Iterator[LoggedRecord]:
-        """The operations of a log in order, without a gap. Raises OutOfRange where it does not reach back so far."""
-        return read_log(
+    def read(self, source: LogSource, through: Sequence64, request: ReplayRequest) -> Iterator[LoggedRecord]:
+        """The operations of a log behind ``through`` and up to the request's end, in order, without a gap.
+
+        Raises OutOfRange where the log does not reach back so far. What lies behind the end is not looked at: a gap
+        there is nobody's business.
+        """
+        if request.to_sequence is not None and request.to_sequence <= through:
+            return
+        records = read_log(
             self._fs,
             source.directories,
             store_id=source.store_id,
-            from_sequence=from_sequence,
+            from_sequence=through + 1,
             upto_synced=source.upto_synced,
         )
+        for record in records:
+            if _beyond(record, request):
+                return
+            yield record
+            if request.to_sequence == record.sequence or request.to_us == record.header.timestamp_us:
+                return
 
     def check_end(self, request: ReplayRequest) -> None:
-        """Raise OutOfRange for a target later than max(now, last record): it has not happened yet (RULES 12)."""
+        """Raise OutOfRange for a target later than max(now, last record): it has not happened yet (RULES 12).
+
+        A sequence behind the end of a log that is switched off has happened, but no replay leads to it.
+        """
         if request.to_sequence is None and request.to_us is None:
             return
         sequence, time_us = self._end(self.open(request.path))
@@ -116,7 +133,7 @@ class ReplayLogs:
         if request.to_sequence is not None and request.to_sequence > sequence:
             raise OutOfRange(
                 f"the log ends with sequence {sequence}; there is no sequence {request.to_sequence} to replay to",
-                hint="leave --to out to replay everything there is",
+                hint="leave --to out to replay everything that the log holds",
                 last_sequence=sequence,
             )
         if request.to_us is not None and request.to_us > time_us:
@@ -127,9 +144,17 @@ class ReplayLogs:
                 latest_us=time_us,
             )
 
+    def end_of_closed(self, source: LogSource) -> Sequence64 | None:
+        """The last sequence of the store's own log where it is switched off and operations followed; else None."""
+        if source.upto_synced is not None or not self.is_own(source):
+            return None
+        sequence, _ = self._end(source)
+        return sequence if sequence < self._applier.sequence else None
+
     def _end(self, source: LogSource) -> tuple[Sequence64, int]:
-        """The last sequence of a log and its time, microseconds. Of another store's log, reads one WAL segment."""
-        if self.is_own(source):
+        """The last sequence of a log and its time, microseconds. Reads one WAL segment where it is not written to."""
+        if source.upto_synced is not None:
+            # Numbers behind the last record are those of collections in memory: nothing that a log could hold.
             return self._applier.sequence, self._applier.time_us
         files = self.files(source)
         if not files:
@@ -155,6 +180,11 @@ class ReplayLogs:
                 )
 
 
+def timeline_at(sequence: Sequence64, files: list[FoundFile]) -> int:
+    """The timeline of the latest history that has led to ``sequence``; 0 without files. See ``check_history``."""
+    return max((file.timeline for file in files if file.sound_header().previous_sequence < sequence), default=0)
+
+
 def timeline_of(record: LoggedRecord) -> int:
     """The timeline of the WAL segment that a record stands in."""
     name = parse_wal_name(posixpath.basename(record.path))
@@ -162,7 +192,7 @@ def timeline_of(record: LoggedRecord) -> int:
     return name[0]
 
 
-def beyond(record: LoggedRecord, request: ReplayRequest) -> bool:
+def _beyond(record: LoggedRecord, request: ReplayRequest) -> bool:
     """Whether a record lies behind the end of what is to be replayed."""
     past_sequence = request.to_sequence is not None and record.sequence > request.to_sequence
     return past_sequence or (request.to_us is not None and record.header.timestamp_us > request.to_us)

@@ -17,7 +17,7 @@ from .changes import Change, DeleteIds, DropCollection, Replayed, Restore, Trunc
 from .collection import Collection
 from .committer import Committer
 from .operations import Work
-from .replay_log import ReplayLogs, ReplayRequest, beyond, check_start, timeline_of
+from .replay_log import ReplayLogs, ReplayRequest, check_start, timeline_at, timeline_of
 from .tickets import Caller, Ticket
 from .wal_control import LogSource
 
@@ -38,7 +38,10 @@ class Tally:
 
 @dataclass(slots=True)
 class _Range:
-    """How far the log has been read. ``news``: whether there was more in it than what replays leave there."""
+    """How far the log has been read. ``news``: whether there was more in it than what replays leave there.
+
+    ``timeline``: the one that the target has been told of.
+    """
 
     end: Sequence64
     timeline: int
@@ -100,9 +103,7 @@ class CollectionReplay:
     ) -> Iterator[tuple[LoggedRecord, Logged, Change]]:
         """The origin's operations behind the watermark and within the bounds, as changes of ``target``."""
         request, tally = self._request, self._tally
-        for record in self._logs.read(self._source, origin.through + 1):
-            if beyond(record, request):
-                break
+        for record in self._logs.read(self._source, origin.through, request):
             logged = decode_change(record.payload)
             if _ends(logged.change, origin.collection_id):
                 tally.warnings.append(
@@ -133,7 +134,9 @@ class CollectionReplay:
         Not where there is nothing behind it but traces of replays, or each replay would leave one more of its own.
         """
         if read.news and not self._request.validate_only and not target.own_writes:
-            self._send(target, Replayed(target.spec.id, read.end, count), read.end)
+            # The range may end on a later timeline than the last operation that was applied.
+            timeline = max(read.timeline, timeline_at(read.end, self._logs.files(self._source)))
+            self._send(target, Replayed(target.spec.id, read.end, count, timeline), read.end)
 
     # Committing -----------------------------------------------------------------------------------------------------
 

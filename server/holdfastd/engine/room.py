@@ -32,7 +32,8 @@ MIN_BYTES = 1 << 16
 """A smaller reserve would hold no manifest."""
 RETRY_MS = 5000
 
-_GROWS = (UpsertRows, CreateCollection, Restore, SetMark)
+GROWS = (UpsertRows, CreateCollection, Restore, SetMark)
+"""Changes that make the store larger; all others are let through when there is no room."""
 _FREES_MOST = (DropCollection, Truncate)
 
 T = TypeVar("T")
@@ -80,7 +81,7 @@ class Room:
 
     def admit(self, change: Change | None) -> None:
         """Raise ResourceExhausted for what makes the store larger while the disk is full; looks whether it still is."""
-        if not self.full or not isinstance(change, _GROWS):
+        if not self.full or not isinstance(change, GROWS):
             return
         self.tend()
         if self.full:
@@ -111,7 +112,7 @@ class Room:
     def make_way(self, changes: Sequence[Change | None]) -> list[bool]:
         """Give way to a group for which the log had no room; returns which of its changes may be tried again."""
         if self.give_way():
-            return [not isinstance(change, _GROWS) for change in changes]
+            return [not isinstance(change, GROWS) for change in changes]
         most = [isinstance(change, _FREES_MOST) for change in changes]
         return most if any(most) and self.give_way(last=True) else [False] * len(most)
 

@@ -20,6 +20,7 @@ from .committer import Committer
 from .disk_errors import disk_errors_of
 from .manifest_keeper import ManifestKeeper
 from .operations import Operation, OperationRegistry
+from .places import check_place
 from .room import Room
 from .settings import EngineConfig
 from .snapshot_catalog import SnapshotCatalog, SnapshotInfo, SnapshotListing
@@ -77,13 +78,19 @@ class Snapshots:
     # Long work ------------------------------------------------------------------------------------------------------
 
     def start_create(self, request: SnapshotRequest, *, caller: Caller) -> Operation:
-        """Begin a snapshot. Raises NotFound for an unknown collection, Unimplemented for an incremental one."""
+        """Begin a snapshot. Raises NotFound for an unknown collection, Unimplemented for an incremental one.
+
+        InvalidArgument for a path among the store's own files.
+        """
         if request.incremental or request.base_id is not None:
             raise Unimplemented(
                 "incremental snapshots are not built yet",
                 reason="INCREMENTAL_UNIMPLEMENTED",
                 hint="leave --incremental out: a full snapshot",
             )
+        if request.path is not None:
+            layout = self._context.layout
+            check_place(self._context.fs, layout, layout.resolve(request.path), snapshots=True)
         catalog = self._context.applier.catalog
         names = sorted(catalog.names)
         if request.collection is not None:

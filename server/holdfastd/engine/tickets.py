@@ -108,6 +108,8 @@ class Submission:
     ``rows_sent``: what an upsert's reply counts, ids that stood twice in the batch included.
     ``barrier``: commits in a group of its own, because it is checked against the state that the group before left.
     ``action``: runs in place of a change, between two groups, on the committing thread.
+    ``while_waiting``: it waits for room for as long as it takes, and this is called now and then meanwhile, under the
+    queue's lock: it takes no lock, and what it raises ends the waiting.
     """
 
     change: Change | None = None
@@ -123,6 +125,7 @@ class Submission:
     expects: Expectation | None = None
     check: Callable[[], None] | None = None
     action: Callable[[], Any] | None = None
+    while_waiting: Callable[[], None] | None = None
     ticket: Ticket = field(default_factory=Ticket)
     followers: list[Ticket] = field(default_factory=list)
 

@@ -28,6 +28,7 @@ from .changes import SetMark
 from .checkpoint import Checkpointer
 from .committer import Committer
 from .manifest_keeper import ManifestKeeper
+from .places import check_place
 from .retention import Retention
 from .room import Room
 from .syncer import Syncer
@@ -314,7 +315,7 @@ class WalControl:
         }
         if changes.path is not None:
             given["path"] = self._layout.relative(self._layout.resolve(changes.path))
-            self._check_place(self._layout.resolve(changes.path))
+            check_place(self._fs, self._layout, self._layout.resolve(changes.path), snapshots=False)
         for name in given.keys() & _RANGES.keys():
             field, least, most, unit = _RANGES[name]
             _check_range(field, given[name], least, most, unit)
@@ -322,17 +323,6 @@ class WalControl:
         if given.keys() & {"max_wal_bytes", "segment_size_bytes"}:
             _check_cap(wanted)
         return wanted
-
-    def _check_place(self, directory: str) -> None:
-        """Raise InvalidArgument inside a directory whose unknown content is removed at the next start."""
-        layout = self._layout
-        for taken in (layout.collections, layout.snapshots, layout.staging, layout.operations):
-            if f"{directory}/".startswith(f"{taken}/"):
-                raise InvalidArgument(
-                    f"{directory} belongs to the store's own files",
-                    field="path",
-                    hint="choose another directory, such as wal in the data directory",
-                )
 
     def _apply_settings(self, wanted: WalSettings, changes: WalChanges, caller: Caller) -> None:
         """On the committing thread."""

@@ -23,6 +23,7 @@ def make_submission(
     after_sequence: int = 0,
     payload_block: bytes | None = None,
     rows_sent: int = 0,
+    while_waiting: Callable[[], None] | None = None,
 ) -> Submission:
     """A change ready for the committer: encoded, its payload's CRC computed. Pure; runs in the caller's thread."""
     submission = Submission(
@@ -35,6 +36,7 @@ def make_submission(
         origin_sequence=origin_sequence,
         after_sequence=after_sequence,
         rows_sent=rows_sent,
+        while_waiting=while_waiting,
     )
     encode_into(submission, change, caller, logged=logged, payload_block=payload_block)
     return submission

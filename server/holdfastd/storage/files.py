@@ -108,6 +108,9 @@ class FileSystem(Protocol):
     def exists(self, path: str) -> bool:
         """Whether a file or directory has this name."""
 
+    def real_path(self, path: str) -> str:
+        """Where a path leads, every symbolic link on the way followed; what does not exist is taken as it is."""
+
     def is_dir(self, path: str) -> bool:
         """Whether a directory has this name."""
 

@@ -74,7 +74,8 @@ class Layout:
 
     def resolve(self, path: str) -> str:
         """An operator's path as an absolute one: a relative path is taken against the data directory."""
-        return posixpath.normpath(posixpath.join(self.root, path))
+        # Two slashes at the beginning are one here; normpath keeps them.
+        return "/" + posixpath.normpath(posixpath.join(self.root, path)).lstrip("/")
 
     def relative(self, path: str) -> str:
         """How a path is recorded: relative where it lies inside the data directory, so that this can be moved."""

@@ -124,6 +124,9 @@ class OsFileSystem:
     def exists(self, path: str) -> bool:
         return os.path.lexists(path)
 
+    def real_path(self, path: str) -> str:
+        return os.path.realpath(path)
+
     def is_dir(self, path: str) -> bool:
         return os.path.isdir(path)
 
