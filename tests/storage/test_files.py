@@ -255,8 +255,8 @@ def test_maps_hold_no_descriptors_and_go_with_their_last_array(tmp_path: Path) -
     (tmp_path / "f").write_bytes(bytes(8192))
     before = open_descriptors()
     views = [OsFileSystem().map(str(tmp_path / "f")).array[4096:].view(np.uint64) for _ in range(5)]
-    gc.collect()
-    assert open_descriptors() == before
+    # Fewer, where the collector closes what earlier tests have left.
+    assert open_descriptors() <= before
     assert mapped() >= 1
     assert sum(int(view.sum()) for view in views) == 0
     del views
