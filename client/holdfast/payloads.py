@@ -54,7 +54,7 @@ def encode_payload(payload: Payload, row: int = 0) -> bytes:
             raise _not_json(row, f"it is {type(payload).__name__}, not a JSON object")
         payload = dict(payload)
     try:
-        return _encode_any(payload)
+        return encode_value(payload)
     except (TypeError, ValueError, RecursionError) as error:
         raise _not_json(row, str(error)) from None
 
@@ -76,13 +76,14 @@ def encode_payloads(payloads: Sequence[Payload] | None, count: int) -> bytes:
         if encoded is not None:
             return encoded
         try:
-            return _encode_any(payloads)
+            return encode_value(payloads)
         except (TypeError, ValueError, RecursionError):
             pass  # encoded again one by one, to name the row
     return join_payloads([encode_payload(payload, row) for row, payload in enumerate(payloads)])
 
 
-def _encode_any(value: object) -> bytes:
+def encode_value(value: object) -> bytes:
+    """A value as JSON bytes; TypeError, ValueError or RecursionError for what is not (NaN is not JSON)."""
     try:
         return _encode_text(value).encode()
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can only write as an escape

@@ -112,6 +112,10 @@ BAD_LINES = {
     '{"id": 1.5, "vector": [1, 2]}': "the id is float",
     '{"id": "x", "vector": [1, 2], "payload": 3}': "the payload is int",
     '{"id": "x", "vector": [1, 2], "embedding": 3}': "unknown key 'embedding'",
+    '{"id": "x", "vector": [1, 2], "payload": {"a": NaN}}': "the payload cannot be written as JSON: Out of range",
+    '{"id": "x", "vector": [1, 2], "payload": {"a": [-Infinity]}}': "Out of range float values",
+    '{"id": "x", "vector": [1, 2], "payload": {"a": 1e999}}': "are not JSON compliant",
+    '{"id": "\\ud800", "vector": [1, 2]}': "half a surrogate pair",
 }
 
 
@@ -127,6 +131,30 @@ def test_a_bad_row_stops_after_the_rows_before_it(
     assert words in outcome.json["errors"][0]["error"]
     assert "rows.ndjson, line 4: " in outcome.err
     assert points.count() == 3
+
+
+@pytest.mark.parametrize("payload", ['{"a": NaN}', '{"a": Infinity}', '{"a": 1e999}', "[" * 100_000, "{"])
+@pytest.mark.parametrize("name", ["rows.csv", "rows.npy"])
+def test_payloads_that_are_not_json_are_left_out_of_every_format(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection, name: str, payload: str
+) -> None:
+    quoted = payload.replace('"', '""')
+    arguments = ["--file", write("rows.csv", f'id,v0,v1,payload\na,1,2,\nb,1,2,"{quoted}"\nc,1,2,{{}}\n')]
+    if name == "rows.npy":
+        beside = ["--ids", write("ids", "a\nb\nc\n"), "--payloads", write("payloads", f"\n{payload}\n{{}}\n")]
+        arguments = ["--file", write(name, npy(np.ones((3, 2), "f4"))), *beside]
+    outcome = cli("vector", "insert-batch", "points", *arguments, "--on-error", "skip")
+    assert (outcome.code, outcome.json["inserted"], outcome.json["failed"]) == (3, 2, 1), outcome.err
+    assert outcome.json["errors"][0]["line"] == (3 if name == "rows.csv" else 2)
+    assert [record.id for record in points.scroll()] == ["a", "c"]
+
+
+def test_a_number_of_thousands_of_digits_is_not_json(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection
+) -> None:
+    huge = f'[{{"vector": [1, 2], "payload": {{"n": {"9" * 5000}}}}}]'
+    outcome = cli("vector", "insert-batch", "points", "--file", write("rows.json", huge))
+    assert (outcome.code, "line 1: not JSON" in outcome.err) == (2, True)
 
 
 def test_bad_rows_are_left_out_on_request(

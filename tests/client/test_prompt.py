@@ -78,6 +78,7 @@ def test_an_open_quote_is_an_error_and_not_the_end(state: State, capsys: pytest.
         ("storage status # now", ["storage", "status"]),
         ("", []),
         ("# nothing", []),
+        (r"vector get c --id a\ #b # now", ["vector", "get", "c", "--id", "a #b"]),
     ],
 )
 def test_a_line_is_cut_as_a_shell_would(line: str, words: list[str]) -> None:

@@ -50,7 +50,7 @@ def _without_comment(line: str) -> str:
     quote, previous, escaped = "", " ", False
     for at, sign in enumerate(line):
         if escaped:
-            escaped = False
+            escaped, sign = False, "\\"  # an escaped blank is part of its word
         elif sign == "\\" and quote != "'":
             escaped = True
         elif quote:

@@ -66,7 +66,7 @@ def _converter(header: list[str]) -> Callable[[list[str]], tuple[Any, Any, Any]]
 def _json(text: str, what: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"the {what} is not JSON: {error}") from None
 
 

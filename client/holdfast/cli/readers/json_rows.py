@@ -89,6 +89,8 @@ class _Elements:
                     raise BadFile(f"not JSON: {error.msg}", line) from None
             except RecursionError:
                 raise BadFile("nested too deeply", self._line) from None
+            except ValueError as error:  # a number of thousands of digits
+                raise BadFile(f"not JSON: {error}", self._line) from None
             else:
                 self._advance(end)
                 return value

@@ -12,11 +12,13 @@ from itertools import repeat
 from typing import BinaryIO
 
 from holdfast.cli.readers.rows import NOT_FINITE, BadFile, BadRow, Row, Rows, id_problem, is_finite
+from holdfast.payloads import encode_value
 
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 1 << 16
 _ROWS_PER_READ = 256
 _WIDTHS = {"<f4": 4, "<f2": 2}
+_HUGE = re.compile(rb"[eE]\+?[0-9]{3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,10 @@ def _next(lines: Iterator[bytes | None], line: int, option: str) -> bytes | None
         raise BadFile(f"the file of {option} ends after {line - 1} lines", line) from None
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no value of JSON")
+
+
 def _row(line: int, vector: bytes, id_line: bytes | None, payload_line: bytes | None) -> Row | BadRow:
     try:
         row_id = None if id_line is None else id_line.decode()
@@ -105,7 +111,11 @@ def _row(line: int, vector: bytes, id_line: bytes | None, payload_line: bytes | 
     if payload_line is None or payload_line.strip() in (b"", b"null"):
         return Row(line, row_id, vector, None)
     try:
-        is_object = isinstance(json.loads(payload_line), dict)
-    except ValueError as error:
+        value = json.loads(payload_line, parse_constant=_refuse_constant)
+        if _HUGE.search(payload_line):
+            encode_value(value)  # refuses what is beyond a float's range
+    except (ValueError, RecursionError) as error:
         return BadRow(line, f"the payload is not JSON: {error}")
-    return Row(line, row_id, vector, payload_line) if is_object else BadRow(line, "the payload is not a JSON object")
+    if not isinstance(value, dict):
+        return BadRow(line, "the payload is not a JSON object")
+    return Row(line, row_id, vector, payload_line)

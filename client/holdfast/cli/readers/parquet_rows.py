@@ -44,6 +44,6 @@ def _row(line: int, values: dict[str, Any]) -> Row | BadRow:
     if isinstance(payload, str):
         try:
             payload = json.loads(payload)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return BadRow(line, f"the payload is not JSON: {error}")
     return make_row(line, values.get("id"), values["vector"], payload)

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from holdfast.payloads import encode_payload
+from holdfast.payloads import encode_value
 
 MAX_ID_BYTES = 512
 NOT_FINITE = "the vector has a value that is not finite"
@@ -69,7 +69,10 @@ def make_row(line: int, row_id: Any, vector: Any, payload: Any) -> Row | BadRow:
         data = pack(vector)
     except ValueError as error:
         return BadRow(line, str(error))
-    return Row(line, row_id, data, None if payload is None else encode_payload(payload))
+    try:
+        return Row(line, row_id, data, None if payload is None else encode_value(payload))
+    except (TypeError, ValueError, RecursionError) as error:
+        return BadRow(line, f"the payload cannot be written as JSON: {error}")
 
 
 def id_problem(row_id: Any) -> str | None:
@@ -78,9 +81,11 @@ def id_problem(row_id: Any) -> str | None:
         return None
     if not isinstance(row_id, str):
         return f"the id is {type(row_id).__name__}, not a string"
-    if not 1 <= len(row_id.encode("utf-8", "surrogatepass")) <= MAX_ID_BYTES:
-        return f"the id has {len(row_id.encode('utf-8', 'surrogatepass'))} bytes, not 1 to {MAX_ID_BYTES}"
-    return None
+    try:
+        size = len(row_id.encode())
+    except UnicodeEncodeError:
+        return f"the id {row_id[:60]!r} has half a surrogate pair, which UTF-8 cannot hold"
+    return None if 1 <= size <= MAX_ID_BYTES else f"the id has {size} bytes, not 1 to {MAX_ID_BYTES}"
 
 
 def pack(vector: Any) -> bytes:
