@@ -68,6 +68,17 @@ def test_several_vectors_are_a_list(cli: Callable[..., Outcome]) -> None:
 
 
 @pytest.mark.usefixtures("store")
+def test_an_id_with_a_comma_is_written_read_and_deleted(cli: Callable[..., Outcome]) -> None:
+    for name in ("a,b", "[x]"):
+        assert cli("vector", "insert", "products", "-v", "[1,2]", "--id", name).json["id"] == name
+    assert cli("vector", "get", "products", "--id", '["a,b"]').json["id"] == "a,b"
+    rows = cli("vector", "get", "products", "--id", "b,a", "--id", '["a,b", "[x]"]', "--id", "c").json["vectors"]
+    assert [row["id"] for row in rows] == ["b", "a", "a,b", "[x]", "c"]
+    assert cli("vector", "delete", "products", "--id", '["a,b"]', "--id", "c").json["deleted"] == 2
+    assert cli("vector", "count", "products").json["count"] == 3
+
+
+@pytest.mark.usefixtures("store")
 def test_a_failed_search_and_a_missing_thing_exit_by_their_status(cli: Callable[..., Outcome]) -> None:
     assert cli("collection", "create", "products", "-d", "2").code == 5
     assert cli("vector", "search", "products", "-q", "[1,2,3]").code == 2

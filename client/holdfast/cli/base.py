@@ -62,6 +62,19 @@ class _WithCommonOptions(click.Command):
         owned = frozenset(spelling for param in self.params for spelling in (*param.opts, *param.secondary_opts))
         self.common = common_options(owned)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            self._refuse_empty(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def _refuse_empty(self, ctx: click.Context, args: list[str]) -> None:
+        """Raise UsageError for an empty text: it comes of a variable that is not set, and must not mean "not given"."""
+        given, _, order = self.make_parser(ctx).parse_args(list(args))
+        for param in order:
+            value = given.get(param.name or "")
+            if value == "" or (isinstance(value, list | tuple) and "" in value):
+                raise click.BadParameter("it is empty; leave it out, or give it a value", ctx, param)
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*super().get_params(ctx), *self.common]
 

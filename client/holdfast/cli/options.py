@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from holdfast.cli.types import MOMENT
+from holdfast.cli.types import IDS, MOMENT
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -20,6 +20,20 @@ no_wait: Decorator = click.option(
 filter_option: Decorator = click.option(
     "--filter", "expression", metavar="EXPR", help="Only those that match, such as: price < 10 AND NOT sold = true."
 )
+
+
+def ids_option(*, required: bool = False) -> Decorator:
+    """``--id``: an id, several with commas, or a JSON array of them; each time that it is given adds to the list."""
+    return click.option(
+        "--id", "ids", type=IDS, required=required, multiple=True, metavar="A[,B]", callback=_all_ids,
+        help='Ids; ["a,b"] if they have commas; may be repeated.',
+    )  # fmt: skip
+
+
+def _all_ids(ctx: click.Context, param: click.Parameter, values: tuple[list[str], ...]) -> list[str] | None:
+    return [one for ids in values for one in ids] or None
+
+
 log_path: Decorator = click.option(
     "--path", metavar="DIR", help="Directory of the log, on the daemon's machine.  [default: the store's own]"
 )

@@ -113,16 +113,20 @@ def parse_payload(text: str) -> bytes:
 
 
 def parse_ids(text: str) -> list[str]:
-    """``A`` or ``A,B``; a JSON array (``["a,b"]``) for ids with commas."""
+    """``A`` or ``A,B``; a JSON array (``["a,b"]``) for ids with commas. ValueError where an id is empty."""
     if text.startswith("["):
         try:
-            ids = json.loads(text)
+            given = json.loads(text)
         except json.JSONDecodeError:
-            ids = None
-        if not isinstance(ids, list) or not all(isinstance(value, str) for value in ids):
+            given = None
+        if not isinstance(given, list) or not all(isinstance(value, str) for value in given):
             raise ValueError(f"{text!r} is not a JSON array of ids")
-        return ids
-    return [part for part in text.split(",") if part]
+        ids: list[str] = given
+    else:
+        ids = text.split(",")
+    if not ids or not all(ids):
+        raise ValueError(f"{text!r} names an empty id, which no vector has: is a variable not set?")
+    return ids
 
 
 VECTOR = Parsed("vector", parse_vector)

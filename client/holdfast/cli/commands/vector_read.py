@@ -9,9 +9,9 @@ import click
 from holdfast.cli.base import Command, pass_state
 from holdfast.cli.complete import complete_collections
 from holdfast.cli.numbers import float32_number, float32_numbers
-from holdfast.cli.options import filter_option
+from holdfast.cli.options import filter_option, ids_option
 from holdfast.cli.state import State
-from holdfast.cli.types import IDS, VECTOR
+from holdfast.cli.types import VECTOR
 from holdfast.documents import Document
 from holdfast.errors import NotFound
 from holdfast.records import Hit, Record, records_of
@@ -21,10 +21,14 @@ _MOST_PER_PAGE = 10_000
 
 @click.command(
     cls=Command,
-    examples=["holdfast vector get products --id book-1", "holdfast vector get products --id a,b --no-include-vector"],
+    examples=[
+        "holdfast vector get products --id book-1",
+        "holdfast vector get products --id a,b --no-include-vector",
+        "holdfast vector get products --id '[\"a,b\"]'",
+    ],
 )
 @click.argument("collection", shell_complete=complete_collections)
-@click.option("--id", "ids", type=IDS, required=True, metavar="A[,B]", help='Ids; ["a,b"] if they have commas.')
+@ids_option(required=True)
 @click.option("--include-vector/--no-include-vector", default=True, show_default=True, help="Show the vectors.")
 @pass_state
 def get(state: State, collection: str, ids: list[str], include_vector: bool) -> Document:
@@ -82,6 +86,8 @@ def search(
     """
     if (query is None) == (query_id is None):
         raise click.UsageError("give exactly one of --query and --query-id")
+    if exact and ef is not None:
+        raise click.UsageError("--ef contradicts --exact, which asks no index")
     target = state.client.collection(collection)
     target.connection.warm_up()
     started = time.perf_counter()

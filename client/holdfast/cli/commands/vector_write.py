@@ -7,9 +7,9 @@ import click
 from holdfast.cli.base import Command, pass_state
 from holdfast.cli.complete import complete_collections
 from holdfast.cli.confirm import confirm
-from holdfast.cli.options import dry_run
+from holdfast.cli.options import dry_run, ids_option
 from holdfast.cli.state import State
-from holdfast.cli.types import IDS, PAYLOAD, VECTOR
+from holdfast.cli.types import PAYLOAD, VECTOR
 from holdfast.documents import Document
 
 
@@ -68,12 +68,13 @@ def update(
     cls=Command,
     examples=[
         "holdfast vector delete products --id book-1,book-2",
+        "holdfast vector delete products --id '[\"a,b\"]' --id c",
         "holdfast vector delete products --filter \"category = 'books' AND price < 10\" --dry-run",
         "holdfast vector delete products --all --confirm",
     ],
 )
 @click.argument("collection", shell_complete=complete_collections)
-@click.option("--id", "ids", type=IDS, metavar="A[,B]", help='Ids; ["a,b"] if they have commas.')
+@ids_option()
 @click.option("--filter", "expression", metavar="EXPR", help="All that match, such as: price < 10 AND NOT sold = true.")
 @click.option("--all", "everything", is_flag=True, help="All of them; the collection stays.")
 @click.option("--confirm", "confirmed", is_flag=True, help="Do not ask (with --all).")
