@@ -266,7 +266,16 @@ def run_info() -> RunInfo:
     return RunInfo(2, 1, *[FileInfo(len(image), crc32c(image)) for image in images])
 
 
-REQUESTS = (("import-1", 2, 2, START_US + 2, ()), ("größer", 5, 0, START_US + 5, ()))
+REQUESTS = (("import-1", 2, 2, START_US + 2, (), 0), ("größer", 5, 0, START_US + 5, (), 0))
+"""As they were written before requests had digests."""
+DIGEST = 0xD16E_57D1_6E57_D16E
+REQUESTS_WITH_DIGESTS = (
+    ("import-1", 2, 2, START_US + 2, (), DIGEST),
+    ("drop-1", 5, 7, START_US + 5, ("shop",), 1),
+)
+DELETE_WITH_DIGEST = LogOperation(
+    **_ABOUT, request_id="r-2", request_digest=DIGEST, delete=log_pb2.DeleteBody(ids=["b"])
+)
 
 
 def files() -> dict[str, bytes]:
@@ -282,6 +291,8 @@ def files() -> dict[str, bytes]:
         "run-00000001-run.json": encode_run_info(run_info()),
         "MANIFEST.json": encode_manifest(manifest()),
         "requests-00000000000000000005.json": encode_requests(REQUESTS),
+        "requests-with-digests.json": encode_requests(REQUESTS_WITH_DIGESTS),
+        "delete-with-digest.operation": encode(DELETE_WITH_DIGEST),
     }
 
 

@@ -146,6 +146,11 @@ def test_the_request_ids_are_read() -> None:
     name = examples.manifest().requests_file
     assert name is not None
     assert decode_requests(golden(name)) == examples.REQUESTS
+    assert decode_requests(golden("requests-with-digests.json")) == examples.REQUESTS_WITH_DIGESTS
+
+
+def test_the_digest_of_a_request_is_read() -> None:
+    assert decode(golden("delete-with-digest.operation")) == examples.DELETE_WITH_DIGEST
 
 
 def test_the_manifest_is_read_and_its_digest_is_that_of_the_live_rows() -> None:

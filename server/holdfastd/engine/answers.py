@@ -17,7 +17,8 @@ import msgspec
 from ..format.document import decode_document, encode_document
 from ..storage.clock import Clock
 from ..storage.files import FileSystem, replace_file
-from .requests import MAX_AGE_US
+from .requests import MAX_AGE_US, differ, reused
+from .tickets import Caller
 
 T = TypeVar("T")
 MAX_ANSWERS = 10_000
@@ -26,12 +27,16 @@ RECEIPTS_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class _Receipt:
-    """``answer``: what was told, as plain values. ``done``: whether what it says has come true."""
+    """``answer``: what was told, as plain values. ``done``: whether what it says has come true.
+
+    ``request_digest``: of what was asked for, 0 where that is not known.
+    """
 
     request_id: str
     time_us: int
     done: bool
     answer: dict[str, Any]
+    request_digest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +72,13 @@ class Answers(Generic[T]):
         self._receipts = {receipt.request_id: receipt for receipt in content.receipts}
         return None
 
-    def once(self, request_id: str, look: Callable[[], T], do: Callable[[T], None]) -> T:
-        """``look()`` and then ``do`` it, or what was looked at for this id before. An error is no answer.
+    def once(self, caller: Caller, look: Callable[[], T], do: Callable[[T], None]) -> T:
+        """``look()`` and then ``do`` it, or what was looked at for this request before. An error is no answer.
 
         ``do`` may be told to finish what it has done in part or in whole. Blocks; the answer is durable on return,
-        unless the disk is full.
+        unless the disk is full. Raises InvalidArgument where the request id was another request's.
         """
+        request_id, digest = caller.request_id, caller.request_digest
         if not request_id:
             answer = look()
             do(answer)
@@ -82,8 +88,10 @@ class Answers(Generic[T]):
             receipt = self._receipts.get(request_id)
             if receipt is None:
                 plain = msgspec.to_builtins(look())
-                receipt = _Receipt(request_id, self._clock.now_us(), False, plain)
+                receipt = _Receipt(request_id, self._clock.now_us(), False, plain, digest)
                 self._put(receipt)
+            elif differ(receipt.request_digest, digest):
+                raise reused(request_id, "which was carried out")
             answer = msgspec.convert(receipt.answer, self._of)
             if not receipt.done:
                 self._finish(receipt, answer, do)

@@ -46,6 +46,7 @@ class Logged:
     request_id: str
     origin_sequence: Sequence64
     rows_left_out: int = 0
+    request_digest: int = 0
 
 
 def encode_change(
@@ -53,6 +54,7 @@ def encode_change(
     *,
     actor: str = "",
     request_id: str = "",
+    request_digest: int = 0,
     origin_sequence: int = 0,
     payload_block: bytes | None = None,
     rows_left_out: int = 0,
@@ -66,10 +68,13 @@ def encode_change(
             block,
             actor=actor,
             request_id=request_id,
+            request_digest=request_digest,
             origin_sequence=origin_sequence,
             rows_left_out=rows_left_out,
         )
-    message = LogOperation(actor=actor, request_id=request_id, origin_sequence=origin_sequence)
+    message = LogOperation(
+        actor=actor, request_id=request_id, origin_sequence=origin_sequence, request_digest=request_digest
+    )
     _fill(message, change)
     return [codec.encode(message)]
 
@@ -116,7 +121,7 @@ def decode_change(payload: bytes | memoryview) -> Logged:
     change = _change_of(message)
     # No field of a body that is not there: looking at it would make it.
     left_out = message.upsert.rows_left_out if isinstance(change, UpsertRows) else 0
-    return Logged(change, message.actor, message.request_id, message.origin_sequence, left_out)
+    return Logged(change, message.actor, message.request_id, message.origin_sequence, left_out, message.request_digest)
 
 
 def _change_of(message: LogOperation) -> Change | None:

@@ -85,6 +85,8 @@ class Collections:
             quantization=quantization,
             schema_json=schema_json,
         )
+        settings = (dimensions, metric.value, storage.value, hot_tier_bytes, quantization, schema_json)
+        caller = caller.asking("create collection", name, *settings)
         outcome = self._commit(CreateCollection(spec), caller, lambda: self.applier.catalog.check_free(name))
         return self._created(name, outcome)
 
@@ -95,6 +97,7 @@ class Collections:
 
         Raises NotFound, or Aborted when the name stands for another collection than expected.
         """
+        caller = caller.asking("drop collection", name, expected_id)
         earlier = self.committer.earlier(caller)
         if earlier is not None:
             return Dropped(earlier, earlier.names)
@@ -124,6 +127,7 @@ class Collections:
     def create_alias(self, alias: str, collection: str, *, caller: Caller) -> AliasChanged:
         """Make ``alias`` stand for a collection. Raises InvalidArgument, NotFound or AlreadyExists."""
         check_alias_name(alias)
+        caller = caller.asking("create alias", alias, collection)
         earlier = self.committer.earlier(caller)
         if earlier is not None:
             return AliasChanged(earlier)
@@ -137,6 +141,7 @@ class Collections:
 
     def switch_alias(self, alias: str, collection: str, *, caller: Caller) -> AliasChanged:
         """Point an existing alias elsewhere. Raises InvalidArgument or NotFound."""
+        caller = caller.asking("switch alias", alias, collection)
         earlier = self.committer.earlier(caller)
         if earlier is not None:
             return AliasChanged(earlier)
@@ -151,6 +156,7 @@ class Collections:
 
     def delete_alias(self, alias: str, *, caller: Caller) -> AliasChanged:
         """Remove an alias; the collection stays. Raises NotFound."""
+        caller = caller.asking("delete alias", alias)
         earlier = self.committer.earlier(caller)
         if earlier is not None:
             return AliasChanged(earlier)

@@ -30,7 +30,7 @@ from ..storage.wal import Entry, Wal
 from .apply import Applier
 from .changes import Restore
 from .disk_errors import lacks_space
-from .requests import RequestTable
+from .requests import RequestTable, differ, reused
 from .room import GROWS, Room
 from .tickets import Caller, Outcome, Submission
 
@@ -155,8 +155,13 @@ class Committer:
             self._room.notify_all()
 
     def earlier(self, caller: Caller) -> Outcome | None:
-        """The outcome of this very request, if it was carried out before and that is answer enough. Any thread."""
-        found = self.requests.find(caller.request_id, self._clock.now_us()) if caller.request_id else None
+        """The outcome of this very request, if it was carried out before and that is answer enough. Any thread.
+
+        Raises InvalidArgument where its request id was another request's.
+        """
+        if not caller.request_id:
+            return None
+        found = self.requests.find(caller.request_id, self._clock.now_us(), caller.request_digest)
         return found if found is not None and (found.durable or not caller.sync) else None
 
     # The queue ------------------------------------------------------------------------------------------------------
@@ -286,7 +291,7 @@ class Committer:
         for submission in group:
             try:
                 if submission.request_id:
-                    earlier = self.requests.find(submission.request_id, now_us)
+                    earlier = self.requests.find(submission.request_id, now_us, submission.request_digest)
                     if earlier is not None:
                         if not earlier.durable:
                             self._check_can_sync(submission)
@@ -294,13 +299,16 @@ class Committer:
                         continue
                     first = by_request.setdefault(submission.request_id, submission)
                     if first is not submission:
+                        if differ(first.request_digest, submission.request_digest):
+                            raise reused(submission.request_id, "which is being carried out")
                         first.followers.append(submission.ticket)
                         first.sync |= submission.sync
                         continue
                 self._check(submission)
                 admitted.append(submission)
             except HoldfastError as error:
-                by_request.pop(submission.request_id, None)
+                if by_request.get(submission.request_id) is submission:
+                    del by_request[submission.request_id]
                 submission.fail(error)
         return admitted
 
@@ -385,7 +393,9 @@ class Committer:
                 done = self._applier.apply(submission.change, sequence + n, time_us + n, submission.origin_sequence)
                 on_disk = durable and bool(submission.parts)
                 count = submission.rows_sent or done.count
-                outcome = Outcome(sequence + n, count, on_disk, done.versions, time_us + n, done.names)
+                outcome = Outcome(
+                    sequence + n, count, on_disk, done.versions, time_us + n, done.names, submission.request_digest
+                )
                 if submission.request_id:
                     self.requests.remember(submission.request_id, outcome)
                 outcomes.append(outcome)

@@ -21,7 +21,7 @@ from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem, make_dirs, replace_file
 from ..storage.names import Layout
 from .disk_errors import disk_errors_of
-from .requests import MAX_AGE_US, MAX_REMEMBERED
+from .requests import MAX_AGE_US, MAX_REMEMBERED, differ, reused
 
 MAX_KEPT = 1000
 """Ended ones beyond this many are forgotten, but for those whose request may still be sent again (RULES 17)."""
@@ -75,6 +75,7 @@ class Operation:
     """One long piece of work. ``result`` is the result document once it has succeeded.
 
     ``actor``: who asked for it. ``planned``: it only says what would be done; it is neither listed nor kept.
+    ``request_digest``: of what was asked for under the request id, 0 where that is not known.
     """
 
     id: str
@@ -89,6 +90,7 @@ class Operation:
     progress: Progress = field(default_factory=Progress)
     result: dict[str, Any] | None = None
     error: OperationError | None = None
+    request_digest: int = 0
 
 
 class Work:
@@ -174,15 +176,17 @@ class OperationRegistry:
         *,
         request: dict[str, Any],
         request_id: str = "",
+        request_digest: int = 0,
         actor: str = "",
         planned: bool = False,
     ) -> Operation:
         """Begin ``run`` on a thread of its own and return at once. The same request_id returns the first operation.
 
-        A plan is not written down; whoever asked for it fetches it with ``take``.
+        A plan is not written down; whoever asked for it fetches it with ``take``. Raises InvalidArgument where the
+        request id was another request's, by the digest of what was asked for.
         """
         with self._changed:
-            known = None if planned else self._begun_locked(request_id)
+            known = None if planned else self._begun_locked(request_id, request_digest)
             if known is not None:
                 return known
             operation = Operation(
@@ -194,6 +198,7 @@ class OperationRegistry:
                 request_id=request_id,
                 actor=actor,
                 planned=planned,
+                request_digest=request_digest,
             )
             self._operations[operation.id] = operation
             work = self._work[operation.id] = Work(self, operation.id, self._clock)
@@ -208,10 +213,13 @@ class OperationRegistry:
         self._pool.submit(self._run, operation.id, run, work)
         return operation
 
-    def begun(self, request_id: str) -> Operation | None:
-        """The operation that a request with this id has begun already, if it is remembered."""
+    def begun(self, request_id: str, request_digest: int = 0) -> Operation | None:
+        """The operation that a request with this id has begun already, if it is remembered.
+
+        Raises InvalidArgument where that one asked for something else.
+        """
         with self._changed:
-            return self._begun_locked(request_id)
+            return self._begun_locked(request_id, request_digest)
 
     def get(self, operation_id: str) -> Operation:
         """One operation. Raises NotFound."""
@@ -314,9 +322,12 @@ class OperationRegistry:
             self._operations[operation_id] = replace(self._get_locked(operation_id), **changes)
             self._changed.notify_all()
 
-    def _begun_locked(self, request_id: str) -> Operation | None:
+    def _begun_locked(self, request_id: str, request_digest: int) -> Operation | None:
         known = self._operations.values() if request_id else ()
-        return next((each for each in known if each.request_id == request_id and not each.planned), None)
+        begun = next((each for each in known if each.request_id == request_id and not each.planned), None)
+        if begun is not None and differ(begun.request_digest, request_digest):
+            raise reused(request_id, f"which began the operation {begun.id}")
+        return begun
 
     def _get_locked(self, operation_id: str) -> Operation:
         operation = self._operations.get(operation_id)

@@ -6,6 +6,7 @@ sequences it saw; when somebody else was faster, the committer gives it back and
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from ..errors import Aborted, InvalidArgument, NotFound
 from ..format.norms import row_norms
 from ..format.operation import hash_ids, hash_rows, split_payloads
 from ..format.payloads import MAX_POINT_PAYLOAD_BYTES
-from ..model import Float32Array, Hit, Record, Rows, StorageKind, Uint64Array
+from ..model import CollectionSpec, Float32Array, Hit, Record, Rows, StorageKind, Uint64Array
 from . import prepare, read, writer
 from .apply import Applier
 from .changes import DeleteIds, Truncate, UpsertRows
@@ -52,6 +53,7 @@ class Points:
         """
         target = self.applier.catalog.resolve(collection)
         rows = prepare.prepare_rows(target.spec, ids, vectors, payload_block)
+        caller = _asking_upsert(caller, collection, rows, len(ids))
         block = payload_block if len(rows) == len(ids) else None
         change = UpsertRows(target.spec.id, rows)
         submission = self._submission(target, change, caller, payload_block=block, rows_sent=len(ids))
@@ -79,6 +81,10 @@ class Points:
             with self.meters.of(submission.change.collection_id).insert.timed():
                 return self.commit(submission)
 
+        if self.committer.earlier(caller) is not None:
+            # Whether it was the same: what its rows are does not depend on the collection, which may be gone by now.
+            rows = prepare.prepare_rows(_fitting(collection, vectors), ids, vectors, payload_block)
+            caller = _asking_upsert(caller, collection, rows, len(ids))
         return self._again_if_replaced(caller, once)
 
     def update(
@@ -103,6 +109,8 @@ class Points:
             raise InvalidArgument(
                 "neither a vector nor a payload is given", field="vectors", hint="send what to change"
             )
+        floats = None if vectors is None else vectors.tobytes()
+        caller = caller.asking("update", collection, b"\0".join(keys), floats, payload_block, merge)
 
         def once() -> Outcome:
             target = self.applier.catalog.resolve(collection)
@@ -118,6 +126,7 @@ class Points:
     def delete_ids(self, collection: str, ids: Sequence[str], *, caller: Caller) -> Outcome:
         """Delete points by id; unknown ids are no error. ``count`` is how many existed."""
         keys = list(dict.fromkeys(prepare.check_ids(ids)))
+        caller = caller.asking("delete", collection, b"\0".join(keys))
 
         def once() -> Outcome:
             target = self.applier.catalog.resolve(collection)
@@ -130,6 +139,7 @@ class Points:
     ) -> Outcome:
         """Delete the points that a filter accepts, as they are at one moment: none that appears meanwhile."""
         filter = parse_filter(filter_text)
+        caller = caller.asking("delete where", collection, filter_text, expected_count)
 
         def once() -> Outcome:
             target = self.applier.catalog.resolve(collection)
@@ -148,6 +158,7 @@ class Points:
 
     def truncate(self, collection: str, *, caller: Caller, expected_count: int | None = None) -> Outcome:
         """Delete every point of a collection. ``count`` is how many there were."""
+        caller = caller.asking("truncate", collection, expected_count)
 
         def once() -> Outcome:
             target = self.applier.catalog.resolve(collection)
@@ -276,6 +287,16 @@ class Points:
             reason="CONTENTION",
             hint="send the request again, or have one writer for these points",
         )
+
+
+def _asking_upsert(caller: Caller, collection: str, rows: Rows, rows_sent: int) -> Caller:
+    """The rows' hashes stand for the rows: nothing is hashed twice."""
+    return caller.asking("upsert", collection, rows.hashes.tobytes(), rows_sent)
+
+
+def _fitting(collection: str, vectors: Float32Array) -> CollectionSpec:
+    """A collection that would take these vectors."""
+    return CollectionSpec(uuid.UUID(int=0), collection, vectors.shape[-1])
 
 
 class _Replaced(NotFound):

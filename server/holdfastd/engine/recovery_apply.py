@@ -44,7 +44,14 @@ def stored_through(manifest: Manifest) -> Sequence64:
 def _outcome(header: RecordHeader, logged: Logged, applied: Applied) -> Outcome:
     """What the request of a record was told, or would have been."""
     count = applied.count + logged.rows_left_out
-    return Outcome(header.sequence, count, durable=True, time_us=header.timestamp_us, names=applied.names)
+    return Outcome(
+        header.sequence,
+        count,
+        durable=True,
+        time_us=header.timestamp_us,
+        names=applied.names,
+        request_digest=logged.request_digest,
+    )
 
 
 def _decoded(record: LoggedRecord) -> Logged:

@@ -81,7 +81,9 @@ class Replay:
                 reason="REPLAY_INTO_UNIMPLEMENTED",
                 hint="restore the snapshot under another name, then replay: that rolls the copy forward",
             )
-        begun = None if request.validate_only else self._operations.begun(caller.request_id)
+        bounds = (request.from_sequence, request.from_us, request.to_sequence, request.to_us)
+        caller = caller.asking("replay", request.path, request.collection, request.verify, *bounds)
+        begun = None if request.validate_only else self._operations.begun(caller.request_id, caller.request_digest)
         if begun is not None:
             return begun
         targets = self._targets(request)
@@ -95,6 +97,7 @@ class Replay:
             lambda work: self.run(request, work),
             request=document,
             request_id=caller.request_id,
+            request_digest=caller.request_digest,
             actor=caller.actor,
             planned=request.validate_only,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from ..errors import InvalidArgument
 from ..format.requests import RequestRow, decode_requests, encode_requests
 from ..model import Sequence64
 from ..storage.files import FileSystem, replace_file
@@ -28,11 +29,16 @@ class RequestTable:
     def __len__(self) -> int:
         return len(self._outcomes)
 
-    def find(self, request_id: str, now_us: int) -> Outcome | None:
-        """The outcome of an earlier request with this id, if it is still remembered."""
+    def find(self, request_id: str, now_us: int, digest: int = 0) -> Outcome | None:
+        """The outcome of an earlier request with this id, if it is still remembered.
+
+        Raises InvalidArgument where that one asked for something else. ``digest``: of what is asked for; 0: anything.
+        """
         outcome = self._outcomes.get(request_id)
         if outcome is None or outcome.time_us + MAX_AGE_US < now_us:
             return None
+        if differ(outcome.request_digest, digest):
+            raise reused(request_id, f"which was carried out at sequence {outcome.sequence}")
         return outcome
 
     def remember(self, request_id: str, outcome: Outcome) -> None:
@@ -46,15 +52,32 @@ class RequestTable:
 
     def rows(self) -> list[RequestRow]:
         """The table as it is now, to be encoded for a checkpoint."""
-        return [(id, o.sequence, o.count, o.time_us, o.names) for id, o in self._outcomes.items()]
+        return [(id, o.sequence, o.count, o.time_us, o.names, o.request_digest) for id, o in self._outcomes.items()]
 
     @classmethod
     def load(cls, data: bytes) -> RequestTable:
         """The table whose ``rows`` were encoded. Raises ValueError, or UnsupportedFormat for a newer one."""
         table = cls()
-        for id, sequence, count, time_us, names in decode_requests(data):
-            table._outcomes[id] = Outcome(sequence, count, durable=True, time_us=time_us, names=names)
+        for id, sequence, count, time_us, names, digest in decode_requests(data):
+            table._outcomes[id] = Outcome(
+                sequence, count, durable=True, time_us=time_us, names=names, request_digest=digest
+            )
         return table
+
+
+def differ(first: int, second: int) -> bool:
+    """Whether two digests are of different requests; of one that is not known (0) nobody can tell."""
+    return first != second and bool(first and second)
+
+
+def reused(request_id: str, which: str) -> InvalidArgument:
+    """The error for a request id that another request has had. ``which``: more of that one."""
+    return InvalidArgument(
+        f"request_id {request_id!r} belongs to another request, {which}",
+        field="request_id",
+        reason="REQUEST_ID_REUSED",
+        hint="send a fresh UUID with every change, and the same one only with its repetitions",
+    )
 
 
 def store_requests(fs: FileSystem, layout: Layout, rows: Sequence[RequestRow], sequence: Sequence64) -> str | None:

@@ -88,6 +88,8 @@ class Snapshots:
                 reason="INCREMENTAL_UNIMPLEMENTED",
                 hint="leave --incremental out: a full snapshot",
             )
+        asked = (request.collection, request.path, request.compress)
+        caller = caller.asking("create snapshot", *asked)
         if request.path is not None:
             layout = self._context.layout
             check_place(self._context.fs, layout, layout.resolve(request.path), snapshots=True)
@@ -105,6 +107,7 @@ class Snapshots:
                 "compress": request.compress,
             },
             request_id=caller.request_id,
+            request_digest=caller.request_digest,
             actor=caller.actor,
             planned=request.validate_only,
         )
@@ -115,7 +118,9 @@ class Snapshots:
         Raises NotFound, AlreadyExists, InvalidArgument, Unimplemented, UnsupportedFormat or Corruption.
         """
         refuse_unbuilt(request)
-        known = None if request.validate_only else self._operations.begun(caller.request_id)
+        asked = (request.snapshot, request.collection, request.from_collection, request.overwrite, request.verify)
+        caller = caller.asking("restore", *asked)
+        known = None if request.validate_only else self._operations.begun(caller.request_id, caller.request_digest)
         if known is not None:
             return known
         info = self.get(request.snapshot)
@@ -133,6 +138,7 @@ class Snapshots:
                 "verify": request.verify,
             },
             request_id=caller.request_id,
+            request_digest=caller.request_digest,
             actor=caller.actor,
             planned=request.validate_only,
         )
@@ -140,6 +146,7 @@ class Snapshots:
     def start_verify(self, snapshot: str, *, caller: Caller) -> Operation:
         """Begin reading a whole snapshot against its checksums. Raises NotFound, UnsupportedFormat or Corruption."""
         info = self.get(snapshot)
+        caller = caller.asking("verify snapshot", snapshot)
         return self._operations.start(
             "verify",
             lambda work: Verification(self._context, self._catalog, info, work).run(),
@@ -149,6 +156,7 @@ class Snapshots:
                 "collections": list(info.collections),
             },
             request_id=caller.request_id,
+            request_digest=caller.request_digest,
             actor=caller.actor,
         )
 
@@ -181,8 +189,9 @@ class Snapshots:
 
         if validate_only:
             return look()
+        caller = caller.asking("delete snapshot", snapshot)
         # On a full disk this is what makes room, so it may have the reserve.
-        return self._room.insist(lambda: self._deleted.once(caller.request_id, look, self._delete))
+        return self._room.insist(lambda: self._deleted.once(caller, look, self._delete))
 
     def _delete(self, info: SnapshotInfo) -> None:
         """Delete what is left of a snapshot: after a crash half of it may be gone, and all of it by another's hand."""

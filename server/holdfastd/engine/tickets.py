@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import HoldfastError, Unavailable
+from ..format.requests import request_digest
 from ..model import Sequence64, Uint64Array
 from .changes import Change
 
@@ -20,6 +21,7 @@ class Outcome:
     """What a change did. ``count``: points affected. ``versions``: for an upsert, (n,) u32, the version of each row.
 
     ``names``: those that it took from others: the aliases of a dropped collection, what an alias stood for.
+    ``request_digest``: of the request that it answers, 0 where that is not known.
     """
 
     sequence: Sequence64
@@ -28,6 +30,7 @@ class Outcome:
     versions: NDArray[np.uint32] | None = None
     time_us: int = 0
     names: tuple[str, ...] = ()
+    request_digest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,21 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks for a change and how. ``sync``: acknowledge only what is on the disk, whatever the store's mode."""
+    """Who asks for a change and how. ``sync``: acknowledge only what is on the disk, whatever the store's mode.
+
+    ``request_digest``: of what is asked for, which a request id must not be used again with another of; 0: not known.
+    """
 
     actor: str = ""
     request_id: str = ""
     sync: bool = False
+    request_digest: int = 0
+
+    def asking(self, kind: str, *arguments: str | int | bytes | memoryview | None) -> Caller:
+        """The same, and what for. Only where there is a request id does that matter."""
+        if not self.request_id:
+            return self
+        return replace(self, request_digest=request_digest(kind, *arguments))
 
 
 NOBODY = Caller()
@@ -117,6 +130,7 @@ class Submission:
     size: int = 0
     payload_crc: int = 0
     request_id: str = ""
+    request_digest: int = 0
     origin_sequence: Sequence64 = 0
     after_sequence: Sequence64 = 0
     sync: bool = False

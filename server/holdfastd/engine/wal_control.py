@@ -258,6 +258,7 @@ class WalControl:
         Raises InvalidArgument, AlreadyExists, or FailedPrecondition with the log disabled.
         """
         check_mark_name(name)
+        caller = caller.asking("mark", name)
         earlier = self._committer.earlier(caller)
         if earlier is not None:
             return Mark(name, earlier.sequence, earlier.time_us)

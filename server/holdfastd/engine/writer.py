@@ -29,6 +29,7 @@ def make_submission(
     submission = Submission(
         change=change,
         request_id=caller.request_id,
+        request_digest=caller.request_digest,
         sync=caller.sync,
         barrier=barrier or expects is not None,
         check=check,
@@ -52,6 +53,7 @@ def encode_into(
             change,
             actor=caller.actor,
             request_id=caller.request_id,
+            request_digest=caller.request_digest,
             origin_sequence=submission.origin_sequence,
             payload_block=payload_block,
             rows_left_out=max(0, submission.rows_sent - len(change.rows)) if isinstance(change, UpsertRows) else 0,

@@ -60,6 +60,7 @@ def encode_upsert(
     *,
     actor: str,
     request_id: str,
+    request_digest: int = 0,
     origin_sequence: int = 0,
     rows_left_out: int = 0,
 ) -> list[bytes | memoryview]:
@@ -80,7 +81,11 @@ def encode_upsert(
     _set_payloads(body, payload_block or join_payloads(rows.payloads))
     inner = body.SerializeToString() + _varint(_VECTORS_TAG) + _varint(len(vectors))
     outer = LogOperation(
-        collection_id=collection_id.bytes, actor=actor, request_id=request_id, origin_sequence=origin_sequence
+        collection_id=collection_id.bytes,
+        actor=actor,
+        request_id=request_id,
+        origin_sequence=origin_sequence,
+        request_digest=request_digest,
     ).SerializeToString()
     return [outer + _varint(_UPSERT_TAG) + _varint(len(inner) + len(vectors)) + inner, vectors]
 

@@ -113,7 +113,12 @@ class WalService(WalServiceServicer):
             return {**document, "duration_ms": (self._clock.monotonic_ns() - started_ns) // 1_000_000}
 
         operation = self._engine.operations.start(
-            "verify_wal", verify, request={"path": path}, request_id=caller.request_id, actor=caller.actor
+            "verify_wal",
+            verify,
+            request={"path": path},
+            request_id=caller.request_id,
+            request_digest=caller.asking("verify wal", path).request_digest,
+            actor=caller.actor,
         )
         return operation_message(operation)
 
