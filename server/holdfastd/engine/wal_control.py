@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from ..errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from ..format.manifest import Manifest
@@ -286,22 +288,32 @@ class WalControl:
 
     def enable(self, changes: WalChanges, *, caller: Caller) -> WalStatus:
         """Change settings, and begin logging again where it was disabled. Durable on return."""
-        wanted = self._wanted(changes)
+        given = self._given(changes)
+        try:
+            self._change_between_groups(given, changes, caller)
+        except _NotCheckpointed:
+            self._begin_logging(given, changes, caller)
+            return self.status()
         log = self._committer.log
         if log is not None:
-            self._change_between_groups(wanted, changes, caller)
             # Whoever asks for less history wants the room now, not with the next checkpoint.
             self._retention.trim_again(log)
-            return self.status()
-        # Nothing in memory may rely on a log that does not go back to it (RULES 5).
-        with self._committer.writes_held("the log is being enabled"):
-            self._checkpointer.run()
-            self._change_between_groups(wanted, changes, caller)
         return self.status()
 
-    def _change_between_groups(self, wanted: WalSettings, changes: WalChanges, caller: Caller) -> None:
+    def _begin_logging(self, given: dict[str, Any], changes: WalChanges, caller: Caller) -> None:
+        """Nothing in memory may rely on a log that does not go back to it (RULES 5)."""
+        with self._committer.writes_held("the log is being enabled"):
+            while True:
+                reached = self._checkpointer.run()
+                with suppress(_NotCheckpointed):
+                    return self._change_between_groups(given, changes, caller, reached)
+
+    def _change_between_groups(
+        self, given: dict[str, Any], changes: WalChanges, caller: Caller, reached: Sequence64 | None = None
+    ) -> None:
+        """``reached``: the sequence of a checkpoint since which no write was let in."""
         with self._checkpointer.exclusive():
-            self._committer.between_groups(lambda: self._apply_settings(wanted, changes, caller))
+            self._committer.between_groups(lambda: self._apply_settings(given, changes, caller, reached))
 
     def disable(self, *, caller: Caller) -> WalStatus:
         """Stop logging: from here on nothing is durable before a checkpoint, and replies say so."""
@@ -309,8 +321,8 @@ class WalControl:
             self._committer.between_groups(lambda: self._stop_logging(caller))
         return self.status()
 
-    def _wanted(self, changes: WalChanges) -> WalSettings:
-        current = self._keeper.current.wal_settings
+    def _given(self, changes: WalChanges) -> dict[str, Any]:
+        """The settings to change, by name. Raises InvalidArgument."""
         given = {
             name: getattr(changes, name) for name in _SETTINGS if name != "path" and getattr(changes, name) is not None
         }
@@ -320,20 +332,25 @@ class WalControl:
         for name in given.keys() & _RANGES.keys():
             field, least, most, unit = _RANGES[name]
             _check_range(field, given[name], least, most, unit)
-        wanted = replace(current, enabled=True, **given)
-        if given.keys() & {"max_wal_bytes", "segment_size_bytes"}:
-            _check_cap(wanted)
-        return wanted
+        return given
 
-    def _apply_settings(self, wanted: WalSettings, changes: WalChanges, caller: Caller) -> None:
+    def _apply_settings(
+        self, given: dict[str, Any], changes: WalChanges, caller: Caller, reached: Sequence64 | None
+    ) -> None:
         """On the committing thread."""
         try:
-            self._apply_locked(wanted, changes, caller)
+            self._apply_locked(given, changes, caller, reached)
         finally:
             self._locks.keep_only(map(self._layout.wal_dir, self._keeper.current.wal_directories))
 
-    def _apply_locked(self, wanted: WalSettings, changes: WalChanges, caller: Caller) -> None:
+    def _apply_locked(
+        self, given: dict[str, Any], changes: WalChanges, caller: Caller, reached: Sequence64 | None
+    ) -> None:
         before, log = self._keeper.current, self._committer.log
+        # Here and not before: somebody else may have changed settings meanwhile, and switched the log off.
+        wanted = _merged(before.wal_settings, given)
+        if log is None and reached != self._applier.sequence:
+            raise _NotCheckpointed
         directory = self._layout.wal_dir(wanted.path)
         if directory not in map(self._layout.wal_dir, before.wal_directories):
             self._take_directory(directory)
@@ -402,6 +419,18 @@ class WalControl:
         )
         self._committer.log = None
         log.close()
+
+
+class _NotCheckpointed(Exception):
+    """The log is off, and memory holds what neither a checkpoint nor a log that begins now would."""
+
+
+def _merged(current: WalSettings, given: dict[str, Any]) -> WalSettings:
+    """The settings with those given changed and the log on. Raises InvalidArgument where they do not go together."""
+    wanted = replace(current, enabled=True, **given)
+    if given.keys() & {"max_wal_bytes", "segment_size_bytes"}:
+        _check_cap(wanted)
+    return wanted
 
 
 def _sequence_of(mark: Mark) -> Sequence64:

@@ -1,0 +1,84 @@
+"""Commands about the log that meet: each finds the settings and the log as the one before has left them."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from holdfastd.engine.wal_control import WalChanges
+from holdfastd.model import SyncMode
+from tests.support.engines import CALLER, Kit, rows
+from tests.support.waiting import until
+
+
+@contextmanager
+def checkpoints_held_off(kit: Kit) -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Commands that begin inside meet the state of before and go on in their order; all have ended afterwards."""
+    lock, entered = kit.engine._checkpointer._one_at_a_time, list[threading.Event]()
+    exclusive = kit.engine._checkpointer.exclusive
+
+    @contextmanager
+    def in_order() -> Iterator[None]:
+        turn = len(entered)
+        mine = threading.Event()
+        entered.append(mine)
+        if turn:
+            entered[turn - 1].wait()
+        try:
+            with exclusive():
+                yield
+        finally:
+            mine.set()
+
+    threads: list[threading.Thread] = []
+
+    def begin(command: Callable[[], object]) -> None:
+        before = len(entered)
+        threads.append(threading.Thread(target=command))
+        threads[-1].start()
+        until(lambda: len(entered) > before)
+
+    kit.engine._checkpointer.exclusive = in_order  # type: ignore[method-assign]
+    with ExitStack() as stack:
+        stack.callback(lambda: [thread.join() for thread in threads])
+        stack.enter_context(lock)
+        yield begin
+
+
+def test_of_two_that_change_settings_at_once_neither_loses_what_it_was_told() -> None:
+    kit = Kit(sync_mode=SyncMode.PERIODIC)
+    wal = kit.engine.wal
+    with checkpoints_held_off(kit) as begin:
+        begin(lambda: wal.enable(WalChanges(sync_mode=SyncMode.FSYNC), caller=CALLER))
+        begin(lambda: wal.enable(WalChanges(retention_us=7_200_000_000), caller=CALLER))
+    settings = wal.status().settings
+    assert (settings.sync_mode, settings.retention_us) == (SyncMode.FSYNC, 7_200_000_000)
+    assert kit.engine._committer.sync_mode is SyncMode.FSYNC
+
+
+def test_a_log_that_is_switched_off_while_settings_change_begins_behind_a_checkpoint() -> None:
+    kit = Kit()
+    kit.create()
+    wal = kit.engine.wal
+    stop_logging = wal._stop_logging
+
+    def stop_and_write(*args: object) -> None:
+        stop_logging(CALLER)
+        # It is committed next, behind this action: without a log, acknowledged as not durable.
+        kit.engine.points.commit_nowait(between)
+
+    wal._stop_logging = stop_and_write  # type: ignore[method-assign]
+    committing = threading.Thread(target=kit.engine._committer.run)
+    committing.start()
+    between = kit.engine.points.prepare_upsert("c", ["between"], rows(1.0), b"", caller=CALLER)
+    with checkpoints_held_off(kit) as begin:
+        begin(lambda: wal.disable(caller=CALLER))
+        begin(lambda: wal.enable(WalChanges(retention_us=3_600_000_000), caller=CALLER))
+    assert not between.ticket.wait().durable
+    assert kit.upsert(["after"]).durable
+    kit.engine._committer.stop()
+    committing.join()
+    again = Kit(kit.fs.crash(random.Random(1)), seed=11)
+    assert sorted(again.values()) == ["after", "between"]
