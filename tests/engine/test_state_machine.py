@@ -28,6 +28,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from holdfastd.engine.changes import Replayed
 from holdfastd.engine.replay import ReplayRequest
 from holdfastd.engine.tickets import Caller, Submission
 from holdfastd.engine.wal_control import WalChanges
@@ -286,33 +287,41 @@ class StoreMachine(RuleBasedStateMachine):
     def replay(self, data: st.DataObject, only: str | None, bounded: bool) -> None:
         if only is not None and only not in self.state.collections:
             return
+        # With the log off, only what it holds can be returned to.
         end = self.sequence if self.world.logging else self.closed_at
         to = data.draw(st.integers(1, end)) if bounded and end else None
         self.rolls_forward(only, to)
 
     def rolls_forward(self, only: str | None, to: int | None) -> None:
-        expected = self.world.replayed(self.sequence + 1, only=only, to=to)
+        taken: list[int] = [self.sequence]
         try:
-            result = self.replaying(collection=only, to_sequence=to)
+            result = self.replaying(taken, collection=only, to_sequence=to)
         except HoldfastError:
+            expected = self.world.replayed(taken[1:], only=only, to=to)
             assert expected.broken, "a replay was refused that nothing stands in the way of"
             self.tally["replay refused"] += 1
         else:
+            expected = self.world.replayed(taken[1:], only=only, to=to)
             assert not expected.broken, "a replay crossed what it must not cross"
             assert result["operations_replayed"] == expected.count
             assert tuple(result["collections_affected"]) == expected.affected
             self.tally["replayed" if expected.count else "nothing to replay"] += 1
+        assert len(taken) == expected.count + 1
+        assert taken == sorted(set(taken))
         self.world = expected.world
         if expected.count and not expected.broken:
             self.is_durable()
 
-    def replaying(self, **request: Any) -> dict[str, Any]:
+    def replaying(self, taken: list[int], **request: Any) -> dict[str, Any]:
+        """Replay; the sequences that the operations get are added to ``taken``."""
         engine = self.kit.engine
         commit = engine._committer.submit
 
         def commit_at_once(submission: Submission) -> None:
             with contextlib.suppress(HoldfastError):  # its ticket keeps it
-                commit(submission)
+                outcome = commit(submission)
+                if not isinstance(submission.change, Replayed):
+                    taken.append(outcome.sequence)
 
         # There is no committer thread here.
         engine._committer.submit_nowait = commit_at_once  # type: ignore[method-assign]
@@ -341,8 +350,9 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.logging)
     @rule()
     def log_off(self) -> None:
+        assert self.kit.log is not None
+        self.closed_at = self.kit.log.last_sequence
         self.kit.engine.wal.disable(caller=CALLER)
-        self.closed_at = self.kit.log.last_sequence if self.kit.log else self.sequence
         self.is_durable(replace(self.world, logging=False))
 
     @precondition(lambda self: not self.world.logging)
@@ -351,7 +361,7 @@ class StoreMachine(RuleBasedStateMachine):
         behind = self.sequence
         self.kit.engine.wal.enable(WalChanges(), caller=CALLER)
         world = replace(self.world, logging=True)
-        self.is_durable(world.turned(behind, self.kit.engine.timeline, gap=behind != self.closed_at))
+        self.is_durable(world.turned(behind, self.kit.engine.timeline, end=self.closed_at))
 
     @rule()
     def restart(self) -> None:
@@ -380,7 +390,7 @@ class StoreMachine(RuleBasedStateMachine):
         world = self.world if self.world.logging else replace(self.safe, kept=self.world.kept)
         timeline = self.kit.engine.timeline
         if timeline != world.timeline and world.logging:
-            world = world.turned(self.sequence, timeline, gap=False)
+            world = world.turned(self.sequence, timeline, end=self.sequence)
         self.is_durable(replace(world, timeline=timeline).restarted())
 
     @precondition(lambda self: self.world.logging)

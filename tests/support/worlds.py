@@ -46,10 +46,11 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Behind ``sequence`` history goes on, on this timeline. ``gap``: without what happened in between."""
+    """Behind ``sequence`` history goes on, on this timeline. ``gap``: without what happened behind ``end``."""
 
     sequence: int
     timeline: int
+    end: int
     gap: bool
 
 
@@ -127,12 +128,12 @@ class World:
         back = {alias: name for alias, name in kept.state.aliases.items() if alias not in world.state.aliases}
         return replace(world, state=replace(world.state, aliases={**world.state.aliases, **back}))
 
-    def replayed(self, first_sequence: int, *, only: str | None = None, to: int | None = None) -> Replayed:
-        """A replay whose operations get the sequences from ``first_sequence`` on."""
+    def replayed(self, sequences: Sequence[int], *, only: str | None = None, to: int | None = None) -> Replayed:
+        """A replay whose operations have taken these sequences, in order; what moves watermarks takes others."""
         done, affected = Replayed(self), []
         for name in sorted([only] if only else self.lives):
             before = done.count
-            done = _replay_one(done, name, first_sequence, to)
+            done = _replay_one(done, name, sequences, to)
             affected += [name] if done.count > before else []
             if done.broken:
                 break
@@ -146,9 +147,9 @@ class World:
                 world = world.with_life(name)
         return world
 
-    def turned(self, sequence: int, timeline: int, *, gap: bool) -> World:
-        """The log goes on behind ``sequence`` in a new file; whether it connects to what was before is ``gap``."""
-        return replace(self, log=(*self.log, Turn(sequence, timeline, gap)), timeline=timeline)
+    def turned(self, sequence: int, timeline: int, *, end: int) -> World:
+        """The log, which held what there was through ``end``, goes on behind ``sequence`` in a new file."""
+        return replace(self, log=(*self.log, Turn(sequence, timeline, end, end != sequence)), timeline=timeline)
 
     def with_life(self, name: str, origin: Origin | None = None) -> World:
         born = self.born + 1
@@ -171,7 +172,7 @@ class World:
         return replace(self, log=(*self.log, Logged(sequence, self.lives[name].number, change)))
 
 
-def _replay_one(done: Replayed, name: str, sequence: int, to: int | None) -> Replayed:
+def _replay_one(done: Replayed, name: str, sequences: Sequence[int], to: int | None) -> Replayed:
     world, origin = done.world, done.world.lives[name].origin
     if origin is None or world.state.collections[name].storage is StorageKind.MEMORY:
         return done
@@ -180,6 +181,8 @@ def _replay_one(done: Replayed, name: str, sequence: int, to: int | None) -> Rep
         return replace(done, broken=True)
     for entry in [entry for entry in world.log if entry.sequence > origin.through]:
         if isinstance(entry, Turn):
+            if to is not None and to <= max(entry.end, origin.through):
+                break
             if entry.gap:
                 return replace(done, world=world, broken=True)
         elif to is not None and entry.sequence > to:
@@ -189,7 +192,8 @@ def _replay_one(done: Replayed, name: str, sequence: int, to: int | None) -> Rep
                 break
             if world.lives[name].own_writes:
                 return replace(done, world=world, broken=True)
-            world = world.with_replayed(name, entry, sequence + done.count)
+            assert done.count < len(sequences), f"the operation {entry.sequence} of the log was not replayed"
+            world = world.with_replayed(name, entry, sequences[done.count])
             done = replace(done, count=done.count + 1)
     return replace(done, world=world)
 
