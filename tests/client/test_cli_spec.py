@@ -121,7 +121,18 @@ def test_restore_takes_a_sequence_or_a_mark(cli: Callable[..., Outcome], daemon:
 def test_verbose_shows_all_that_is_known(cli: Callable[..., Outcome], store: None) -> None:
     assert "sequence" in cli("storage", "snapshot", "create", "-v").json
     assert "digest" in cli("collection", "list", "--detailed").json["collections"][0]
-    assert "state" in cli("storage", "snapshot", "list", "--verbose").json["snapshots"][0]
+    assert "sequence" in cli("storage", "snapshot", "list", "--verbose").json["snapshots"][0]
+
+
+@pytest.mark.usefixtures("store")
+def test_the_state_of_a_snapshot_is_listed(cli: Callable[..., Outcome], daemon: FakeDaemon) -> None:
+    cli("storage", "snapshot", "create")
+    assert cli("storage", "snapshot", "list").json["snapshots"][0]["state"] == "ready"
+    daemon.snapshots[max(daemon.snapshots)].state = common_pb2.Snapshot.STATE_DAMAGED
+    assert cli("storage", "snapshot", "list").json["snapshots"][0]["state"] == "damaged"
+    table = cli("storage", "snapshot", "list", "--format", "table").out
+    assert "state" in table.splitlines()[0].lower()
+    assert "damaged" in table
 
 
 def test_progress_goes_to_stderr_and_the_result_to_stdout(cli: Callable[..., Outcome], store: None) -> None:
@@ -148,7 +159,7 @@ def test_a_cancelled_operation_exits_with_14(cli: Callable[..., Outcome], store:
 
 
 def test_damage_exits_with_13_and_is_shown(cli: Callable[..., Outcome], daemon: FakeDaemon, store: None) -> None:
-    next(iter(daemon.snapshots.values())).state = common_pb2.Snapshot.STATE_DAMAGED
+    daemon.snapshots[max(daemon.snapshots)].state = common_pb2.Snapshot.STATE_DAMAGED
     outcome = cli("storage", "snapshot", "verify", "latest")
     assert outcome.code == 13
     assert outcome.json["problems"][0]["offset"] == 512

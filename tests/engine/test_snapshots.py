@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from holdfastd.errors import Corruption, FailedPrecondition, InvalidArgument, NotFound
+from holdfastd.errors import Corruption, FailedPrecondition, HoldfastError, InvalidArgument, NotFound
 from holdfastd.storage.registry import PendingSnapshot
 from tests.support.engines import CALLER
 from tests.support.snapshots import SNAPSHOTS_DIR, Archive, SnapshotKit
@@ -98,7 +99,6 @@ def test_a_file_that_is_gone_is_said_and_not_hidden(kit: SnapshotKit) -> None:
     old, new = later(kit), later(kit)
     kit.fs.unlink(kit.engine.snapshots.get(new).path)
     assert [(info.id, info.state) for info in kit.engine.snapshots.list()] == [(new, "missing"), (old, "ready")]
-    assert kit.engine.snapshots.get("latest").id == old
     with pytest.raises(NotFound, match="there is no snapshot file /data/snapshots/"):
         kit.restore(new, collection="x")
     assert kit.engine.snapshots.delete(new).state == "missing"
@@ -126,6 +126,78 @@ def test_an_id_a_path_and_latest_find_the_same(kit: SnapshotKit) -> None:
     id = later(kit)
     get = kit.engine.snapshots.get
     assert get(id) == get("latest") == get(f"snapshots/{id}.snap") == get(f"/data/snapshots/{id}.snap")
+
+
+def flip(kit: SnapshotKit, id: str) -> None:
+    """Damage the ids of a snapshot and let a verification find it."""
+    path = kit.engine.snapshots.get(id).path
+    kit.fs.damage(path, kit.fs.read(path).index(b"ab", kit.fs.read(path).index(b"ids.npy")), b"A")
+    assert not kit.verify(id)["valid"]
+
+
+def cut(kit: SnapshotKit, id: str) -> None:
+    path = kit.engine.snapshots.get(id).path
+    kit.put(path, kit.fs.read(path)[:-512])
+
+
+def lose(kit: SnapshotKit, id: str) -> None:
+    kit.fs.unlink(kit.engine.snapshots.get(id).path)
+
+
+UNUSABLE = [
+    (flip, Corruption, "is damaged: .*does not match its SHA-256"),
+    (cut, Corruption, "is damaged: has [0-9]+ bytes, it had [0-9]+ when it was written"),
+    (lose, NotFound, "is missing: its file is not to be found"),
+]
+
+
+@pytest.mark.parametrize(("harm", "error", "says"), UNUSABLE)
+def test_latest_is_the_newest_and_no_older_one_stands_in_for_it(
+    kit: SnapshotKit, harm: Callable[[SnapshotKit, str], None], error: type[HoldfastError], says: str
+) -> None:
+    oldest, old, new = later(kit), later(kit), later(kit)
+    harm(kit, new)
+    before = kit.engine.collections.stats("c").digest
+    for refused in (
+        kit.engine.snapshots.get,
+        kit.verify,
+        lambda latest: kit.restore(latest, overwrite=True),
+    ):
+        with pytest.raises(error, match=f"the newest snapshot, {new}, {says}") as caught:
+            refused("latest")
+        assert f"`holdfast storage snapshot restore {old}`" in str(caught.value.hint)
+        assert f"`holdfast storage snapshot delete {new}`" in str(caught.value.hint)
+    assert kit.engine.collections.stats("c").digest == before
+    harm(kit, old)
+    with pytest.raises(error) as caught:
+        kit.engine.snapshots.get("latest")
+    assert f"`holdfast storage snapshot restore {oldest}`" in str(caught.value.hint)
+    kit.engine.snapshots.delete(new)
+    kit.engine.snapshots.delete(old)
+    assert kit.engine.snapshots.get("latest").id == oldest
+    harm(kit, oldest)
+    with pytest.raises(error) as caught:
+        kit.engine.snapshots.get("latest")
+    assert "no older one is whole" in str(caught.value.hint)
+
+
+def test_a_newer_file_that_cannot_be_read_is_not_passed_over_by_latest(kit: SnapshotKit) -> None:
+    old = later(kit)
+    kit.put(f"{SNAPSHOTS_DIR}/snap-2020-01-01-000000.snap", b"not a tar")
+    assert kit.engine.snapshots.get("latest").id == old, "one that is older is of no concern"
+    path = kit.put(f"{SNAPSHOTS_DIR}/{old}-2.snap", b"not a tar")
+    with pytest.raises(Corruption, match=f"the newest snapshot, {old}-2, is damaged: ") as caught:
+        kit.engine.snapshots.get("latest")
+    assert caught.value.message.count(path) == 1
+    assert f"`holdfast storage snapshot restore {old}`; to give {old}-2 up: move {path} away" in str(caught.value.hint)
+
+
+def test_a_snapshot_written_anew_by_hand_and_verified_is_whole(kit: SnapshotKit) -> None:
+    made = kit.snapshot(compress=True)
+    kit.put(made["path"], Archive.of(kit.fs.read(made["path"])).gz())
+    assert kit.engine.snapshots.list()[0].state == "damaged"
+    assert kit.verify(made["snapshot_id"])["valid"]
+    assert kit.engine.snapshots.list()[0].state == "ready"
 
 
 def test_a_file_of_any_name_can_be_named_by_its_path(kit: SnapshotKit) -> None:

@@ -12,46 +12,18 @@ import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ..errors import Corruption, FailedPrecondition, HoldfastError, InvalidArgument, NotFound
 from ..format.snapshot import MANIFEST, SnapshotManifest, archive_bytes, readme_text
 from ..storage.archive_reader import ArchiveReader
 from ..storage.files import FileSystem, parent_of
-from ..storage.names import SNAPSHOT_ID, Layout, check_snapshot_id
+from ..storage.names import Layout, check_snapshot_id
 from ..storage.registry import PendingSnapshot, Registry, SnapshotMember, SnapshotRecord, snapshot_file_id
+from .snapshot_info import DAMAGED, MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
 
 LATEST = "latest"
-READY, MISSING, DAMAGED = "ready", "missing", "damaged"
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotInfo:
-    """A snapshot as it is listed. ``path`` is absolute; ``state``: ready, missing or damaged."""
-
-    record: SnapshotRecord
-    path: str
-    state: str
-    dependents: tuple[str, ...] = ()
-
-    @property
-    def id(self) -> str:
-        """``snap-YYYY-MM-DD-HHMMSS`` with an optional suffix."""
-        return self.record.id
-
-    @property
-    def collections(self) -> tuple[str, ...]:
-        """The names of the collections in it, sorted."""
-        return tuple(member.name for member in self.record.members)
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotListing:
-    """Snapshots, newest first. ``warnings``: files that look like snapshots and cannot be read as one."""
-
-    snapshots: list[SnapshotInfo]
-    warnings: list[str]
 
 
 class SnapshotCatalog:
@@ -108,31 +80,25 @@ class SnapshotCatalog:
         known = {self._layout.resolve(record.path): record for record in self._records()}
         if path is not None:
             known = {where: record for where, record in known.items() if parent_of(where) == directory}
-        warnings = [problem for problem in (self._the_registry().problem,) if problem]
+        unreadable: dict[str, str] = {}
         for where in self._files_in(directory):
             if where not in known:
                 try:
                     known[where] = record_of(self._fs, self._layout, where)
                 except (HoldfastError, OSError) as error:
-                    warnings.append(error.message if isinstance(error, HoldfastError) else str(error))
+                    unreadable[where] = error.message if isinstance(error, HoldfastError) else str(error)
         found = [self._info(record) for record in known.values()]
         if collection is not None:
             found = [info for info in found if collection in info.collections]
-        return SnapshotListing(sorted(found, key=age_key, reverse=True), warnings)
+        warnings = [problem for problem in (self._the_registry().problem, *unreadable.values()) if problem]
+        return SnapshotListing(sorted(found, key=age_key, reverse=True), warnings, unreadable)
 
     def get(self, reference: str) -> SnapshotInfo:
         """The snapshot that an id, ``latest`` or a path stands for. Raises NotFound, InvalidArgument or Corruption."""
         if is_path(reference):
             return self._at(self._layout.resolve(reference))
         if reference == LATEST:
-            ready = [info for info in self.listing().snapshots if info.state == READY]
-            if ready:
-                return ready[0]
-            raise NotFound(
-                "there is no snapshot yet",
-                reason="SNAPSHOT_NOT_FOUND",
-                hint="create one with `holdfast storage snapshot create`",
-            )
+            return newest(self.listing())
         check_snapshot_id(reference)
         found = [info for info in self.listing().snapshots if info.id == reference]
         if not found:
@@ -161,9 +127,21 @@ class SnapshotCatalog:
 
     def _info(self, record: SnapshotRecord) -> SnapshotInfo:
         path = self._layout.resolve(record.path)
-        state = MISSING if not self._fs.exists(path) else DAMAGED if record.damage else READY
+        state, problem = self._state(record, path)
         dependents = tuple(other.id for other in self._records() if other.base_id == record.id)
-        return SnapshotInfo(record, path, state, dependents)
+        return SnapshotInfo(record, path, state, dependents, problem)
+
+    def _state(self, record: SnapshotRecord, path: str) -> tuple[str, str]:
+        """Ready, missing or damaged, and why: by what an earlier reading found, and by the file's size."""
+        try:
+            size = self._fs.size(path)
+        except OSError as error:
+            return MISSING, f"its file is not to be found: {error}"
+        if record.damage:
+            return DAMAGED, record.damage
+        if size != record.size_bytes:
+            return DAMAGED, f"{path} has {size} bytes, it had {record.size_bytes} when it was written"
+        return READY, ""
 
     def _files_in(self, directory: str) -> list[str]:
         if not self._fs.exists(directory):
@@ -230,7 +208,9 @@ class SnapshotCatalog:
         with self._lock:
             known = self._the_registry().find(info.id)
             if known is not None and self._layout.resolve(known.path) == info.path:
-                self._the_registry().put(replace(known, verified_us=verified_us or known.verified_us, damage=damage))
+                size = known.size_bytes if damage else self._fs.size(info.path)
+                verified_us = verified_us or known.verified_us
+                self._the_registry().put(replace(known, verified_us=verified_us, damage=damage, size_bytes=size))
 
     def delete(self, reference: str, *, validate_only: bool = False) -> SnapshotInfo:
         """Delete a snapshot's file and forget it; returns it as it was. FailedPrecondition while it is needed."""
@@ -343,13 +323,6 @@ def make_record(
         base_sequence=0 if manifest.base is None else manifest.base.sequence,
         daemon_version=manifest.daemon_version,
     )
-
-
-def age_key(info: SnapshotInfo) -> str:
-    """Unique; sorts by time, then by the number that tells snapshots of one second apart."""
-    match = SNAPSHOT_ID.fullmatch(info.id)
-    number = int(match[1][1:]) if match is not None and match[1] else 1
-    return f"{info.record.created_us:020d} {number:06d} {info.path}"
 
 
 def _missing(path: str) -> NotFound:

@@ -44,8 +44,9 @@ from .disk_errors import disk_errors_of
 from .operations import Work
 from .recovery_open import open_collection, staged_or_new_entry
 from .requests import store_requests
-from .snapshot_catalog import SnapshotCatalog, SnapshotInfo
+from .snapshot_catalog import SnapshotCatalog
 from .snapshot_context import SnapshotContext, disk_error
+from .snapshot_info import SnapshotInfo
 from .snapshot_stage import Stager
 from .snapshot_verify import verify_archive
 from .tickets import Caller, Outcome

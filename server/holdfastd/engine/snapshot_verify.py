@@ -14,8 +14,9 @@ from ..format.snapshot import ROWS
 from ..model import Digest
 from ..storage.archive_reader import ArchiveReader
 from .operations import Work
-from .snapshot_catalog import SnapshotCatalog, SnapshotInfo
+from .snapshot_catalog import SnapshotCatalog
 from .snapshot_context import SnapshotContext, disk_error
+from .snapshot_info import SnapshotInfo
 
 ROWS_AT_ONCE = 16384
 REPORT_BYTES = 1 << 20

@@ -23,9 +23,10 @@ from .operations import Operation, OperationRegistry
 from .places import check_place
 from .room import Room
 from .settings import EngineConfig
-from .snapshot_catalog import SnapshotCatalog, SnapshotInfo, SnapshotListing
+from .snapshot_catalog import SnapshotCatalog
 from .snapshot_context import SnapshotContext
 from .snapshot_create import SnapshotCreation, SnapshotRequest, forget_history
+from .snapshot_info import SnapshotInfo, SnapshotListing
 from .snapshot_restore import Restoration, RestoreRequest, plan_restore, refuse_unbuilt
 from .snapshot_verify import Verification
 from .tickets import NOBODY, Caller

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from holdfast.v1 import common_pb2
 
-from ..engine.snapshot_catalog import SnapshotInfo
+from ..engine.snapshot_info import SnapshotInfo
 from ..model import Metric, StorageKind
 from ..storage.registry import SnapshotMember
 from .convert import METRIC_OF, STORAGE_KIND_OF, timestamp

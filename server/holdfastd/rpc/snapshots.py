@@ -10,7 +10,8 @@ import grpc
 from holdfast.v1 import operation_pb2, snapshot_pb2
 from holdfast.v1.snapshot_pb2_grpc import SnapshotServiceServicer
 
-from ..engine.snapshot_catalog import age_key, is_path
+from ..engine.snapshot_catalog import is_path
+from ..engine.snapshot_info import age_key
 from ..engine.snapshots import RestoreRequest, SnapshotRequest
 from ..errors import InvalidArgument, Unimplemented
 from .convert_operations import operation_message

@@ -22,7 +22,7 @@ _CREATE_KEYS = (
     "snapshot_id", "type", "collections", "vectors", "size_bytes", "compressed", "path", "duration_ms", "status",
 )  # fmt: skip
 _RESTORE_KEYS = ("snapshot_id", "collections_restored", "vectors_restored", "duration_ms", "status")
-_LIST_KEYS = ("id", "type", "collections", "vectors", "size_bytes", "compressed", "created_at", "path")
+_LIST_KEYS = ("id", "type", "collections", "vectors", "size_bytes", "compressed", "created_at", "path", "state")
 _VERIFY_KEYS = (
     "valid", "snapshot_id", "chain", "vectors", "path", "files", "size_bytes", "problems", "duration_ms", "status",
 )  # fmt: skip
@@ -116,7 +116,8 @@ def restore(
 ) -> Document | None:
     """Restore a snapshot.
 
-    SNAPSHOT is an id, "latest", or a file on the daemon's machine. Everything is staged and proven beside the live
+    SNAPSHOT is an id, "latest", or a file on the daemon's machine. "latest" is the newest: where that one is missing or
+    damaged the command is refused, and no older one taken instead. Everything is staged and proven beside the live
     data, then published at once; a restore that fails leaves the store as it was. WHEN is a time (2024-01-20T10:00:00Z,
     -2h, 'yesterday 10:32'), a sequence, or a mark.
     """
@@ -150,7 +151,11 @@ def restore(
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only those that contain it.")
 @pass_state
 def list_snapshots(state: State, path: str | None, collection: str | None) -> Document:
-    """List snapshots, newest first."""
+    """List snapshots, newest first.
+
+    The state is "ready"; "missing" where the file is not where it was; "damaged" where its size has changed or a
+    verification or restore has found damage. Nothing else is read here: "verify" reads everything.
+    """
     found, warnings = state.client.snapshots.list_with_warnings(path=path, collection=collection)
     rows = [state.shown(row, _LIST_KEYS) for row in found]
     return Document(snapshots=rows, total=len(rows), warnings=list(warnings))

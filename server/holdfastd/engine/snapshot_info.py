@@ -1,0 +1,107 @@
+"""A snapshot as it is listed, the order of snapshots, and which of them is the newest."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+
+from ..errors import Corruption, HoldfastError, NotFound
+from ..storage.names import SNAPSHOT_ID
+from ..storage.registry import SnapshotRecord, snapshot_file_id
+
+READY, MISSING, DAMAGED = "ready", "missing", "damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """A snapshot as it is listed. ``path`` is absolute; ``state``: ready, missing or damaged.
+
+    ``problem``: what is wrong with one that is not ready, else "".
+    """
+
+    record: SnapshotRecord
+    path: str
+    state: str
+    dependents: tuple[str, ...] = ()
+    problem: str = ""
+
+    @property
+    def id(self) -> str:
+        """``snap-YYYY-MM-DD-HHMMSS`` with an optional suffix."""
+        return self.record.id
+
+    @property
+    def collections(self) -> tuple[str, ...]:
+        """The names of the collections in it, sorted."""
+        return tuple(member.name for member in self.record.members)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotListing:
+    """Snapshots, newest first.
+
+    ``unreadable``: files that are named like snapshots and cannot be read as one, by path, with the reason;
+    ``warnings``: these reasons and what else is to be said.
+    """
+
+    snapshots: list[SnapshotInfo]
+    warnings: list[str]
+    unreadable: dict[str, str]
+
+
+def age_key(info: SnapshotInfo) -> str:
+    """Unique; sorts by time, then by the number that tells snapshots of one second apart."""
+    return f"{info.record.created_us:020d} {_number_in(info.id):06d} {info.path}"
+
+
+def newest(listing: SnapshotListing) -> SnapshotInfo:
+    """The newest snapshot of all. Raises NotFound or Corruption where that one is missing, damaged or unreadable.
+
+    An older one never stands in for it unasked: whoever restores it would lose what lies between, and not know.
+    """
+    first = listing.snapshots[0] if listing.snapshots else None
+    ready = next((info for info in listing.snapshots if info.state == READY), None)
+    # What cannot be read tells its age by its name alone, to the second; ids sort like times.
+    unread = max(listing.unreadable, key=lambda path: _id_key(_id_in(path)), default=None)
+    if unread is not None and (first is None or _id_key(_id_in(unread)) > _id_key(first.id)):
+        raise _unusable(_id_in(unread), unread, DAMAGED, listing.unreadable[unread], ready, f"move {unread} away")
+    if first is None:
+        raise NotFound(
+            "there is no snapshot yet",
+            reason="SNAPSHOT_NOT_FOUND",
+            hint="create one with `holdfast storage snapshot create`",
+        )
+    if first.state != READY:
+        forget = f"`holdfast storage snapshot delete {first.id}`"
+        raise _unusable(first.id, first.path, first.state, first.problem, ready, forget)
+    return first
+
+
+def _unusable(id: str, path: str, state: str, problem: str, older: SnapshotInfo | None, give_up: str) -> HoldfastError:
+    """The error for a newest snapshot that is not what it should be. ``give_up``: what makes another the newest."""
+    problem = problem.removeprefix(path).lstrip(":/ ")
+    what = f"the newest snapshot, {id}, is {state}: {problem}"
+    then = "no older one is whole: create one with `holdfast storage snapshot create`"
+    if older is not None:
+        then = f"the newest whole one before it: `holdfast storage snapshot restore {older.id}`"
+    before = None if older is None else older.id
+    hint = f"{then}; to give {id} up: {give_up}"
+    if state == MISSING:
+        return NotFound(what, reason="SNAPSHOT_MISSING", hint=hint, path=path, snapshot=id, older=before)
+    return Corruption(what, path=path, reason="SNAPSHOT_DAMAGED", hint=hint, snapshot=id, older=before)
+
+
+def _id_in(path: str) -> str:
+    id = snapshot_file_id(posixpath.basename(path))
+    assert id is not None, "only files with the name of a snapshot are looked into"
+    return id
+
+
+def _id_key(id: str) -> tuple[str, int]:
+    """Sorts ids by their second, then by their number."""
+    return id[: len("snap-YYYY-MM-DD-HHMMSS")], _number_in(id)
+
+
+def _number_in(id: str) -> int:
+    match = SNAPSHOT_ID.fullmatch(id)
+    return int(match[1][1:]) if match is not None and match[1] else 1
