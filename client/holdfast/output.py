@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
+
+from holdfast.json_text import to_json
 
 Document: TypeAlias = dict[str, Any]
 
@@ -29,7 +30,7 @@ def render_stream(documents: Iterable[Document], output_format: str) -> Iterator
     widths: dict[str, int] = {}
     for document in documents:
         if output_format == "json":
-            yield json.dumps(document, ensure_ascii=False) + "\n"
+            yield to_json(document) + "\n"
         elif output_format == "yaml":
             yield "---\n" + _yaml(document, None)
         else:
@@ -62,7 +63,7 @@ def rows_of(document: Document) -> list[Document] | None:
 
 
 def _json(document: Document, width: int | None) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return to_json(document, indent=2) + "\n"
 
 
 def _yaml(document: Document, width: int | None) -> str:
@@ -92,7 +93,7 @@ def _csv_cell(value: object) -> object:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return " ".join(value)
     if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False)
+        return to_json(value)
     return _plain(value)
 
 

@@ -7,13 +7,13 @@ is left to the standard library.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from json.encoder import JSONEncoder
 from typing import Any, TypeAlias
 
 from holdfast.errors import InvalidArgument
+from holdfast.json_text import from_json
 
 Payload: TypeAlias = "Mapping[str, Any] | bytes | str | None"
 """A JSON object as a dict, or as bytes or text that already are JSON; None for none."""
@@ -111,7 +111,7 @@ def decode_payloads(block: bytes, count: int) -> list[dict[str, Any] | None]:
     """The payloads of a reply's rows; an empty block means that no row has one."""
     if not block:
         return [None] * count
-    decoded: list[dict[str, Any] | None] = json.loads(block)
+    decoded: list[dict[str, Any] | None] = from_json(block)
     return decoded
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from holdfast.json_text import to_json
 from holdfast.units import format_size
 
 _GAP = "  "
@@ -71,7 +71,7 @@ def cell(key: str, value: object) -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return printable(", ".join(value)) or "-"
     if isinstance(value, list | Mapping):
-        return printable(json.dumps(value, ensure_ascii=False)) if value else "-"
+        return printable(to_json(value)) if value else "-"
     return printable(str(value))
 
 

@@ -14,6 +14,7 @@ Float32Array: TypeAlias = NDArray[np.float32]
 Uint64Array: TypeAlias = NDArray[np.uint64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 Int64Array: TypeAlias = NDArray[np.int64]
+Uint8Array: TypeAlias = NDArray[np.uint8]
 
 Sequence64: TypeAlias = int
 """A store-wide u64, one per operation, strictly increasing."""

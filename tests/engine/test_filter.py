@@ -436,3 +436,5 @@ def test_one_filter_and_the_parser_serve_many_threads() -> None:
 def test_payloads_with_numbers_beyond_float64_and_lone_surrogates_are_judged_like_any_other() -> None:
     payloads = [b'{"n":1e400}', b'{"n":-1e400}', b'{"s":"\\ud800","n":3}', b'{"n":2}']
     assert parse_filter("n > 2").mask(payloads).tolist() == [True, False, True, False]
+    long = [b'{"n":%s}' % (b"9" * 5000), b'{"n":-%s}' % (b"9" * 5000), b'{"n":%s}' % (b"9" * 400)]
+    assert parse_filter("n > 2").mask(long).tolist() == [True, False, True]

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from holdfastd.engine import points as points_module
+from holdfastd.engine import prepare
 from holdfastd.engine.reading import Reading
 from holdfastd.engine.tickets import Caller
 from holdfastd.errors import Aborted, InvalidArgument, NotFound
+from holdfastd.format.payloads import split_payloads
 from holdfastd.model import Record
 from tests.support.engines import CALLER, Kit, rows
 
@@ -113,6 +115,10 @@ def test_get_answers_in_the_order_asked_without_what_is_not_there(kit: Kit) -> N
         (["a"], rows(1), b"[1]", "payloads[0]"),
         (["a"], rows(1), b"[{},{}]", "payloads"),
         (["a"], rows(1), b"{", "payloads"),
+        (["a", "b"], rows(1, 2), b'[{},{"a":1e999}]', "payloads[1]"),
+        (["a", "b"], rows(1, 2), b'[{},{"a":"\\ud800"}]', "payloads[1]"),
+        (["a", "b"], rows(1, 2), b'[{},{"a":NaN}]', "payloads[1]"),
+        (["a", "b"], rows(1, 2), b'[{},{"a":' + b"[" * 120 + b"]" * 120 + b"}]", "payloads[1]"),
     ],
 )
 def test_a_batch_with_a_mistake_is_refused_as_a_whole(
@@ -141,6 +147,28 @@ def test_merging_follows_rfc_7396(kit: Kit) -> None:
     (record,) = kit.engine.points.get("c", ["a"])
     assert record.payload == b'{"keep":1,"deep":{"x":1,"z":3},"new":[1]}'
     assert record.version == 2
+
+
+def test_payloads_that_are_no_longer_taken_are_read_filtered_and_merged(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = [b'{"n":1e999}', b'{"n":%s}' % (b"9" * 5000), b'{"n":1,"n":2.50}']
+    with monkeypatch.context() as before:
+        before.setattr(prepare, "accept_payloads", split_payloads)
+        kit.upsert(["a", "b", "c"], payloads=stored)
+    for _ in range(2):
+        assert [record.payload for record in kit.engine.points.get("c", ["a", "b", "c"])] == stored
+        assert kit.engine.points.count("c", "n > 100") == 2
+        kit.reopen()
+    for id in ("a", "b", "c"):
+        update(kit, id, block=b'[{"x":{"y":1}}]')
+    assert [record.payload for record in kit.engine.points.get("c", ["a", "b", "c"])] == [
+        b'{"n":1e999,"x":{"y":1}}',
+        stored[1][:-1] + b',"x":{"y":1}}',
+        b'{"n":2.50,"x":{"y":1}}',
+    ]
+    with pytest.raises(InvalidArgument, match="float64"):
+        update(kit, "a", block=b'[{"x":-1e999}]')
 
 
 def test_updating_replaces_only_what_is_given(kit: Kit) -> None:

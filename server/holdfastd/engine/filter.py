@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -160,11 +161,16 @@ class Filter:
         try:
             return self._decode(payload)
         except msgspec.DecodeError:
-            # The fast decoder refuses what JSON's grammar allows: numbers beyond float64, lone surrogates.
-            whole = json.loads(payload)
+            # The fast decoder refuses what JSON's grammar allows: numbers beyond float64, lone surrogates. None of
+            # them is taken any more, but they may be stored.
+            whole = json.loads(payload, parse_int=_whole)
         if not isinstance(whole, dict):
             raise ValueError("a payload that is not a JSON object")
         return self._row(whole)
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) <= sys.get_int_max_str_digits() else float(digits)
 
 
 def parse_filter(text: str) -> Filter:

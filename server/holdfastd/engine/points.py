@@ -10,13 +10,13 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 
 from ..errors import Aborted, InvalidArgument, NotFound
 from ..format.norms import row_norms
-from ..format.operation import hash_ids, hash_rows, split_payloads
-from ..format.payloads import MAX_POINT_PAYLOAD_BYTES
+from ..format.operation import hash_ids, hash_rows
+from ..format.payload_limits import accept_payloads
+from ..format.payloads import MAX_POINT_PAYLOAD_BYTES, merge_patch
 from ..model import CollectionSpec, Float32Array, Hit, Record, Rows, StorageKind, Uint64Array
 from . import prepare, read, writer
 from .apply import Applier
@@ -104,7 +104,7 @@ class Points:
         keys = prepare.check_ids(ids)
         if len(set(keys)) != len(keys):
             raise InvalidArgument("an id stands twice in the update", field="ids", hint="send each id once")
-        payloads = split_payloads(payload_block, len(keys))
+        payloads = accept_payloads(payload_block, len(keys))
         if vectors is None and not payload_block:
             raise InvalidArgument(
                 "neither a vector nor a payload is given", field="vectors", hint="send what to change"
@@ -341,22 +341,10 @@ def _updated_rows(
 
 def _merge(row: int, old: bytes | None, patch: bytes) -> bytes:
     """The payload after a JSON merge patch (RFC 7396)."""
-    merged = msgspec.json.encode(_merge_patch(msgspec.json.decode(old or b"{}"), msgspec.json.decode(patch)))
+    merged = merge_patch(old or b"{}", patch)
     if len(merged) > MAX_POINT_PAYLOAD_BYTES:
         raise InvalidArgument(
             f"payloads[{row}] as merged has {len(merged)} bytes, the limit is {MAX_POINT_PAYLOAD_BYTES}",
             field=f"payloads[{row}]",
         )
     return merged
-
-
-def _merge_patch(target: object, patch: object) -> object:
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = _merge_patch(result.get(key), value)
-    return result

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..errors import InvalidArgument
 from ..format.norms import row_norms
-from ..format.operation import hash_ids, hash_rows, split_payloads
+from ..format.operation import hash_ids, hash_rows
+from ..format.payload_limits import accept_payloads
 from ..model import CollectionSpec, Float32Array, Rows
 
 MAX_ID_BYTES = 512
@@ -26,7 +27,7 @@ def prepare_rows(spec: CollectionSpec, ids: Sequence[str], vectors: Float32Array
     """
     keys = check_ids(ids)
     norms = check_vectors(spec, vectors, len(keys))
-    payloads: list[bytes | None] = split_payloads(payload_block, len(keys)) if payload_block else [None] * len(keys)
+    payloads: list[bytes | None] = accept_payloads(payload_block, len(keys)) if payload_block else [None] * len(keys)
     if len(set(keys)) != len(keys):
         last = {key: row for row, key in enumerate(keys)}
         kept = sorted(last.values())

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, BinaryIO
 
+from holdfast.json_text import to_json
 from holdfast.payloads import decode_payloads
 
 if TYPE_CHECKING:
@@ -34,5 +35,5 @@ def _lines(batch: vector_pb2.PointColumns) -> Iterable[str]:
         vector = numbers % unpack(batch.vectors.data, row * width)
         if "-0" in vector:
             vector = ",".join("-0.0" if text == "-0" else text for text in vector.split(","))
-        text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+        text = to_json(payload, separators=(",", ":"))
         yield f'{{"id":{json.dumps(point_id, ensure_ascii=False)},"vector":[{vector}],"payload":{text}}}\n'

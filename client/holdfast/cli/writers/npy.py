@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from holdfast.cli.writers.atomic import atomic_file
 from holdfast.errors import FailedPrecondition
+from holdfast.json_text import to_json
 from holdfast.payloads import decode_payloads
 
 if TYPE_CHECKING:
@@ -58,4 +58,4 @@ def _write_lines(batch: vector_pb2.PointColumns, ids: BinaryIO, payloads: Binary
             )
     ids.write("".join(f"{point_id}\n" for point_id in batch.ids).encode())
     decoded = decode_payloads(batch.payloads, len(batch.ids))
-    payloads.write("".join(json.dumps(p, ensure_ascii=False, separators=(",", ":")) + "\n" for p in decoded).encode())
+    payloads.write("".join(to_json(p, separators=(",", ":")) + "\n" for p in decoded).encode())
