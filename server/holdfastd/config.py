@@ -207,7 +207,7 @@ OPTIONS: Sequence[Option] = (
     Option("max_connections", "N", "1000", _count(1, 100_000), "connections at a time"),
     Option("idle_timeout", "TIME", "1h", _duration("10s", "7d"), "close a connection after so long without a call"),
     Option("shutdown_grace", "TIME", "30s", _duration("0s", "1h"), "time for running calls to finish on SIGTERM"),
-    Option("allowed_paths", "DIR:DIR", "", _paths, "directories that paths sent over TCP may lie in"),
+    Option("allowed_paths", "DIR:DIR", "", _paths, "directories that paths sent over TCP may lead into"),
 )
 
 

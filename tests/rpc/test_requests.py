@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -13,8 +15,9 @@ from hypothesis import strategies as st
 
 from holdfastd.errors import InvalidArgument, PermissionDenied, Unimplemented
 from holdfastd.rpc.requests import Paths, decode_token, encode_token, page_size, refuse
+from holdfastd.storage.osfiles import OsFileSystem
 
-PATHS = Paths("/data", ("/backup",))
+PATHS = Paths("/data", ("/backup",), OsFileSystem().real_path)
 
 
 def peer(name: str) -> grpc.ServicerContext:
@@ -54,6 +57,61 @@ def test_over_tcp_some_directories_are_allowed(path: str) -> None:
 def test_over_tcp_no_others_are(path: str) -> None:
     with pytest.raises(PermissionDenied):
         PATHS.resolve(path, "", REMOTE)
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Paths:
+    """An allowed directory with links in it, and one that is reached by a link."""
+    for name in ("data", "backup/inner", "outside/deep", "store"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "backup" / "out").symlink_to(tmp_path / "outside")
+    (tmp_path / "backup" / "file.snap").symlink_to("../outside/file.snap")
+    (tmp_path / "backup" / "in").symlink_to(tmp_path / "backup" / "inner")
+    (tmp_path / "backup" / "loop").symlink_to("loop")
+    (tmp_path / "mount").symlink_to(tmp_path / "store")
+    allowed = (str(tmp_path / "backup"), str(tmp_path / "mount"))
+    return Paths(str(tmp_path / "data"), allowed, OsFileSystem().real_path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["backup/out", "backup/out/new", "backup/out/deep/x.snap", "backup/file.snap", "outside", "mount/../outside"],
+)
+def test_over_tcp_no_link_leads_out_of_what_is_allowed(linked: Paths, tmp_path: Path, path: str) -> None:
+    with pytest.raises(PermissionDenied) as caught:
+        linked.resolve(str(tmp_path / path), "", REMOTE)
+    assert caught.value.metadata["path"] == os.path.normpath(tmp_path / path)
+    assert linked.resolve(str(tmp_path / path), "", LOCAL) == os.path.normpath(tmp_path / path)
+
+
+@pytest.mark.parametrize(
+    ("path", "leads_to"),
+    [
+        ("backup", "backup"),
+        ("backup/in/new/x.snap", "backup/inner/new/x.snap"),
+        ("mount", "mount"),
+        ("mount/x", "mount/x"),
+        ("store/x", "mount/x"),
+        ("backup/new/deeper", "backup/new/deeper"),
+    ],
+)
+def test_over_tcp_the_path_is_taken_without_the_links_below_what_is_allowed(
+    linked: Paths, tmp_path: Path, path: str, leads_to: str
+) -> None:
+    assert linked.resolve(str(tmp_path / path), "", REMOTE) == str(tmp_path / leads_to)
+
+
+def test_a_link_that_is_changed_after_the_check_leads_nowhere_else(linked: Paths, tmp_path: Path) -> None:
+    resolved = linked.resolve(str(tmp_path / "backup" / "in" / "x"), "", REMOTE)
+    (tmp_path / "backup" / "in").unlink()
+    (tmp_path / "backup" / "in").symlink_to(tmp_path / "outside")
+    assert OsFileSystem().real_path(str(resolved)) == str(tmp_path / "backup" / "inner" / "x")
+
+
+def test_the_root_may_be_allowed() -> None:
+    paths = Paths("/data", ("/",), OsFileSystem().real_path)
+    assert paths.resolve("/", "", REMOTE) == "/"
+    assert paths.resolve("/usr/x", "", REMOTE) == "/usr/x"
 
 
 def test_over_tcp_there_is_no_working_directory() -> None:

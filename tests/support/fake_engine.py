@@ -287,6 +287,9 @@ class FakeEngine:
     def durable_sequence(self) -> int:
         return self.points.sequence
 
+    def real_path(self, path: str) -> str:
+        return path
+
     def status(self) -> SimpleNamespace:
         return SimpleNamespace(data_dir="/data")
 

@@ -257,6 +257,10 @@ class Engine:
             return "read_only"
         return "full" if self._room.full else "serving"
 
+    def real_path(self, path: str) -> str:
+        """Where a path of this machine leads, its links followed; what does not exist is taken as it is. Blocks."""
+        return self._ground.fs.real_path(path)
+
     def status(self) -> StoreStatus:
         """The store now. Asks the kernel how much of the maps is resident; otherwise does not block."""
         views = [collection.view for collection in self._applier.catalog.collections.values()]

@@ -68,15 +68,26 @@ def unknown_value(field: str, number: int) -> InvalidArgument:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Paths as clients name them. ``allowed``: directories below which the paths of TCP clients must lie."""
+    """Paths as clients name them. ``allowed``: directories below which the paths of TCP clients must lie.
+
+    What counts is where a path leads, not how it is written: ``real_path`` follows its links (as ``FileSystem`` has
+    it). The engine is given the path without links below the allowed directory, so that a link which is changed
+    meanwhile leads nowhere else. What remains: somebody who may write in an allowed directory on the daemon's machine
+    can put a link in the place of a directory, or of a file in a directory that is named, before it is opened. Allow
+    directories only in which such people may not write.
+    """
 
     data_dir: str
-    allowed: tuple[str, ...] = ()
+    allowed: tuple[str, ...]
+    real_path: Callable[[str], str]
 
     def resolve(
         self, path: str, working_directory: str, context: grpc.ServicerContext, *, field: str = "path"
     ) -> str | None:
-        """The absolute, normalised path; None for an empty one. Raises InvalidArgument or PermissionDenied."""
+        """The absolute, normalised path; None for an empty one. Raises InvalidArgument or PermissionDenied.
+
+        Of a path sent over TCP, links are followed, which asks the file system.
+        """
         local = is_local(context)
         if working_directory and not local:
             raise InvalidArgument(
@@ -91,20 +102,31 @@ class Paths:
         if not posixpath.isabs(path):
             path = posixpath.join(_base(path, working_directory, field), path)
         resolved = posixpath.normpath(path)
-        if not local:
-            self._check_allowed(resolved, field)
-        return resolved
+        return resolved if local else self._inside(resolved, field)
 
-    def _check_allowed(self, path: str, field: str) -> None:
-        roots = (self.data_dir, *self.allowed)
-        if not any(path == root or path.startswith(f"{root.rstrip('/')}/") for root in roots):
-            raise PermissionDenied(
-                f"{path} is outside the directories that the daemon allows over TCP",
-                reason="PATH_NOT_ALLOWED",
-                hint="name one of them, ask on the Unix socket, or add it to allowed_paths of the daemon",
-                field=field,
-                path=path,
-            )
+    def _inside(self, path: str, field: str) -> str:
+        """Where ``path`` leads, from the allowed directory that it leads into. Raises PermissionDenied for another."""
+        real = self.real_path(path)
+        for root in (self.data_dir, *self.allowed):
+            below = _below(real, self.real_path(root))
+            if below is not None:
+                return posixpath.join(root, below) if below else root
+        raise PermissionDenied(
+            f"{path} is outside the directories that the daemon allows over TCP"
+            + ("" if real == path else ": it leads elsewhere"),
+            reason="PATH_NOT_ALLOWED",
+            hint="name one of them, ask on the Unix socket, or add it to allowed_paths of the daemon",
+            field=field,
+            path=path,
+        )
+
+
+def _below(path: str, root: str) -> str | None:
+    """The rest of ``path`` below ``root``, "" for the root itself; None where it lies elsewhere. Both without links."""
+    if path == root:
+        return ""
+    root = f"{root.rstrip('/')}/"
+    return path[len(root) :] if path.startswith(root) else None
 
 
 def _base(path: str, working_directory: str, field: str) -> str:

@@ -76,7 +76,7 @@ class RpcServer:
             self._pool, options=_options(limits), maximum_concurrent_rpcs=self._admission.workers
         )
         self.writes = InFlight(clock)
-        paths = Paths(engine.status().data_dir, allowed_paths)
+        paths = Paths(engine.status().data_dir, allowed_paths, engine.real_path)
         routes = Routes(self._pool, limits.max_message_bytes, self.writes)
         self._add_routes(routes, self._servicers(engine, clock, limits, paths, Callers(only)))
         self._server.add_generic_rpc_handlers([routes])
