@@ -6,6 +6,7 @@ import dataclasses
 import json
 import uuid
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +72,7 @@ MANIFESTS = st.builds(
     collections=st.lists(ENTRIES, max_size=3).map(tuple),
     aliases=st.dictionaries(st.text(max_size=9), st.uuids(), max_size=3),
     wal_directories=st.lists(st.text(min_size=1, max_size=9), max_size=2).map(tuple),
+    made_wal_directories=st.just(msgspec.UNSET) | st.lists(st.text(min_size=1, max_size=9), min_size=1).map(tuple),
     wal_settings=st.builds(WalSettings, sync_mode=st.sampled_from(SyncMode), retention_us=U64, enabled=st.booleans()),
     marks=st.lists(st.builds(Mark, st.text(max_size=9), U64, U64), max_size=2).map(tuple),
     requests_file=st.none() | NAMES,

@@ -25,6 +25,7 @@ from .retention import Retention
 from .room import Room
 from .settings import EngineConfig
 from .syncer import Syncer
+from .wal_left import remove_left
 from .wal_locks import WalLocks
 
 
@@ -137,6 +138,7 @@ def _make_room_for_the_log(keeper: ManifestKeeper, committer: Committer, retenti
 
 def _trim_log(ground: Ground, committer: Committer, retention: Retention, not_needed_before: Sequence64) -> None:
     """After a checkpoint: remove WAL segments, and leave the directories that the manifest no longer lists."""
+    remove_left(ground.fs, ground.layout, ground.store.keeper, ground.wal_locks)
     listed = ground.store.keeper.current.wal_directories
     ground.wal_locks.keep_only(map(ground.layout.wal_dir, listed))
     if committer.log is not None:

@@ -16,6 +16,7 @@ from .recovered import RecoveredStore, RecoveryReport
 from .recovery_open import staged_opener
 from .requests import RequestTable
 from .settings import EngineConfig
+from .wal_left import with_directory
 from .wal_locks import LOCK_NAME, WalLocks
 
 
@@ -39,6 +40,7 @@ def create_store(
                 hint="put the manifest back, or choose an empty data directory and restore a snapshot into it",
                 path=path,
             )
+    made = not fs.exists(log_dir)
     for path in (layout.collections, layout.snapshots, layout.operations, log_dir):
         make_dirs(fs, path)
     wal_locks.hold([log_dir])
@@ -48,9 +50,10 @@ def create_store(
         generation=1,
         sequence=0,
         last_timestamp_us=0,
-        wal_directories=(settings.path,),
+        wal_directories=(),
         wal_settings=settings,
     )
+    manifest = with_directory(manifest, settings.path, made=made)
     # The manifest first: a log without one is refused, a manifest whose log was never begun is simply continued.
     manifest_files.commit(fs, layout, manifest)
     log = Wal.create(

@@ -35,6 +35,7 @@ from .retention import Retention
 from .room import Room
 from .syncer import Syncer
 from .tickets import Caller
+from .wal_left import with_directory
 from .wal_locks import WalLocks
 
 MIN_SEGMENT_BYTES = 1 << 20
@@ -353,9 +354,9 @@ class WalControl:
             raise _NotCheckpointed
         directory = self._layout.wal_dir(wanted.path)
         if directory not in map(self._layout.wal_dir, before.wal_directories):
-            self._take_directory(directory)
+            made = self._take_directory(directory)
             # Named in the manifest before it is used.
-            self._keeper.update(lambda manifest: _with_directory(manifest, wanted.path))
+            self._keeper.update(lambda manifest: with_directory(manifest, wanted.path, made=made))
         if log is None:
             log = self._begin_log(before, wanted, directory)
         elif directory != log.files[-1].directory:
@@ -369,8 +370,12 @@ class WalControl:
         self._committer.sync_mode = wanted.sync_mode
         self._syncer.flush_interval_seconds = wanted.flush_interval_us / 1e6
 
-    def _take_directory(self, directory: str) -> None:
-        """Make a directory for the log, or take an existing one: locked, and without another log in it."""
+    def _take_directory(self, directory: str) -> bool:
+        """Make a directory for the log, or take an existing one: locked, and without another log in it.
+
+        Returns whether it was made.
+        """
+        made = not self._fs.exists(directory)
         try:
             make_dirs(self._fs, directory)
             self._locks.hold([directory])
@@ -384,6 +389,7 @@ class WalControl:
                 hint="choose an empty directory, or move that log away",
                 path=directory,
             )
+        return made
 
     def _begin_log(self, manifest: Manifest, wanted: WalSettings, directory: str) -> Wal:
         return Wal.create(
@@ -445,16 +451,12 @@ def _fault_of(record: LoggedRecord) -> str | None:
     return None
 
 
-def _with_directory(manifest: Manifest, path: str) -> Manifest:
-    return replace(manifest, wal_directories=tuple(dict.fromkeys((*manifest.wal_directories, path))))
-
-
 def _with_settings(manifest: Manifest, wanted: WalSettings, changes: WalChanges, caller: Caller) -> Manifest:
     origin = dict(manifest.settings_origin)
     for name in _SETTINGS:
         if getattr(changes, name) is not None:
             origin[f"wal.{name}"] = _origin(caller)
-    return replace(_with_directory(manifest, wanted.path), wal_settings=wanted, settings_origin=origin)
+    return replace(with_directory(manifest, wanted.path, made=False), wal_settings=wanted, settings_origin=origin)
 
 
 def _origin(caller: Caller) -> str:

@@ -66,7 +66,8 @@ class Manifest:
     ``log_start_required``: recovery needs every record from this sequence on. ``aliases``: name to collection.
     ``logged_sequence``: the last logged one when it was written; a log that ends before it has lost acknowledged
     records. ``clean``: the daemon was stopped in order and nothing was written since. ``wal_directories``: every
-    directory that still holds files of the log, oldest first. ``settings_origin``: for each setting changed by
+    directory that still holds files of the log, oldest first; ``made_wal_directories``: those that the store made, and
+    removes once the log has left them. ``settings_origin``: for each setting changed by
     command, who or what changed it. ``catalog_origin``: there since a whole other store was restored into this one.
     """
 
@@ -78,6 +79,7 @@ class Manifest:
     collections: tuple[CollectionEntry, ...] = ()
     aliases: dict[str, uuid.UUID] = field(default_factory=dict)
     wal_directories: tuple[str, ...] = ("wal",)
+    made_wal_directories: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     wal_settings: WalSettings = field(default_factory=WalSettings)
     marks: tuple[Mark, ...] = ()
     requests_file: str | None = None
