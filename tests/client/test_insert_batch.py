@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import holdfast
+from holdfast.cli.readers import npy_rows
 from holdfast.cli.readers.json_rows import read_json, read_ndjson
 from holdfast.cli.readers.npy_rows import read_npy
 from holdfast.cli.readers.rows import BadFile, BadRow, Row, is_finite
@@ -203,7 +205,7 @@ BAD_FILES = {
     "text.npy": ("hello", "not a .npy file"),
     "double.npy": (npy(np.zeros((2, 2))), "float64, not float32 or float16: convert it"),
     "flat.npy": (npy(np.zeros(4, "f4")), "shape (4,)"),
-    "fortran.npy": (npy(np.asfortranarray(np.zeros((2, 3), "f4"))), "Fortran order"),
+    "fortran.npy": (npy(np.asfortranarray(np.zeros((4, 3), "f4")))[:-3], "ends inside column 3 of 3"),
     "cut.npy": (npy(np.zeros((10, 2), "f4"))[:-3], "ends inside row 10 of 10"),
     "damaged.npy": (npy(np.zeros((2, 2), "f4")).replace(b"descr", b"d\x00scr"), "header of the .npy file is damaged"),
 }
@@ -246,6 +248,23 @@ def test_the_output_format_goes_before_the_subcommand(
 ) -> None:
     outcome = cli("--format", "csv", "vector", "insert-batch", "points", "--file", write("r.ndjson", ndjson(ROWS)))
     assert outcome.out.startswith("inserted,failed,errors,duration_ms\n5,0,")
+
+
+@pytest.mark.parametrize("kind", ["f4", "f2"])
+@pytest.mark.parametrize("at_once", [1, 56, 100, 1 << 20])
+def test_an_array_by_columns_is_read_by_rows(kind: str, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(npy_rows, "_TURNED_BYTES", at_once)
+    values = np.random.default_rng(3).normal(size=(101, 7)).astype(kind)
+    rows = list(read_npy(io.BytesIO(npy(np.asfortranarray(values)))))
+    assert [row.vector for row in rows if isinstance(row, Row)] == [row.astype("<f4").tobytes() for row in values]
+
+
+def test_an_array_by_columns_cannot_come_through_a_pipe() -> None:
+    read, write = os.pipe()
+    os.write(write, npy(np.asfortranarray(np.ones((3, 2), "f4"))))
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe, pytest.raises(BadFile, match=r"np.save\(file, np.ascontiguousarray\(array\)\)"):
+        list(read_npy(pipe))
 
 
 def test_an_array_of_objects_is_decoded_piece_by_piece() -> None:

@@ -35,7 +35,7 @@ OF_STATUS: Mapping[str, int] = {
 
 MEANINGS: Mapping[int, str] = {
     SUCCESS: "done",
-    FAILURE: "a fault of the daemon or of this program, or an unhealthy result",
+    FAILURE: "a fault of the daemon or of this program, an unhealthy result, or output that cannot be written",
     USAGE: "wrong arguments, or an invalid request",
     PARTIAL: "partly done: rows were skipped (insert-batch --on-error skip)",
     4: "not found",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -12,18 +13,29 @@ from holdfast.cli.state import State
 from holdfast.errors import HoldfastError
 
 COMPLETION_VARIABLE = "_HOLDFAST_COMPLETE"
+_OUTPUT_FAILS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
 
 
 def main() -> NoReturn:
     """Run ``sys.argv`` and leave the process at once: the interpreter's teardown would cost a tenth of a second."""
     instruction = os.environ.get(COMPLETION_VARIABLE)
     code = complete(instruction) if instruction else run(sys.argv[1:])
+    os._exit(_flushed(code))
+
+
+def _flushed(code: int) -> int:
+    """Write out what is left, such as help; returns the exit code, of a failure where that fails."""
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
-        code = exit_codes.BROKEN_PIPE
-    os._exit(code)
+        return exit_codes.BROKEN_PIPE
+    except OSError as error:
+        if code != exit_codes.SUCCESS:
+            return code
+        _print_error(f"standard output cannot be written: {error.strerror}", None)
+        return exit_codes.FAILURE
+    return code
 
 
 def complete(instruction: str) -> int:
@@ -48,6 +60,12 @@ def run(arguments: Sequence[str], state: State | None = None) -> int:
         return exit_codes.BROKEN_PIPE
     except HoldfastError as error:
         return _report(state, error)
+    except OSError as error:
+        # Help and version are written by click; what a command reads and writes names its file.
+        if error.errno not in _OUTPUT_FAILS or error.filename is not None:
+            return _report_fault(state, error)
+        _print_error(f"standard output cannot be written: {error.strerror}", None)
+        return exit_codes.FAILURE
     except Exception as error:  # the last resort: a fault of this program must not look like a crash of the shell
         return _report_fault(state, error)
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from holdfast.cli import exit_codes
+from holdfast.cli.stdout import standard_output
 
 if TYPE_CHECKING:
     from holdfast.cli.complete import Names
@@ -129,16 +130,15 @@ class State:
 
         if result is None:
             return
-        if isinstance(result, dict):
-            sys.stdout.write(render(self._without_warnings(result), self.output_format, width=_width()))
-            sys.stdout.flush()
-            return
-        self._emit_stream(render_stream(result, self.output_format))
-
-    def _emit_stream(self, pieces: Iterable[str]) -> None:
-        for piece in pieces:
-            sys.stdout.write(piece)
-            sys.stdout.flush()
+        pieces: Iterable[str]
+        with standard_output():
+            if isinstance(result, dict):
+                pieces = [render(self._without_warnings(result), self.output_format, width=_width())]
+            else:
+                pieces = render_stream(result, self.output_format)
+            for piece in pieces:
+                sys.stdout.write(piece)
+                sys.stdout.flush()
 
     def _without_warnings(self, document: dict[str, Any]) -> dict[str, Any]:
         for warning in document.get("warnings") or ():

@@ -12,6 +12,7 @@ from holdfast.cli.base import Command, pass_state
 from holdfast.cli.complete import complete_collections
 from holdfast.cli.options import filter_option
 from holdfast.cli.state import State
+from holdfast.cli.stdout import standard_output
 from holdfast.cli.writers.atomic import atomic_file
 from holdfast.collection import Collection
 from holdfast.documents import Document
@@ -80,5 +81,6 @@ def _to_stdout(source: Collection, chosen: str, expression: str | None) -> None:
         raise click.UsageError(f"{chosen} needs a file with a name; only ndjson goes to standard output")
     from holdfast.cli.writers.ndjson import write_ndjson
 
-    write_ndjson(source.export_batches(expression), sys.stdout.buffer)
-    sys.stdout.buffer.flush()
+    with standard_output():
+        write_ndjson(source.export_batches(expression), sys.stdout.buffer)
+        sys.stdout.buffer.flush()

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import struct
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat
@@ -18,6 +19,8 @@ _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 1 << 16
 _ROWS_PER_READ = 256
 _WIDTHS = {"<f4": 4, "<f2": 2}
+_UNITS = {4: "I", 2: "H"}
+_TURNED_BYTES = 16 << 20
 _HUGE = re.compile(rb"[eE]\+?[0-9]{3}")
 
 
@@ -28,6 +31,8 @@ class Header:
     descr: str
     rows: int
     columns: int
+    by_columns: bool
+    """Whether one column follows the other in the file (Fortran order), and not one row the other."""
 
 
 def read_npy(file: BinaryIO, ids: BinaryIO | None = None, payloads: BinaryIO | None = None) -> Rows:
@@ -37,7 +42,8 @@ def read_npy(file: BinaryIO, ids: BinaryIO | None = None, payloads: BinaryIO | N
     width = header.columns * _WIDTHS[header.descr]
     unpack = struct.Struct(f"<{header.columns}e").unpack if header.descr == "<f2" else None
     pack = struct.Struct(f"<{header.columns}f").pack
-    for line, data in enumerate(_slices(file, header.rows, width), start=1):
+    slices = _turned(file, header) if header.by_columns else _slices(file, header.rows, width)
+    for line, data in enumerate(slices, start=1):
         vector = data if unpack is None else pack(*unpack(data))
         yield _row(line, vector, _next(id_lines, line, "--ids"), _next(payload_lines, line, "--payloads"))
     for lines, option in ((id_lines, "--ids"), (payload_lines, "--payloads")):
@@ -66,9 +72,9 @@ def _checked(descr: str, fortran: object, shape: object) -> Header:
         hint = "convert it with numpy: np.save(file, array.astype('<f4'))"
         kind = re.sub(r"^<f8$", "float64", descr)
         raise BadFile(f"the array holds {kind}, not float32 or float16: {hint}")
-    if fortran or not isinstance(shape, tuple) or len(shape) != 2 or not shape[1]:
-        raise BadFile(f"the array has shape {shape}{' in Fortran order' if fortran else ''}, not (n, d) in C order")
-    return Header(descr, int(shape[0]), int(shape[1]))
+    if not isinstance(shape, tuple) or len(shape) != 2 or not shape[1]:
+        raise BadFile(f"the array has shape {shape}, not (n, d)")
+    return Header(descr, int(shape[0]), int(shape[1]), bool(fortran))
 
 
 def _slices(file: BinaryIO, rows: int, width: int) -> Iterator[bytes]:
@@ -81,6 +87,27 @@ def _slices(file: BinaryIO, rows: int, width: int) -> Iterator[bytes]:
         if len(data) != wanted * width:
             raise BadFile(f"the file ends inside row {done + len(data) // width + 1} of {rows}")
         done += wanted
+
+
+def _turned(file: BinaryIO, header: Header) -> Iterator[bytes]:
+    """Rows of an array whose columns follow one another: a piece of each column at a time, laid side by side."""
+    if not file.seekable():
+        hint = "name a file, or write it by rows with numpy: np.save(file, np.ascontiguousarray(array))"
+        raise BadFile(f"the array is in Fortran order, which cannot be read from a pipe: {hint}")
+    begin, item, columns = file.tell(), _WIDTHS[header.descr], header.columns
+    at_once = max(1, _TURNED_BYTES // (columns * item))
+    for first in range(0, header.rows, at_once):
+        count = min(at_once, header.rows - first)
+        piece = array(_UNITS[item], bytes(count * columns * item))
+        for column in range(columns):
+            file.seek(begin + (column * header.rows + first) * item)
+            data = file.read(count * item)
+            if len(data) != count * item:
+                raise BadFile(f"the file ends inside column {column + 1} of {columns}")
+            piece[column::columns] = array(_UNITS[item], data)
+        turned = piece.tobytes()
+        for start in range(0, len(turned), columns * item):
+            yield turned[start : start + columns * item]
 
 
 def _lines(file: BinaryIO | None) -> Iterator[bytes | None]:
