@@ -22,28 +22,36 @@ class Aliases:
         made = self._connection.call(self._connection.collections.CreateAlias, request).alias
         return Document(alias=made.alias, collection=made.collection, status="created")
 
-    def switch(self, alias: str, collection: str, *, request_id: str | None = None) -> Document:
+    def switch(
+        self, alias: str, collection: str, *, validate_only: bool = False, request_id: str | None = None
+    ) -> Document:
         """Point an existing alias at another collection. NotFound if either does not exist."""
         from holdfast.v1 import collection_pb2
 
         request = collection_pb2.SwitchAliasRequest(
-            alias=alias, collection=collection, request_id=request_id or new_request_id()
+            alias=alias,
+            collection=collection,
+            validate_only=validate_only,
+            request_id=request_id or new_request_id(),
         )
         response = self._connection.call(self._connection.collections.SwitchAlias, request)
         return Document(
             alias=response.alias,
             old_collection=response.old_collection,
             new_collection=response.new_collection,
-            status="switched",
+            status="validated" if validate_only else "switched",
         )
 
-    def delete(self, alias: str, *, request_id: str | None = None) -> Document:
+    def delete(self, alias: str, *, validate_only: bool = False, request_id: str | None = None) -> Document:
         """Remove an alias; its collection stays."""
         from holdfast.v1 import collection_pb2
 
-        request = collection_pb2.DeleteAliasRequest(alias=alias, request_id=request_id or new_request_id())
+        request = collection_pb2.DeleteAliasRequest(
+            alias=alias, validate_only=validate_only, request_id=request_id or new_request_id()
+        )
         gone = self._connection.call(self._connection.collections.DeleteAlias, request).alias
-        return Document(alias=gone.alias, status="deleted", collection=gone.collection)
+        status = "validated" if validate_only else "deleted"
+        return Document(alias=gone.alias, status=status, collection=gone.collection)
 
     def list(self, collection: str | None = None) -> Documents:
         """All aliases by name, or those of one collection."""

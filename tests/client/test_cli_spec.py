@@ -182,6 +182,19 @@ def test_dry_runs_change_nothing(cli: Callable[..., Outcome], store: None) -> No
     assert cli("vector", "count", "products").json["count"] == 3
 
 
+def test_dry_runs_leave_collections_and_aliases_as_they_are(cli: Callable[..., Outcome], store: None) -> None:
+    cli("collection", "alias", "create", "live", "-c", "products")
+    before = cli("collection", "list").json, cli("collection", "alias", "list").json
+    made = cli("collection", "create", "other", "-d", "3", "--dry-run").json
+    assert (made["name"], made["status"]) == ("other", "validated")
+    switched = cli("collection", "alias", "switch", "live", "-c", "products", "--dry-run").json
+    assert (switched["old_collection"], switched["status"]) == ("products", "validated")
+    assert cli("collection", "alias", "delete", "live", "--dry-run").json["status"] == "validated"
+    dropped = cli("collection", "delete", "products", "--dry-run").json
+    assert dropped == {"name": "products", "vectors_deleted": 3, "status": "validated"}
+    assert (cli("collection", "list").json, cli("collection", "alias", "list").json) == before
+
+
 @pytest.mark.parametrize("line", ["collection delete products", "vector delete products --all", "storage wal disable"])
 def test_what_destroys_needs_a_yes_where_nobody_can_be_asked(
     cli: Callable[..., Outcome], store: None, line: str

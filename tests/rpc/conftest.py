@@ -1,4 +1,4 @@
-"""A real server on a Unix socket over the fake engine, and a channel to it."""
+"""A real server on a Unix socket over the fake engine, and a channel to it; and one over the real engine."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from holdfast.v1.operation_pb2_grpc import OperationServiceStub
 from holdfast.v1.vector_pb2_grpc import VectorServiceStub
 from holdfastd.rpc.server import Limits, RpcServer
 from holdfastd.storage.clock import SystemClock
+from tests.rpc.wires import Wire, serving
+from tests.support.engines import Kit
 from tests.support.fake_engine import FakeEngine
 
 LIMITS = Limits(max_message_bytes=4 << 20, max_unary_calls=4, max_streams=3)
@@ -58,3 +60,10 @@ def collections(channel: grpc.Channel) -> CollectionServiceStub:
 @pytest.fixture
 def operations(channel: grpc.Channel) -> OperationServiceStub:
     return OperationServiceStub(channel)
+
+
+@pytest.fixture
+def wire(tmp_path: Path) -> Iterator[Wire]:
+    """The real engine, its files in memory, behind a socket; it has a collection `books` with the points a and b."""
+    with serving(Kit(segment_size=1 << 20), str(tmp_path / "s")) as wire:
+        yield wire

@@ -42,7 +42,6 @@ def test_what_is_not_chosen_is_the_default(collections: CollectionServiceStub) -
         ({"hot_tier_size_bytes": 1 << 20}, grpc.StatusCode.INVALID_ARGUMENT, "hot_tier_size_bytes"),
         ({"hot_tier_size_bytes": -1, "storage": 3}, grpc.StatusCode.INVALID_ARGUMENT, "hot_tier_size_bytes"),
         ({"quantization": common_pb2.QUANTIZATION_SCALAR}, grpc.StatusCode.UNIMPLEMENTED, "quantization"),
-        ({"validate_only": True}, grpc.StatusCode.UNIMPLEMENTED, "validate_only"),
     ],
 )
 def test_what_cannot_be_done_is_refused(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -19,54 +16,12 @@ from holdfast.v1 import (
     vector_pb2,
     wal_pb2,
 )
-from holdfast.v1.collection_pb2_grpc import CollectionServiceStub
-from holdfast.v1.operation_pb2_grpc import OperationServiceStub
-from holdfast.v1.snapshot_pb2_grpc import SnapshotServiceStub
-from holdfast.v1.storage_pb2_grpc import StorageServiceStub
-from holdfast.v1.vector_pb2_grpc import VectorServiceStub
-from holdfast.v1.wal_pb2_grpc import WalServiceStub
-from holdfastd.rpc.server import Limits, RpcServer
-from holdfastd.storage.clock import SystemClock
 from tests.rpc.calls import batch, failing
-from tests.support.engines import Kit
+from tests.rpc.wires import Wire
 
 Operation = operation_pb2.Operation
 Point = common_pb2.HistoryPoint
 REFUSED, WRONG = grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT
-
-
-class Wire:
-    """Every stub of one server, and the engine behind it."""
-
-    def __init__(self, kit: Kit, channel: grpc.Channel) -> None:
-        self.kit = kit
-        self.collections = CollectionServiceStub(channel)
-        self.vectors = VectorServiceStub(channel)
-        self.snapshots = SnapshotServiceStub(channel)
-        self.wal = WalServiceStub(channel)
-        self.storage = StorageServiceStub(channel)
-        self.operations = OperationServiceStub(channel)
-
-    def ended(self, operation: Operation) -> Operation:
-        """The operation once it has ended, as its watch shows it."""
-        *_, last = self.operations.WatchOperation(operation_pb2.WatchOperationRequest(id=operation.id))
-        return last.operation
-
-
-@pytest.fixture
-def wire(tmp_path: Path) -> Iterator[Wire]:
-    kit = Kit(segment_size=1 << 20)
-    kit.engine.start()
-    server = RpcServer(kit.engine, clock=SystemClock(), limits=Limits())
-    server.listen_unix(str(tmp_path / "s"))
-    server.start()
-    with grpc.insecure_channel(f"unix:{tmp_path / 's'}") as channel:
-        wire = Wire(kit, channel)
-        wire.collections.CreateCollection(collection_pb2.CreateCollectionRequest(name="books", dimensions=2))
-        wire.vectors.Upsert(batch(["a", "b"], request_id="first"))
-        yield wire
-    server.stop(0)
-    kit.engine.stop()
 
 
 class TestStorage:
@@ -312,13 +267,6 @@ class TestWal:
         assert failure.info.reason == "WAL_DISABLED"
         assert wire.wal.EnableWal(wal_pb2.EnableWalRequest()).warnings
         assert wire.vectors.Upsert(batch(["d"])).durable
-
-    @pytest.mark.parametrize("change", [{"validate_only": True}])
-    def test_what_cannot_be_set_is_refused(self, wire: Wire, change: dict[str, object]) -> None:
-        request = wal_pb2.EnableWalRequest(**change)  # type: ignore[arg-type]
-        failure = failing(lambda: wire.wal.EnableWal(request))
-        assert failure.code is grpc.StatusCode.UNIMPLEMENTED
-        assert failure.info.metadata["field"] in change
 
     def test_verifying_is_an_operation(self, wire: Wire) -> None:
         found = wire.ended(wire.wal.VerifyWal(wal_pb2.VerifyWalRequest()))

@@ -16,7 +16,7 @@ from holdfastd.engine.collections import AliasChanged, Dropped
 from holdfastd.engine.operations import OperationRegistry
 from holdfastd.engine.reading import ScrollPosition
 from holdfastd.engine.tickets import Caller, Outcome, Submission
-from holdfastd.errors import AlreadyExists, EngineFailed, HoldfastError, NotFound
+from holdfastd.errors import Aborted, AlreadyExists, EngineFailed, HoldfastError, NotFound
 from holdfastd.model import Alarm, CollectionSpec, CollectionStats, Digest, Float32Array, Hit, Record, Rows
 from holdfastd.storage.names import Layout
 from tests.support.clock import ManualClock, SeededRandomness
@@ -106,20 +106,32 @@ class FakePoints:
         rows = prepare.prepare_rows(self._spec(collection), ids, matrix, payload_block)
         return self._write(collection, rows)
 
-    def delete_ids(self, collection: str, ids: Sequence[str], *, caller: Caller) -> Outcome:
+    def delete_ids(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        caller: Caller,
+        expected_count: int | None = None,
+        validate_only: bool = False,
+    ) -> Outcome:
         prepare.check_ids(ids)
         points = self._points(collection)
-        gone = [points.pop(id) for id in dict.fromkeys(ids) if id in points]
+        gone = [id for id in dict.fromkeys(ids) if id in points]
+        if expected_count not in (None, len(gone)):
+            raise Aborted(f"{len(gone)} points would be deleted", reason="COUNT_MISMATCH", count=len(gone))
+        if validate_only:
+            return Outcome(0, len(gone), False)
+        for id in gone:
+            del points[id]
         self.sequence += 1
         return Outcome(self.sequence, len(gone), True)
 
-    def delete_where(
-        self, collection: str, filter_text: str, *, caller: Caller, expected_count: int | None = None
-    ) -> Outcome:
-        return self.truncate(collection, caller=caller, expected_count=expected_count)
+    def delete_where(self, collection: str, filter_text: str, **guards: Any) -> Outcome:
+        return self.truncate(collection, **guards)
 
-    def truncate(self, collection: str, *, caller: Caller, expected_count: int | None = None) -> Outcome:
-        return self.delete_ids(collection, list(self._points(collection)) or ["none"], caller=caller)
+    def truncate(self, collection: str, **guards: Any) -> Outcome:
+        return self.delete_ids(collection, list(self._points(collection)) or ["none"], **guards)
 
     def get(self, collection: str, ids: Sequence[str], *, vectors: bool = True) -> list[Record]:
         points = self._points(collection)
@@ -216,9 +228,14 @@ class FakeCollections:
     points: FakePoints
     names: dict[str, str] = field(default_factory=dict)
 
-    def create(self, name: str, dimensions: int, *, caller: Caller, **settings: Any) -> CollectionStats:
+    def create(
+        self, name: str, dimensions: int, *, caller: Caller, validate_only: bool = False, **settings: Any
+    ) -> CollectionStats:
         if name in self.points.collections:
             raise AlreadyExists(f"{name!r} exists", reason="COLLECTION_EXISTS", collection=name)
+        if validate_only:
+            spec = CollectionSpec(uuid.UUID(int=0), name, dimensions, **settings)
+            return CollectionStats(spec, 0, 0, Digest(), 0, 0, 0.0, 0)
         self.points.add_collection(name, dimensions, **settings)
         return self.stats(name)
 
@@ -245,11 +262,11 @@ class FakeCollections:
         self.names[alias] = collection
         return self._changed("")
 
-    def switch_alias(self, alias: str, collection: str, *, caller: Caller) -> AliasChanged:
+    def switch_alias(self, alias: str, collection: str, *, caller: Caller, validate_only: bool = False) -> AliasChanged:
         old, self.names[alias] = self.names[alias], collection
         return self._changed(old)
 
-    def delete_alias(self, alias: str, *, caller: Caller) -> AliasChanged:
+    def delete_alias(self, alias: str, *, caller: Caller, validate_only: bool = False) -> AliasChanged:
         if alias not in self.names:
             raise NotFound(f"there is no alias {alias!r}", reason="ALIAS_NOT_FOUND", alias=alias)
         return self._changed(self.names.pop(alias))

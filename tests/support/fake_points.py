@@ -106,7 +106,8 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         if request.alias not in self._daemon.aliases:
             raise Refusal(grpc.StatusCode.NOT_FOUND, f"there is no alias {request.alias!r}", "ALIAS_NOT_FOUND")
         old = self._daemon.aliases[request.alias]
-        self._daemon.aliases[request.alias] = request.collection
+        if not request.validate_only:
+            self._daemon.aliases[request.alias] = request.collection
         return collection_pb2.SwitchAliasResponse(
             alias=request.alias, old_collection=old, new_collection=request.collection
         )
@@ -114,7 +115,9 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
     def DeleteAlias(self, request: Any, context: Any) -> Any:
         if request.alias not in self._daemon.aliases:
             raise Refusal(grpc.StatusCode.NOT_FOUND, f"there is no alias {request.alias!r}", "ALIAS_NOT_FOUND")
-        gone = collection_pb2.Alias(alias=request.alias, collection=self._daemon.aliases.pop(request.alias))
+        gone = collection_pb2.Alias(alias=request.alias, collection=self._daemon.aliases[request.alias])
+        if not request.validate_only:
+            del self._daemon.aliases[request.alias]
         return collection_pb2.DeleteAliasResponse(alias=gone)
 
     def ListAliases(self, request: Any, context: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..errors import Aborted, InvalidArgument, NotFound
-from ..model import CollectionSpec, CollectionStats, Metric, StorageKind
+from ..model import CollectionSpec, CollectionStats, Digest, Metric, StorageKind
 from ..storage.clock import Randomness
 from ..storage.names import check_alias_name, check_collection_name
 from . import writer
@@ -66,8 +66,9 @@ class Collections:
         quantization: str = "none",
         schema_json: str = "",
         caller: Caller,
+        validate_only: bool = False,
     ) -> CollectionStats:
-        """Create an empty collection. Raises InvalidArgument or AlreadyExists."""
+        """Create an empty collection, or describe what would be created. Raises InvalidArgument or AlreadyExists."""
         check_collection_name(name, field="name")
         if not 1 <= dimensions <= MAX_DIMENSIONS:
             raise InvalidArgument(
@@ -87,8 +88,12 @@ class Collections:
         )
         settings = (dimensions, metric.value, storage.value, hot_tier_bytes, quantization, schema_json)
         caller = caller.asking("create collection", name, *settings)
-        outcome = self._commit(CreateCollection(spec), caller, lambda: self.applier.catalog.check_free(name))
-        return self._created(name, outcome)
+        earlier = self.committer.earlier(caller)
+        if earlier is not None:
+            return self._created(name, earlier)
+        change = CreateCollection(spec)
+        outcome = self._commit(change, caller, lambda: self.applier.catalog.check_free(name), validate_only)
+        return _described_ahead(spec) if validate_only else self._created(name, outcome)
 
     def drop(
         self, name: str, *, caller: Caller, validate_only: bool = False, expected_id: str | None = None
@@ -98,7 +103,7 @@ class Collections:
         Raises NotFound, or Aborted when the name stands for another collection than expected.
         """
         caller = caller.asking("drop collection", name, expected_id)
-        earlier = self.committer.earlier(caller)
+        earlier = self.committer.earlier(caller, validate_only=validate_only)
         if earlier is not None:
             return Dropped(earlier, earlier.names)
         collection = self._named(name)
@@ -108,11 +113,8 @@ class Collections:
                 reason="COLLECTION_REPLACED",
                 hint="look at it again, and repeat the command if it is still wanted",
             )
-        if validate_only:
-            aliases = self.applier.catalog.aliases_of(collection.spec.id)
-            return Dropped(Outcome(0, collection.view.count, durable=False), aliases)
         change = DropCollection(collection.spec.id)
-        outcome = self._commit(change, caller, lambda: self._check_same(collection))
+        outcome = self._commit(change, caller, lambda: self._check_same(collection), validate_only)
         return Dropped(outcome, outcome.names)
 
     def list(self) -> list[CollectionStats]:
@@ -139,10 +141,10 @@ class Collections:
 
         return AliasChanged(self._commit(PutAlias(alias, target.spec.id), caller, check))
 
-    def switch_alias(self, alias: str, collection: str, *, caller: Caller) -> AliasChanged:
-        """Point an existing alias elsewhere. Raises InvalidArgument or NotFound."""
+    def switch_alias(self, alias: str, collection: str, *, caller: Caller, validate_only: bool = False) -> AliasChanged:
+        """Point an existing alias elsewhere, or say where it points. Raises InvalidArgument or NotFound."""
         caller = caller.asking("switch alias", alias, collection)
-        earlier = self.committer.earlier(caller)
+        earlier = self.committer.earlier(caller, validate_only=validate_only)
         if earlier is not None:
             return AliasChanged(earlier)
         self._check_alias(alias)
@@ -152,25 +154,28 @@ class Collections:
             self._check_same(target)
             self._check_alias(alias)
 
-        return AliasChanged(self._commit(PutAlias(alias, target.spec.id), caller, check))
+        return AliasChanged(self._commit(PutAlias(alias, target.spec.id), caller, check, validate_only))
 
-    def delete_alias(self, alias: str, *, caller: Caller) -> AliasChanged:
-        """Remove an alias; the collection stays. Raises NotFound."""
+    def delete_alias(self, alias: str, *, caller: Caller, validate_only: bool = False) -> AliasChanged:
+        """Remove an alias, or say where it points; the collection stays. Raises NotFound."""
         caller = caller.asking("delete alias", alias)
-        earlier = self.committer.earlier(caller)
+        earlier = self.committer.earlier(caller, validate_only=validate_only)
         if earlier is not None:
             return AliasChanged(earlier)
-        return AliasChanged(self._commit(DeleteAlias(alias), caller, lambda: self._check_alias(alias)))
+        return AliasChanged(self._commit(DeleteAlias(alias), caller, lambda: self._check_alias(alias), validate_only))
 
     def aliases(self) -> Sequence[tuple[str, str]]:
         """Every alias and the name of its collection, by alias."""
         catalog = self.applier.catalog
         return [(alias, catalog.collections[catalog.aliases[alias]].spec.name) for alias in sorted(catalog.aliases)]
 
-    def _commit(self, change: Change, caller: Caller, check: Callable[[], None]) -> Outcome:
+    def _commit(
+        self, change: Change, caller: Caller, check: Callable[[], None], validate_only: bool = False
+    ) -> Outcome:
         submission = writer.make_submission(change, caller, barrier=True, check=check)
-        outcome = writer.commit(self.committer, submission)
-        self.on_catalog_changed(change)
+        outcome = writer.commit(self.committer, submission, validate_only=validate_only)
+        if not validate_only:
+            self.on_catalog_changed(change)
         return outcome
 
     def _named(self, name: str) -> Collection:
@@ -240,3 +245,10 @@ class Collections:
             aliases=self.applier.catalog.aliases_of(collection.spec.id),
             quarantined=quarantined_parts(view.quarantined),
         )
+
+
+def _described_ahead(spec: CollectionSpec) -> CollectionStats:
+    """What a collection would be like that is not there yet."""
+    return CollectionStats(
+        spec=spec, vectors=0, size_bytes=0, digest=Digest(), sequence=0, segments=0, garbage_percent=0.0, updated_us=0
+    )

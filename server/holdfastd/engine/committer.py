@@ -30,6 +30,7 @@ from ..storage.wal import Entry, Wal
 from .apply import Applier
 from .changes import Restore
 from .disk_errors import lacks_space
+from .foresight import foresee
 from .requests import RequestTable, differ, reused
 from .room import GROWS, Room
 from .tickets import Caller, Outcome, Submission
@@ -97,6 +98,17 @@ class Committer:
         """Queue ``submission`` for the committer thread; the caller waits on its ticket. Blocks only for room."""
         self._enqueue(submission, lead=False)
 
+    def foresee(self, submission: Submission) -> Outcome:
+        """What committing ``submission`` would answer, as a plan: nothing is logged, applied or remembered.
+
+        It waits for room and for its turn like any other, and raises what committing it would raise.
+        """
+        with self._lock:
+            self._wait_for_room(submission)
+            self._check_open(submission)
+        outcome: Outcome = self.between_groups(lambda: self._foreseen(submission))
+        return outcome
+
     def between_groups(self, action: Callable[[], Any]) -> Any:
         """Run ``action`` on the committing thread with nothing in flight; returns its result."""
         return self.submit(Submission(action=action, barrier=True))
@@ -154,15 +166,17 @@ class Committer:
             self._work.notify_all()
             self._room.notify_all()
 
-    def earlier(self, caller: Caller) -> Outcome | None:
+    def earlier(self, caller: Caller, *, validate_only: bool = False) -> Outcome | None:
         """The outcome of this very request, if it was carried out before and that is answer enough. Any thread.
 
-        Raises InvalidArgument where its request id was another request's.
+        ``validate_only``: as a plan. Raises InvalidArgument where its request id was another request's.
         """
         if not caller.request_id:
             return None
         found = self.requests.find(caller.request_id, self._clock.now_us(), caller.request_digest)
-        return found if found is not None and (found.durable or not caller.sync) else None
+        if found is None or (caller.sync and not found.durable):
+            return None
+        return found.as_plan() if validate_only else found
 
     # The queue ------------------------------------------------------------------------------------------------------
 
@@ -341,6 +355,19 @@ class Committer:
             now = None if collection is None else collection.sequences_of(expects.ids, expects.id_hashes)
             if now is None or not bool((now == expects.sequences).all()):
                 raise Aborted("the points were written by somebody else meanwhile", reason="STALE_READ")
+
+    def _foreseen(self, submission: Submission) -> Outcome:
+        """As ``_admit`` and ``_apply``, with nothing done."""
+        if submission.request_id:
+            earlier = self.requests.find(submission.request_id, self._clock.now_us(), submission.request_digest)
+            if earlier is not None:
+                if not earlier.durable:
+                    self._check_can_sync(submission)
+                return earlier.as_plan()
+        self._check(submission)
+        assert submission.change is not None
+        foreseen = foresee(self._applier.catalog, submission.change)
+        return Outcome(0, foreseen.count, durable=False, names=foreseen.names)
 
     def _write(self, entries: list[Entry], admitted: list[Submission]) -> bool | None:
         """Write and, in fsync mode, sync. Returns whether the group is durable; None when it was refused."""

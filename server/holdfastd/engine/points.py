@@ -123,21 +123,46 @@ class Points:
 
         return self._again_if_stale(caller, once)
 
-    def delete_ids(self, collection: str, ids: Sequence[str], *, caller: Caller) -> Outcome:
-        """Delete points by id; unknown ids are no error. ``count`` is how many existed."""
+    def delete_ids(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        caller: Caller,
+        expected_count: int | None = None,
+        validate_only: bool = False,
+    ) -> Outcome:
+        """Delete points by id, or say how many would go; unknown ids are no error. ``count`` is how many existed."""
         keys = list(dict.fromkeys(prepare.check_ids(ids)))
-        caller = caller.asking("delete", collection, b"\0".join(keys))
+        hashes = hash_ids(keys)
+        expected = () if expected_count is None else (expected_count,)
+        caller = caller.asking("delete", collection, b"\0".join(keys), *expected)
 
         def once() -> Outcome:
             target = self.applier.catalog.resolve(collection)
-            return self.commit(self._submission(target, DeleteIds(target.spec.id, keys, hash_ids(keys)), caller))
 
-        return self._again_if_replaced(caller, once)
+            def check() -> None:
+                _check_count(int(np.count_nonzero(target.sequences_of(keys, hashes))), expected_count)
+
+            also = None if expected_count is None else check
+            submission = self._submission(target, DeleteIds(target.spec.id, keys, hashes), caller, also=also)
+            return writer.commit(self.committer, submission, validate_only=validate_only)
+
+        return self._again_if_replaced(caller, once, validate_only=validate_only)
 
     def delete_where(
-        self, collection: str, filter_text: str, *, caller: Caller, expected_count: int | None = None
+        self,
+        collection: str,
+        filter_text: str,
+        *,
+        caller: Caller,
+        expected_count: int | None = None,
+        validate_only: bool = False,
     ) -> Outcome:
-        """Delete the points that a filter accepts, as they are at one moment: none that appears meanwhile."""
+        """Delete the points that a filter accepts, as they are at one moment: none that appears meanwhile.
+
+        With ``validate_only`` say how many would go.
+        """
         filter = parse_filter(filter_text)
         caller = caller.asking("delete where", collection, filter_text, expected_count)
 
@@ -147,33 +172,33 @@ class Points:
             found = [record for batch in _matching(view, filter) for record in batch]
             _check_count(len(found), expected_count)
             if not found and not caller.request_id:
-                return Outcome(view.sequence, 0, durable=True)
+                nothing = Outcome(view.sequence, 0, durable=True)
+                return nothing.as_plan() if validate_only else nothing
             # With a request id the answer is logged even if nothing goes: the request sent again must find it.
             keys = [record.id.encode() for record in found]
             change = DeleteIds(target.spec.id, keys, hash_ids(keys))
             expects = _expectation(keys, change.id_hashes, [record.sequence for record in found])
-            return self.commit(self._submission(target, change, caller, expects=expects))
+            submission = self._submission(target, change, caller, expects=expects)
+            return writer.commit(self.committer, submission, validate_only=validate_only)
 
-        return self._again_if_stale(caller, once)
+        return self._again_if_stale(caller, once, validate_only=validate_only)
 
-    def truncate(self, collection: str, *, caller: Caller, expected_count: int | None = None) -> Outcome:
-        """Delete every point of a collection. ``count`` is how many there were."""
+    def truncate(
+        self, collection: str, *, caller: Caller, expected_count: int | None = None, validate_only: bool = False
+    ) -> Outcome:
+        """Delete every point of a collection, or say how many would go. ``count`` is how many there were."""
         caller = caller.asking("truncate", collection, expected_count)
 
         def once() -> Outcome:
             target = self.applier.catalog.resolve(collection)
-            submission = self._submission(target, Truncate(target.spec.id), caller, barrier=True)
-            exists = submission.check
 
             def check() -> None:
-                if exists is not None:
-                    exists()
                 _check_count(target.count, expected_count)
 
-            submission.check = check
-            return self.commit(submission)
+            submission = self._submission(target, Truncate(target.spec.id), caller, also=check)
+            return writer.commit(self.committer, submission, validate_only=validate_only)
 
-        return self._again_if_replaced(caller, once)
+        return self._again_if_replaced(caller, once, validate_only=validate_only)
 
     # Reading --------------------------------------------------------------------------------------------------------
 
@@ -220,22 +245,25 @@ class Points:
         change: UpsertRows | DeleteIds | Truncate,
         caller: Caller,
         *,
-        barrier: bool = False,
+        also: Callable[[], None] | None = None,
         expects: Expectation | None = None,
         payload_block: bytes | None = None,
         rows_sent: int = 0,
     ) -> Submission:
+        """``also``: checked of the state that the group before has left, in a group of its own."""
         require_writable(target.spec, target.quarantined)
 
         def check() -> None:
             if self.applier.catalog.get(target.spec.id) is None:
                 raise _Replaced(f"the collection {target.spec.name!r} was dropped or replaced meanwhile")
+            if also is not None:
+                also()
 
         return writer.make_submission(
             change,
             caller,
             logged=target.spec.storage is not StorageKind.MEMORY,
-            barrier=barrier,
+            barrier=also is not None,
             check=check,
             expects=expects,
             payload_block=payload_block,
@@ -260,9 +288,11 @@ class Points:
         change = UpsertRows(heir.spec.id, rows)
         writer.encode_into(submission, change, caller, logged=logged, payload_block=payload_block)
 
-    def _again_if_replaced(self, caller: Caller, once: Callable[[], Outcome]) -> Outcome:
+    def _again_if_replaced(
+        self, caller: Caller, once: Callable[[], Outcome], *, validate_only: bool = False
+    ) -> Outcome:
         """Do it again, once, when the name stands for another collection by now (RULES 18); NotFound if for none."""
-        earlier = self.committer.earlier(caller)
+        earlier = self.committer.earlier(caller, validate_only=validate_only)
         if earlier is not None:
             return earlier
         try:
@@ -270,8 +300,8 @@ class Points:
         except _Replaced:
             return once()
 
-    def _again_if_stale(self, caller: Caller, once: Callable[[], Outcome]) -> Outcome:
-        earlier = self.committer.earlier(caller)
+    def _again_if_stale(self, caller: Caller, once: Callable[[], Outcome], *, validate_only: bool = False) -> Outcome:
+        earlier = self.committer.earlier(caller, validate_only=validate_only)
         if earlier is not None:
             return earlier
         for _ in range(MAX_ATTEMPTS):

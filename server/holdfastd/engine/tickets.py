@@ -32,6 +32,10 @@ class Outcome:
     names: tuple[str, ...] = ()
     request_digest: int = 0
 
+    def as_plan(self) -> Outcome:
+        """The same, told of what was only asked about: without a sequence, and not durable."""
+        return replace(self, sequence=0, durable=False)
+
 
 @dataclass(frozen=True, slots=True)
 class Expectation:

@@ -12,14 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ..errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from ..errors import AlreadyExists, FailedPrecondition, NotFound
 from ..format.manifest import Manifest
 from ..model import Mark, Sequence64, SyncMode, WalSettings
 from ..storage.clock import Clock, Randomness
-from ..storage.files import FileSystem, make_dirs
-from ..storage.names import Layout, check_mark_name, parse_wal_name
+from ..storage.files import FileSystem
+from ..storage.names import Layout, check_mark_name
 from ..storage.wal import LoggedRecord, NewLock, Wal, WalFileInfo
-from ..storage.wal_errors import refusal
 from ..storage.wal_files import Position, store_in
 from ..storage.wal_reader import read_log
 from ..storage.wal_verify import LogCheck, verify_log
@@ -35,22 +34,10 @@ from .retention import Retention
 from .room import Room
 from .syncer import Syncer
 from .tickets import Caller
+from .wal_directory import check_directory, take_directory
 from .wal_left import with_directory
 from .wal_locks import WalLocks
-
-MIN_SEGMENT_BYTES = 1 << 20
-MAX_SEGMENT_BYTES = 4 << 30
-MIN_FLUSH_INTERVAL_US = 1000
-MAX_FLUSH_INTERVAL_US = 3600 * 1_000_000
-MIN_WAL_BYTES = 2 * MIN_SEGMENT_BYTES
-MAX_WAL_BYTES = 1 << 53
-_RANGES = {
-    "segment_size_bytes": ("segment_size_bytes", MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES, "bytes"),
-    "flush_interval_us": ("flush_interval", MIN_FLUSH_INTERVAL_US, MAX_FLUSH_INTERVAL_US, "microseconds"),
-    "retention_us": ("retention", 0, 1 << 53, "microseconds"),
-    "max_wal_bytes": ("max_size_bytes", MIN_WAL_BYTES, MAX_WAL_BYTES, "bytes"),
-}
-"""By setting: the field of the request, the least and the greatest value, and their unit."""
+from .wal_settings import check_ranges, merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,9 +274,17 @@ class WalControl:
         )
         return Mark(name, outcome.sequence, outcome.time_us)
 
-    def enable(self, changes: WalChanges, *, caller: Caller) -> WalStatus:
-        """Change settings, and begin logging again where it was disabled. Durable on return."""
+    def enable(self, changes: WalChanges, *, caller: Caller, validate_only: bool = False) -> WalStatus:
+        """Change settings, and begin logging again where it was disabled. Durable on return.
+
+        With ``validate_only`` change nothing, and return the status with the settings, path and state that it would
+        have.
+        """
         given = self._given(changes)
+        if validate_only:
+            with self._checkpointer.exclusive():
+                planned: WalStatus = self._committer.between_groups(lambda: self._planned(given))
+            return planned
         try:
             self._change_between_groups(given, changes, caller)
         except _NotCheckpointed:
@@ -316,8 +311,14 @@ class WalControl:
         with self._checkpointer.exclusive():
             self._committer.between_groups(lambda: self._apply_settings(given, changes, caller, reached))
 
-    def disable(self, *, caller: Caller) -> WalStatus:
-        """Stop logging: from here on nothing is durable before a checkpoint, and replies say so."""
+    def disable(self, *, caller: Caller, validate_only: bool = False) -> WalStatus:
+        """Stop logging: from here on nothing is durable before a checkpoint, and replies say so.
+
+        With ``validate_only`` check whether that can be done, and return the status as it is.
+        """
+        if validate_only:
+            self._committer.between_groups(self._check_usable)
+            return self.status()
         with self._checkpointer.exclusive():
             self._committer.between_groups(lambda: self._stop_logging(caller))
         return self.status()
@@ -330,31 +331,51 @@ class WalControl:
         if changes.path is not None:
             given["path"] = self._layout.relative(self._layout.resolve(changes.path))
             check_place(self._fs, self._layout, self._layout.resolve(changes.path), snapshots=False)
-        for name in given.keys() & _RANGES.keys():
-            field, least, most, unit = _RANGES[name]
-            _check_range(field, given[name], least, most, unit)
+        check_ranges(given)
         return given
+
+    def _planned(self, given: dict[str, Any]) -> WalStatus:
+        """On the committing thread: the status as it would be. Only making a new directory is not tried."""
+        self._check_usable()
+        wanted, status = merged(self._keeper.current.wal_settings, given), self.status()
+        directory = self._layout.wal_dir(wanted.path)
+        if directory not in map(self._layout.wal_dir, self._keeper.current.wal_directories):
+            try:
+                check_directory(self._fs, self._locks, directory)
+            finally:
+                self._release_unused()
+        state = "active" if status.state == "disabled" else status.state
+        return replace(status, settings=wanted, path=directory, state=state)
+
+    def _check_usable(self) -> None:
+        """Raise EngineFailed after a failed sync of the log or the manifest, which only a restart clears."""
+        if self._committer.failure is not None:
+            raise self._committer.failure
 
     def _apply_settings(
         self, given: dict[str, Any], changes: WalChanges, caller: Caller, reached: Sequence64 | None
     ) -> None:
         """On the committing thread."""
+        self._check_usable()
         try:
             self._apply_locked(given, changes, caller, reached)
         finally:
-            self._locks.keep_only(map(self._layout.wal_dir, self._keeper.current.wal_directories))
+            self._release_unused()
+
+    def _release_unused(self) -> None:
+        self._locks.keep_only(map(self._layout.wal_dir, self._keeper.current.wal_directories))
 
     def _apply_locked(
         self, given: dict[str, Any], changes: WalChanges, caller: Caller, reached: Sequence64 | None
     ) -> None:
         before, log = self._keeper.current, self._committer.log
         # Here and not before: somebody else may have changed settings meanwhile, and switched the log off.
-        wanted = _merged(before.wal_settings, given)
+        wanted = merged(before.wal_settings, given)
         if log is None and reached != self._applier.sequence:
             raise _NotCheckpointed
         directory = self._layout.wal_dir(wanted.path)
         if directory not in map(self._layout.wal_dir, before.wal_directories):
-            made = self._take_directory(directory)
+            made = take_directory(self._fs, self._locks, directory)
             # Named in the manifest before it is used.
             self._keeper.update(lambda manifest: with_directory(manifest, wanted.path, made=made))
         if log is None:
@@ -369,27 +390,6 @@ class WalControl:
         self._committer.log = log
         self._committer.sync_mode = wanted.sync_mode
         self._syncer.flush_interval_seconds = wanted.flush_interval_us / 1e6
-
-    def _take_directory(self, directory: str) -> bool:
-        """Make a directory for the log, or take an existing one: locked, and without another log in it.
-
-        Returns whether it was made.
-        """
-        made = not self._fs.exists(directory)
-        try:
-            make_dirs(self._fs, directory)
-            self._locks.hold([directory])
-            found = [name for name in self._fs.listdir(directory) if parse_wal_name(name) is not None]
-        except OSError as error:
-            raise refusal(f"the WAL directory {directory} cannot be used", error) from error
-        if found:
-            raise FailedPrecondition(
-                f"{directory} holds a log already: {found[0]}",
-                reason="WAL_DIRECTORY_IN_USE",
-                hint="choose an empty directory, or move that log away",
-                path=directory,
-            )
-        return made
 
     def _begin_log(self, manifest: Manifest, wanted: WalSettings, directory: str) -> Wal:
         return Wal.create(
@@ -411,6 +411,7 @@ class WalControl:
     def _stop_logging(self, caller: Caller) -> None:
         """On the committing thread: the log's last word first, then the manifest, then no log."""
         log = self._committer.log
+        self._check_usable()
         if log is None:
             return
         self._room.insist(log.close_log)
@@ -429,14 +430,6 @@ class WalControl:
 
 class _NotCheckpointed(Exception):
     """The log is off, and memory holds what neither a checkpoint nor a log that begins now would."""
-
-
-def _merged(current: WalSettings, given: dict[str, Any]) -> WalSettings:
-    """The settings with those given changed and the log on. Raises InvalidArgument where they do not go together."""
-    wanted = replace(current, enabled=True, **given)
-    if given.keys() & {"max_wal_bytes", "segment_size_bytes"}:
-        _check_cap(wanted)
-    return wanted
 
 
 def _sequence_of(mark: Mark) -> Sequence64:
@@ -461,23 +454,6 @@ def _with_settings(manifest: Manifest, wanted: WalSettings, changes: WalChanges,
 
 def _origin(caller: Caller) -> str:
     return f"command by {caller.actor}" if caller.actor else "command"
-
-
-def _check_range(field: str, value: int, least: int, most: int, unit: str) -> None:
-    if not least <= value <= most:
-        raise InvalidArgument(f"{field} is {value} {unit}; it can be {least} to {most}", field=field)
-
-
-def _check_cap(wanted: WalSettings) -> None:
-    """Raise InvalidArgument for a cap that the WAL segment being written and the one before it would exceed."""
-    if wanted.max_wal_bytes < 2 * wanted.segment_size_bytes:
-        raise InvalidArgument(
-            f"the log may take {wanted.max_wal_bytes} bytes, which is less than two WAL segments of "
-            f"{wanted.segment_size_bytes}",
-            field="max_size_bytes",
-            hint=f"allow it {2 * wanted.segment_size_bytes} bytes, or make the WAL segments smaller with "
-            "--segment-size",
-        )
 
 
 def _window_reason(files: tuple[WalFileInfo, ...]) -> str:

@@ -63,7 +63,9 @@ def encode_into(
     submission.payload_crc = crc32c(*parts) if parts else 0
 
 
-def commit(committer: Committer, submission: Submission) -> Outcome:
-    """Commit and wait. Blocks until acknowledged; raises what the committer answers."""
+def commit(committer: Committer, submission: Submission, *, validate_only: bool = False) -> Outcome:
+    """Commit and wait, or with ``validate_only`` ask what that would do. Blocks; raises what the committer answers."""
+    if validate_only:
+        return committer.foresee(submission)
     outcome: Outcome = committer.submit(submission)
     return outcome

@@ -32,7 +32,6 @@ class CollectionService(CollectionServiceServicer):
     def CreateCollection(
         self, request: collection_pb2.CreateCollectionRequest, context: grpc.ServicerContext
     ) -> collection_pb2.CreateCollectionResponse:
-        refuse("validate_only", request.validate_only)
         quantization = chosen(QUANTIZATIONS, request.quantization, "quantization")
         refuse("quantization", quantization != "none")
         storage = chosen(STORAGE_KINDS, request.storage, "storage")
@@ -51,10 +50,15 @@ class CollectionService(CollectionServiceServicer):
             quantization=quantization,
             schema_json=request.schema,
             caller=self._callers.of(context, request.request_id),
+            validate_only=request.validate_only,
         )
-        sequence = stats.spec.created_sequence
+        described = collection_message(stats)
+        if request.validate_only:
+            for field in ("id", "create_time", "update_time"):
+                described.ClearField(field)
+        sequence = 0 if request.validate_only else stats.spec.created_sequence
         return collection_pb2.CreateCollectionResponse(
-            collection=collection_message(stats),
+            collection=described,
             sequence=sequence,
             durable=self._is_durable(sequence),
             warnings=[_NO_HOT_TIER] if storage is StorageKind.HYBRID else (),
@@ -94,7 +98,7 @@ class CollectionService(CollectionServiceServicer):
             deleted_count=dropped.outcome.count,
             aliases=dropped.aliases,
             sequence=sequence,
-            durable=bool(sequence) and self._is_durable(sequence),
+            durable=self._is_durable(sequence),
         )
 
     def GetCollectionStats(
@@ -116,10 +120,11 @@ class CollectionService(CollectionServiceServicer):
     def SwitchAlias(
         self, request: collection_pb2.SwitchAliasRequest, context: grpc.ServicerContext
     ) -> collection_pb2.SwitchAliasResponse:
-        refuse("validate_only", request.validate_only)
         caller = self._callers.of(context, request.request_id)
-        changed = self._collections.switch_alias(request.alias, request.collection, caller=caller)
-        sequence = changed.outcome.sequence
+        changed = self._collections.switch_alias(
+            request.alias, request.collection, caller=caller, validate_only=request.validate_only
+        )
+        sequence = changed.outcome.sequence if changed.before != request.collection else 0
         return collection_pb2.SwitchAliasResponse(
             alias=request.alias,
             old_collection=changed.before,
@@ -131,9 +136,8 @@ class CollectionService(CollectionServiceServicer):
     def DeleteAlias(
         self, request: collection_pb2.DeleteAliasRequest, context: grpc.ServicerContext
     ) -> collection_pb2.DeleteAliasResponse:
-        refuse("validate_only", request.validate_only)
         caller = self._callers.of(context, request.request_id)
-        changed = self._collections.delete_alias(request.alias, caller=caller)
+        changed = self._collections.delete_alias(request.alias, caller=caller, validate_only=request.validate_only)
         sequence = changed.outcome.sequence
         return collection_pb2.DeleteAliasResponse(
             alias=collection_pb2.Alias(alias=request.alias, collection=changed.before),
@@ -156,4 +160,4 @@ class CollectionService(CollectionServiceServicer):
         )
 
     def _is_durable(self, sequence: int) -> bool:
-        return self._engine.durable_sequence >= sequence
+        return bool(sequence) and self._engine.durable_sequence >= sequence

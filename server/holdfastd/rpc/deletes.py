@@ -8,9 +8,9 @@ from holdfast.v1 import vector_pb2
 
 from ..engine.points import Points
 from ..engine.tickets import Caller, Outcome
-from ..errors import Aborted, FailedPrecondition, InvalidArgument
+from ..errors import FailedPrecondition, InvalidArgument
 from .convert import wants_sync
-from .requests import Callers, refuse
+from .requests import Callers
 
 
 def delete(
@@ -19,8 +19,6 @@ def delete(
     """Delete what the request names, or say how much that would be. Blocks until acknowledged."""
     _check(request)
     caller = callers.of(context, request.request_id, sync=wants_sync(request.durability))
-    if request.validate_only:
-        return vector_pb2.DeleteResponse(count=_check_expected(_would_go(points, request), request))
     outcome = _delete(points, request, caller)
     sequence = outcome.sequence if outcome.count else 0
     return vector_pb2.DeleteResponse(sequence=sequence, count=outcome.count, durable=outcome.durable)
@@ -42,31 +40,14 @@ def _check(request: vector_pb2.DeleteRequest) -> None:
             reason="CONFIRMATION_REQUIRED",
             hint="send confirm, or look first with validate_only",
         )
-    if request.ids and not request.validate_only:
-        refuse("expected_count together with ids", request.HasField("expected_count"))
 
 
 def _delete(points: Points, request: vector_pb2.DeleteRequest, caller: Caller) -> Outcome:
     expected = request.expected_count if request.HasField("expected_count") else None
+    name, trial = request.collection, request.validate_only
     if request.ids:
-        return points.delete_ids(request.collection, list(request.ids), caller=caller)
+        ids = list(request.ids)
+        return points.delete_ids(name, ids, caller=caller, expected_count=expected, validate_only=trial)
     if request.filter:
-        return points.delete_where(request.collection, request.filter, caller=caller, expected_count=expected)
-    return points.truncate(request.collection, caller=caller, expected_count=expected)
-
-
-def _would_go(points: Points, request: vector_pb2.DeleteRequest) -> int:
-    if request.ids:
-        return len(points.get(request.collection, list(dict.fromkeys(request.ids)), vectors=False))
-    return points.count(request.collection, request.filter or None)
-
-
-def _check_expected(count: int, request: vector_pb2.DeleteRequest) -> int:
-    if request.HasField("expected_count") and count != request.expected_count:
-        raise Aborted(
-            f"{count} points would be deleted, {request.expected_count} were expected",
-            reason="COUNT_MISMATCH",
-            hint="count again, and repeat the request if the new number is right",
-            count=count,
-        )
-    return count
+        return points.delete_where(name, request.filter, caller=caller, expected_count=expected, validate_only=trial)
+    return points.truncate(name, caller=caller, expected_count=expected, validate_only=trial)

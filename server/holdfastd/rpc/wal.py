@@ -30,7 +30,7 @@ from .convert_wal import (
 )
 from .draining import Draining
 from .plans import started_or_planned
-from .requests import Callers, Paths, refuse
+from .requests import Callers, Paths
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -52,7 +52,6 @@ class WalService(WalServiceServicer):
         self._draining = draining
 
     def EnableWal(self, request: wal_pb2.EnableWalRequest, context: grpc.ServicerContext) -> wal_pb2.EnableWalResponse:
-        refuse("validate_only", request.validate_only)
         was_enabled = self._wal.status().settings.enabled
         changes = WalChanges(
             path=self._paths.resolve(request.path, request.working_directory, context),
@@ -64,7 +63,8 @@ class WalService(WalServiceServicer):
             else None,
             max_wal_bytes=request.max_size_bytes if request.HasField("max_size_bytes") else None,
         )
-        status = self._wal.enable(changes, caller=self._callers.of(context, request.request_id))
+        caller = self._callers.of(context, request.request_id)
+        status = self._wal.enable(changes, caller=caller, validate_only=request.validate_only)
         warnings = [] if was_enabled else ["point-in-time recovery does not reach back beyond this moment"]
         return wal_pb2.EnableWalResponse(status=status_message(status), warnings=warnings)
 
@@ -75,9 +75,8 @@ class WalService(WalServiceServicer):
             "writes from now on are durable only with the next checkpoint",
             "point-in-time recovery will not reach across the time without a log",
         ]
-        if request.validate_only:
-            return wal_pb2.DisableWalResponse(status=status_message(self._wal.status()), warnings=warnings)
-        status = self._wal.disable(caller=self._callers.of(context, request.request_id))
+        caller = self._callers.of(context, request.request_id)
+        status = self._wal.disable(caller=caller, validate_only=request.validate_only)
         return wal_pb2.DisableWalResponse(status=status_message(status), warnings=warnings)
 
     def GetWalStatus(

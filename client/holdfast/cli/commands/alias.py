@@ -6,6 +6,7 @@ import click
 
 from holdfast.cli.base import Command, pass_state
 from holdfast.cli.complete import complete_aliases, complete_collections
+from holdfast.cli.options import dry_run
 from holdfast.cli.state import State
 from holdfast.documents import Document
 
@@ -31,24 +32,26 @@ def create(state: State, alias: str, collection: str) -> Document:
     "--collection", "-c", required=True, metavar="NAME", shell_complete=complete_collections,
     help="The collection that it stands for from now on.",
 )  # fmt: skip
+@dry_run
 @pass_state
-def switch(state: State, alias: str, collection: str) -> Document:
+def switch(state: State, alias: str, collection: str, dry_run: bool) -> Document:
     """Point an alias at another collection.
 
     The switch is atomic: no reader sees the alias missing.
     """
-    return state.client.collections.aliases.switch(alias, collection)
+    return state.client.collections.aliases.switch(alias, collection, validate_only=dry_run)
 
 
 @click.command(cls=Command, examples=["holdfast collection alias delete live"])
 @click.argument("alias", shell_complete=complete_aliases)
+@dry_run
 @pass_state
-def delete(state: State, alias: str) -> Document:
+def delete(state: State, alias: str, dry_run: bool) -> Document:
     """Remove an alias.
 
     Its collection stays.
     """
-    gone = state.client.collections.aliases.delete(alias)
+    gone = state.client.collections.aliases.delete(alias, validate_only=dry_run)
     return state.shown(gone, ("alias", "status"))
 
 

@@ -7,6 +7,7 @@ import click
 from holdfast.cli.base import Command, pass_state
 from holdfast.cli.complete import complete_collections
 from holdfast.cli.confirm import confirm
+from holdfast.cli.options import dry_run
 from holdfast.cli.state import State
 from holdfast.cli.types import SIZE
 from holdfast.documents import Document
@@ -45,6 +46,7 @@ _STATS_KEYS = (
     help="How vectors are encoded for searching; the exact ones are kept.",
 )  # fmt: skip
 @click.option("--schema", metavar="JSON", help="A JSON schema of the payloads, kept with the collection.")
+@dry_run
 @pass_state
 def create(
     state: State,
@@ -56,6 +58,7 @@ def create(
     hot_tier_size: int | None,
     quantization: str,
     schema: str | None,
+    dry_run: bool,
 ) -> Document:
     """Create a collection."""
     if on_disk and storage not in (None, "disk"):
@@ -64,9 +67,16 @@ def create(
     if hot_tier_size is not None and storage != "hybrid":
         raise click.UsageError("--hot-tier-size is for --storage hybrid")
     made = state.client.collections.create_described(
-        name, dimensions, metric, storage, quantization=quantization, hot_tier_size=hot_tier_size, schema=schema
+        name,
+        dimensions,
+        metric,
+        storage,
+        quantization=quantization,
+        hot_tier_size=hot_tier_size,
+        schema=schema,
+        validate_only=dry_run,
     )
-    return state.shown(Document(made, status="created"), _CREATE_KEYS)
+    return state.shown(Document(made, status="validated" if dry_run else "created"), _CREATE_KEYS)
 
 
 @click.command(
@@ -76,20 +86,21 @@ def create(
 @click.argument("name", shell_complete=complete_collections)
 @click.option("--confirm", "confirmed", is_flag=True, help="Do not ask.")
 @click.option("--keep-snapshots", is_flag=True, help="Accepted for clarity: the files of snapshots always stay.")
+@dry_run
 @pass_state
-def delete(state: State, name: str, confirmed: bool, keep_snapshots: bool) -> Document:
+def delete(state: State, name: str, confirmed: bool, keep_snapshots: bool, dry_run: bool) -> Document:
     """Delete a collection with its vectors.
 
     Its aliases go with it; the files of snapshots stay. On a terminal it asks first; elsewhere --confirm is required.
     """
     collections = state.client.collections
     expected_id = None
-    if not confirmed:
+    if not (confirmed or dry_run):
         described = collections.get(name)
         planned = collections.delete(name, validate_only=True)
         confirm(state, f"Delete collection {name!r} with {planned.vectors_deleted:,} vectors?", "--confirm")
         expected_id = described.id
-    gone = collections.delete(name, expected_id=expected_id)
+    gone = collections.delete(name, expected_id=expected_id, validate_only=dry_run)
     return state.shown(gone, ("name", "vectors_deleted", "status"))
 
 
