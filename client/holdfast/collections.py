@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from holdfast.connection import Connection, new_request_id
 from holdfast.documents import Document, Documents, timestamp
@@ -39,13 +40,14 @@ class Collections:
         *,
         quantization: str = "none",
         hot_tier_size: int | str | None = None,
-        schema: str | None = None,
+        schema: str | Mapping[str, Any] | None = None,
         request_id: str | None = None,
     ) -> Collection:
         """Create an empty collection and return a handle on it.
 
         metric: cosine, euclidean, dot; storage: memory, disk, hybrid; hot_tier_size: bytes or ``"10GB"``, hybrid only;
-        schema: a JSON schema of payloads as text. AlreadyExists if the name is taken.
+        schema: fields of the payload with their types, such as ``{"price": "number", "author.name": "string"}``, as a
+        dict or as JSON; payloads that contradict are refused. AlreadyExists if the name is taken.
         """
         from holdfast.collection import Collection
 
@@ -70,7 +72,7 @@ class Collections:
         *,
         quantization: str = "none",
         hot_tier_size: int | str | None = None,
-        schema: str | None = None,
+        schema: str | Mapping[str, Any] | None = None,
         request_id: str | None = None,
         validate_only: bool = False,
     ) -> Document:
@@ -86,7 +88,7 @@ class Collections:
             storage=from_word(common_pb2.StorageKind, storage, "STORAGE_KIND_", "kind of storage"),
             quantization=from_word(common_pb2.Quantization, quantization, "QUANTIZATION_", "quantization"),
             hot_tier_size_bytes=size,
-            schema=schema or "",
+            schema=schema if isinstance(schema, str) else "" if schema is None else json.dumps(schema),
             validate_only=validate_only,
             request_id=request_id or new_request_id(),
         )
@@ -184,6 +186,7 @@ def collection_document(message: collection_pb2.Collection) -> Document:
         quantization=to_word(common_pb2.Quantization, message.quantization, "QUANTIZATION_"),
         hot_tier_size_bytes=message.hot_tier_size_bytes,
         schema=message.schema or None,
+        schema_problem=message.schema_problem or None,
         aliases=list(message.aliases),
         origin=None,
         quarantined=_quarantined(message.quarantined),

@@ -194,7 +194,10 @@ class QuarantinedPart:
 
 @dataclass(frozen=True, slots=True)
 class CollectionStats:
-    """What ``collection stats`` shows; sizes in bytes, times in milliseconds."""
+    """What ``collection stats`` shows; sizes in bytes, times in milliseconds.
+
+    ``schema_problem``: why payloads are not checked against the schema that is kept; "" where there is none.
+    """
 
     spec: CollectionSpec
     vectors: int
@@ -210,3 +213,4 @@ class CollectionStats:
     qps: float = 0.0
     aliases: tuple[str, ...] = field(default=())
     quarantined: tuple[QuarantinedPart, ...] = field(default=())
+    schema_problem: str = ""

@@ -182,6 +182,16 @@ def test_dry_runs_change_nothing(cli: Callable[..., Outcome], store: None) -> No
     assert cli("vector", "count", "products").json["count"] == 3
 
 
+def test_info_shows_a_schema_and_what_is_wrong_with_it(cli: Callable[..., Outcome], daemon: FakeDaemon) -> None:
+    schema = '{"price": "number"}'
+    cli("collection", "create", "plain", "-d", "2")
+    cli("collection", "create", "typed", "-d", "2", "--schema", schema)
+    assert not {"schema", "schema_problem"} & cli("collection", "info", "plain").json.keys()
+    assert cli("collection", "info", "typed").json["schema"] == schema
+    daemon.collections["typed"].message.schema_problem = "payloads are not checked: why"
+    assert cli("collection", "info", "typed").json["schema_problem"] == "payloads are not checked: why"
+
+
 def test_dry_runs_leave_collections_and_aliases_as_they_are(cli: Callable[..., Outcome], store: None) -> None:
     cli("collection", "alias", "create", "live", "-c", "products")
     before = cli("collection", "list").json, cli("collection", "alias", "list").json

@@ -31,6 +31,14 @@ def test_collections_are_created_described_listed_and_dropped(db: holdfast.Clien
     assert not db.collections.exists("hybrid")
 
 
+def test_a_schema_may_be_given_as_a_dict_or_as_json(db: holdfast.Client) -> None:
+    db.collections.create("a", 2, schema={"price": "number"})
+    db.collections.create("b", 2, schema='{"price":"number"}')
+    db.collections.create("c", 2)
+    assert [db.collections.get(name).schema for name in "abc"] == ['{"price": "number"}', '{"price":"number"}', None]
+    assert db.collections.get("a").schema_problem is None
+
+
 def test_a_word_that_is_none_names_those_that_are(db: holdfast.Client) -> None:
     with pytest.raises(holdfast.InvalidArgument, match="'manhattan' is not a metric") as caught:
         db.collections.create("c", 2, metric="manhattan")

@@ -65,6 +65,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("CreateCollection", {"name": "a/b", "dimensions": 2}, "INVALID_NAME"),
     ("CreateCollection", {"name": "new", "dimensions": 0}, "INVALID_ARGUMENT"),
     ("CreateCollection", {"name": "new", "dimensions": 2, "request_id": "first"}, "REQUEST_ID_REUSED"),
+    ("CreateCollection", {"name": "new", "dimensions": 2, "schema": '{"a": "float"}'}, "INVALID_SCHEMA"),
     ("DeleteCollection", {"name": "none"}, "COLLECTION_NOT_FOUND"),
     ("DeleteCollection", {"name": "live"}, "INVALID_ARGUMENT"),
     ("DeleteCollection", {"name": "books", "expected_id": "x"}, "COLLECTION_REPLACED"),

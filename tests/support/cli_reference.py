@@ -37,6 +37,10 @@ Options that every command has, minus the spellings that it uses for something o
 | `WHEN` | a time: `2026-01-20T10:00:00Z`, `-2h`, `10:32`, `'yesterday 10:32'`, `now`, `@1768903200`; without an \
 offset it is in your time zone, and standard error says how it was understood. Or a sequence: `4711`. Or a mark's name |
 | `DURATION` | `5s`, `24h`, `7d`, `1h30m`, `500ms` |
+| `--schema JSON` | `{{"price": "number", "author.name": "string", "tags": "string[]"}}`: a field of the payload, or a \
+path into objects, and its type. `string`; `integer` of 64 bits, without point or exponent; `number`, a float64; \
+`boolean`; `timestamp`, a string with an RFC 3339 time and its offset; `[]` behind one is an array of them. \
+`{{"type": "number", "required": true}}` must be there; else null is as good as nothing |
 | `SIZE` | bytes, `64MB` (10⁶), `64MiB` (2²⁰); of the log, MB means MiB |
 | `PERCENT` | `20` or `20%` |
 | `VECTOR` | `"[0.1,0.2,0.3]"`, `0.1,0.2,0.3`, or `@FILE` with one of them in it |

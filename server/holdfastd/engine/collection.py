@@ -19,6 +19,7 @@ from ..storage.id_index import IdIndex
 from ..storage.quarantine import QuarantinedSegment
 from ..storage.segment import Segment
 from .memtable import Memtable
+from .payload_check import check_of
 from .quarantine import lost_rows
 from .view import MemtableSlice, View
 
@@ -58,6 +59,7 @@ class Collection:
         quarantined: tuple[QuarantinedSegment, ...] = (),
     ) -> None:
         self.spec = spec
+        self.payload_check = check_of(spec.schema_json)
         self.index = index
         self.segments = segments
         self.frozen: tuple[Memtable, ...] = ()

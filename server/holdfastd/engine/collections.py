@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..errors import Aborted, InvalidArgument, NotFound
+from ..format.payload_schema import parse_schema
 from ..model import CollectionSpec, CollectionStats, Digest, Metric, StorageKind
 from ..storage.clock import Randomness
 from ..storage.names import check_alias_name, check_collection_name
@@ -15,6 +16,7 @@ from .changes import Change, CreateCollection, DeleteAlias, DropCollection, PutA
 from .collection import Collection
 from .committer import Committer
 from .meters import Meters
+from .payload_check import problem_of
 from .quarantine import quarantined_parts
 from .tickets import Caller, Outcome
 
@@ -76,6 +78,8 @@ class Collections:
             )
         if len(schema_json) > MAX_SCHEMA_BYTES:
             raise InvalidArgument(f"the schema has more than {MAX_SCHEMA_BYTES} bytes", field="schema")
+        if schema_json:
+            parse_schema(schema_json)
         spec = CollectionSpec(
             id=self.randomness.uuid4(),
             name=name,
@@ -244,6 +248,7 @@ class Collections:
             qps=meter.search.per_second,
             aliases=self.applier.catalog.aliases_of(collection.spec.id),
             quarantined=quarantined_parts(view.quarantined),
+            schema_problem=problem_of(view.spec.schema_json) if collection.payload_check is None else "",
         )
 
 

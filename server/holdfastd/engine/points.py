@@ -53,11 +53,24 @@ class Points:
         """
         target = self.applier.catalog.resolve(collection)
         rows = prepare.prepare_rows(target.spec, ids, vectors, payload_block)
+        if target.payload_check is not None:
+            target.payload_check.check(payload_block, len(ids))
         caller = _asking_upsert(caller, collection, rows, len(ids))
         block = payload_block if len(rows) == len(ids) else None
         change = UpsertRows(target.spec.id, rows)
         submission = self._submission(target, change, caller, payload_block=block, rows_sent=len(ids))
-        submission.check = lambda: self._follow(submission, collection, rows, caller, block)
+
+        def follow() -> None:
+            heir = self._heir(submission, collection, rows)
+            if heir is None:
+                return
+            if heir.payload_check is not None:
+                heir.payload_check.check(payload_block, len(ids))
+            logged = heir.spec.storage is not StorageKind.MEMORY
+            change = UpsertRows(heir.spec.id, rows)
+            writer.encode_into(submission, change, caller, logged=logged, payload_block=block)
+
+        submission.check = follow
         return submission
 
     def commit(self, submission: Submission) -> Outcome:
@@ -118,6 +131,8 @@ class Points:
                 prepare.check_vectors(target.spec, vectors, len(keys))
             old = Reading(target.view, self.meters).existing(ids)
             rows = _updated_rows(keys, old, vectors, payloads, merge)
+            if target.payload_check is not None:
+                target.payload_check.check_changed(rows.payloads, payloads)
             expects = _expectation(keys, rows.id_hashes, [record.sequence for record in old])
             return self.commit(self._submission(target, UpsertRows(target.spec.id, rows), caller, expects=expects))
 
@@ -270,23 +285,19 @@ class Points:
             rows_sent=rows_sent,
         )
 
-    def _follow(
-        self, submission: Submission, collection: str, rows: Rows, caller: Caller, payload_block: bytes | None
-    ) -> None:
-        """Resolve a batch's collection once more where it was dropped or replaced since (RULES 18).
+    def _heir(self, submission: Submission, collection: str, rows: Rows) -> Collection | None:
+        """The collection that a batch goes to where its own was dropped or replaced since (RULES 18), else None.
 
         On the committing thread, so that the batch keeps its place among those of its stream. Raises NotFound,
         InvalidArgument where the vectors do not fit into the new one, or Corruption where that takes no writes.
         """
         assert isinstance(submission.change, UpsertRows)
         if self.applier.catalog.get(submission.change.collection_id) is not None:
-            return
+            return None
         heir = self.applier.catalog.resolve(collection)
         require_writable(heir.spec, heir.quarantined)
         prepare.check_vectors(heir.spec, rows.vectors, len(rows))
-        logged = heir.spec.storage is not StorageKind.MEMORY
-        change = UpsertRows(heir.spec.id, rows)
-        writer.encode_into(submission, change, caller, logged=logged, payload_block=payload_block)
+        return heir
 
     def _again_if_replaced(
         self, caller: Caller, once: Callable[[], Outcome], *, validate_only: bool = False

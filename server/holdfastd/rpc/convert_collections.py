@@ -20,6 +20,7 @@ def collection_message(stats: CollectionStats) -> collection_pb2.Collection:
         quantization=QUANTIZATION_OF[spec.quantization],
         hot_tier_size_bytes=spec.hot_tier_bytes,
         schema=spec.schema_json,
+        schema_problem=stats.schema_problem,
         vector_count=stats.vectors,
         size_bytes=stats.size_bytes,
         create_time=timestamp(spec.created_us),

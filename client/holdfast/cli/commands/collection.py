@@ -14,6 +14,7 @@ from holdfast.documents import Document
 
 _LIST_KEYS = ("name", "dimensions", "vectors", "indexes", "size_bytes")
 _INFO_KEYS = ("name", "dimensions", "metric", "vectors", "created_at", "updated_at")
+_SCHEMA_KEYS = ("schema", "schema_problem")
 _CREATE_KEYS = ("name", "dimensions", "metric", "storage", "status", "vectors")
 _STATS_KEYS = (
     "name", "dimensions", "metric", "vectors", "size_bytes", "digest", "sequence", "segments", "garbage_percent",
@@ -27,6 +28,7 @@ _STATS_KEYS = (
         "holdfast collection create products -d 384",
         "holdfast collection create cache -d 384 --storage memory",
         "holdfast collection create hybrid -d 384 --storage hybrid --hot-tier-size 10GB",
+        'holdfast collection create books -d 384 --schema \'{"price": "number", "tags": "string[]"}\'',
     ],
 )
 @click.argument("name")
@@ -45,7 +47,10 @@ _STATS_KEYS = (
     "--quantization", type=click.Choice(["none", "scalar", "binary"]), default="none", show_default=True,
     help="How vectors are encoded for searching; the exact ones are kept.",
 )  # fmt: skip
-@click.option("--schema", metavar="JSON", help="A JSON schema of the payloads, kept with the collection.")
+@click.option(
+    "--schema", metavar="JSON",
+    help="Fields of the payload with their types: string, integer, number, boolean, timestamp; string[] is an array.",
+)  # fmt: skip
 @dry_run
 @pass_state
 def create(
@@ -60,7 +65,11 @@ def create(
     schema: str | None,
     dry_run: bool,
 ) -> Document:
-    """Create a collection."""
+    """Create a collection.
+
+    With --schema payloads that contradict it are refused. A key is a field or a path such as author.name; a field that
+    must be there is written {"type": "number", "required": true}; fields that are not named may hold anything.
+    """
     if on_disk and storage not in (None, "disk"):
         raise click.UsageError(f"--on-disk contradicts --storage {storage}")
     storage = storage or "disk"
@@ -121,8 +130,12 @@ def list_collections(state: State, detailed: bool) -> Document:
 @click.argument("name", shell_complete=complete_collections)
 @pass_state
 def info(state: State, name: str) -> Document:
-    """Describe a collection."""
-    return _with_damage(state, state.client.collections.get(name), _INFO_KEYS)
+    """Describe a collection.
+
+    Its schema is shown if it has one, and schema_problem if that cannot be checked.
+    """
+    described = state.client.collections.get(name)
+    return _with_damage(state, described, (*_INFO_KEYS, *(key for key in _SCHEMA_KEYS if described[key])))
 
 
 @click.command(cls=Command, examples=["holdfast collection stats products"])
