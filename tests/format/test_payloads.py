@@ -60,17 +60,25 @@ def test_no_block_is_no_payloads() -> None:
         (b"[{},{}", "payloads", "not a JSON array"),
         (b"[{},{}]x", "payloads", "not a JSON array"),
         (b"[{},{}] []", "payloads", "not a JSON array"),
+        (b"[{},]", "payloads", "not a JSON array"),
         (b'[{},{"a":}]', "payloads[1]", "not JSON: Expecting value"),
         (b'[{},{"a":NaN}]', "payloads[1]", "not JSON: NaN is not a JSON value"),
+        (b'[ {"b": [1, 2.5e3]} , {"a":NaN}]', "payloads[1]", "not JSON"),
         (b'[{},{"a":01}]', "payloads[1]", "not JSON"),
         (b'[{},{"a":"\x01"}]', "payloads[1]", "not JSON: Invalid control character"),
         (b'[{},{"a":"\\x"}]', "payloads[1]", "not JSON: Invalid"),
+        (b'[{"a":"\\x"},{"a":}]', "payloads[0]", "not JSON"),
         (b'[{},{"a":"\\ud800"}]', "payloads[1]", "half of a surrogate pair"),
         (b'[{"\\udc00":1},{}]', "payloads[0]", "half of a surrogate pair"),
+        (b'[{"a":%b},{"a":}]' % (b"7" * 5000), "payloads[1]", "not JSON"),
+        (b"[{}{}]", "payloads[0]", "not JSON"),
         (b"\xef\xbb\xbf[{},{}]", "payloads", "not a JSON array"),
         (b"\0", "payloads", "not a JSON array"),
-        (b'[{},{"a":"\xff"}]', "payloads", "not UTF-8: byte 10"),
-        (b'[{},{"a":"\xed\xa0\x80"}]', "payloads", "not UTF-8"),
+        (b'[{},{"a":"\xff"}]', "payloads[1]", "not UTF-8: byte 10"),
+        (b'[{"a":"\xc3\xa9"},{"a":"\xed\xa0\x80"}]', "payloads[1]", "not UTF-8"),
+        (b'[{"a":"\xff"},{"a":"\xff"}]', "payloads[0]", "not UTF-8"),
+        (b"[{},\xff]", "payloads[1]", "not UTF-8"),
+        (b"\xff", "payloads", "not UTF-8"),
         (b'[{},{"a":' + b"[" * 100_000, "payloads[1]", "nested too deeply"),
         (b"[]", "payloads", "0 items for 2 ids"),
         (b"[{}]", "payloads", "1 items for 2 ids"),
@@ -87,6 +95,7 @@ def test_bad_blocks_are_refused_by_name(block: bytes, field: str, message: str) 
     with pytest.raises(InvalidArgument, match=message) as caught:
         split_payloads(block, 2)
     assert caught.value.field == field
+    assert caught.value.metadata.get("row", "") == field.removeprefix("payloads").strip("[]")
     assert caught.value.hint
 
 

@@ -27,6 +27,7 @@ class Wire:
 
     def __init__(self, kit: Kit, channel: grpc.Channel) -> None:
         self.kit = kit
+        self.channel = channel
         self.collections = CollectionServiceStub(channel)
         self.vectors = VectorServiceStub(channel)
         self.snapshots = SnapshotServiceStub(channel)

@@ -115,8 +115,7 @@ class Points:
         Raises NotFound naming the ids that do not exist; then nothing is written.
         """
         keys = prepare.check_ids(ids)
-        if len(set(keys)) != len(keys):
-            raise InvalidArgument("an id stands twice in the update", field="ids", hint="send each id once")
+        prepare.check_distinct(keys)
         payloads = accept_payloads(payload_block, len(keys))
         if vectors is None and not payload_block:
             raise InvalidArgument(
@@ -387,5 +386,8 @@ def _merge(row: int, old: bytes | None, patch: bytes) -> bytes:
         raise InvalidArgument(
             f"payloads[{row}] as merged has {len(merged)} bytes, the limit is {MAX_POINT_PAYLOAD_BYTES}",
             field=f"payloads[{row}]",
+            reason="INVALID_PAYLOAD",
+            hint="keep large values elsewhere and a reference here",
+            row=row,
         )
     return merged

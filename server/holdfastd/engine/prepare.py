@@ -63,7 +63,47 @@ def _check_id(row: int, key: bytes) -> None:
     elif b"\0" in key:
         problem = "contains a NUL character"
     if problem is not None:
-        raise InvalidArgument(f"ids[{row}] {problem}", field=f"ids[{row}]", reason="INVALID_ID", row=row)
+        raise InvalidArgument(
+            f"ids[{row}] {problem}",
+            field=f"ids[{row}]",
+            reason="INVALID_ID",
+            hint=f"an id is text of 1 to {MAX_ID_BYTES} bytes without NUL",
+            row=row,
+        )
+
+
+def check_distinct(keys: Sequence[bytes]) -> None:
+    """Raise InvalidArgument for an id that stands twice."""
+    if len(set(keys)) == len(keys):
+        return
+    first: dict[bytes, int] = {}
+    for row, key in enumerate(keys):
+        if first.setdefault(key, row) != row:
+            raise InvalidArgument(
+                f"ids[{row}] stands twice, at ids[{first[key]}] too",
+                field=f"ids[{row}]",
+                reason="DUPLICATE_ID",
+                hint="send each id once",
+                row=row,
+            )
+
+
+def check_finite(vectors: Float32Array, place: str) -> None:
+    """Raise InvalidArgument unless all of (n, d) ``vectors`` is finite.
+
+    ``place``: how the caller knows a value, with ``{row}`` and ``{column}``; without ``{row}`` where there is only one.
+    """
+    if np.isfinite(vectors).all():
+        return
+    row, column = (int(found[0]) for found in np.nonzero(~np.isfinite(vectors)))
+    field = place.format(row=row, column=column)
+    raise InvalidArgument(
+        f"{field} is {vectors[row, column]}, only finite numbers make a vector",
+        field=field,
+        reason="VECTOR_NOT_FINITE",
+        hint="look for a division by zero where the embedding was made or normalised",
+        row=row if "{row}" in place else None,
+    )
 
 
 def check_vectors(spec: CollectionSpec, vectors: Float32Array, count: int) -> Float32Array:
@@ -80,12 +120,5 @@ def check_vectors(spec: CollectionSpec, vectors: Float32Array, count: int) -> Fl
         )
     norms = row_norms(vectors)
     if np.isnan(norms.max(initial=0)):
-        row, column = (int(place[0]) for place in np.nonzero(~np.isfinite(vectors)))
-        raise InvalidArgument(
-            f"vectors[{row}][{column}] is {vectors[row, column]}, only finite numbers can be stored",
-            field=f"vectors[{row}][{column}]",
-            reason="VECTOR_NOT_FINITE",
-            hint="look for a division by zero where the embedding was made or normalised",
-            row=row,
-        )
+        check_finite(vectors, "vectors[{row}][{column}]")
     return norms

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..errors import InvalidArgument, NotFound
 from ..model import Float32Array, Hit, Record, Sequence64
 from . import read
@@ -79,10 +77,6 @@ class Reading:
         """The ``k`` nearest points to each of (q, d) queries, best first; exact. Uses one core for one query."""
         if not 1 <= k <= MAX_K:
             raise InvalidArgument(f"k is {k}; it can be 1 to {MAX_K}", field="k")
-        if not np.isfinite(queries).all():
-            raise InvalidArgument(
-                "the query holds a number that is not finite", field="query", reason="VECTOR_NOT_FINITE"
-            )
         filter = _parse_optional(filter_text)
         with self.meters.of(self.view.spec.id).search.timed():
             return read.search(self.view, queries, k=k, filter=filter, threshold=threshold, vectors=vectors)

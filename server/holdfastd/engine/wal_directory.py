@@ -10,7 +10,10 @@ from .wal_locks import LOCK_NAME, WalLocks
 
 
 def take_directory(fs: FileSystem, locks: WalLocks, directory: str) -> bool:
-    """Make and lock it; returns whether it was made. Raises FailedPrecondition, DataDirectoryLocked or ResourceExhausted."""
+    """Make and lock it; returns whether it was made.
+
+    Raises FailedPrecondition, DataDirectoryLocked or ResourceExhausted.
+    """
     made = not fs.exists(directory)
     try:
         make_dirs(fs, directory)

@@ -115,14 +115,14 @@ def _check(row: int, item: bytes) -> None:
     depth = _depth(item)
     if depth > MAX_PAYLOAD_DEPTH:
         what = f"{field} has {depth} objects and arrays within one another, the limit is {MAX_PAYLOAD_DEPTH}"
-        raise payload_fault(what, "flatten the object", field)
+        raise payload_fault(what, "flatten the object", row)
     try:
         _decode_numbers(item.decode())
     except _TooLarge as error:
         written = str(error)
         shown = written if len(written) <= 40 else f"{written[:20]}… ({len(written)} characters)"
         what = f"{field} holds the number {shown}, which float64 cannot hold"
-        raise payload_fault(what, "write it as a string", field) from None
+        raise payload_fault(what, "write it as a string", row) from None
 
 
 def _depth(item: bytes) -> int:

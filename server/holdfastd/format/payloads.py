@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import cast
 
@@ -14,9 +15,15 @@ from ..errors import InvalidArgument
 MAX_POINT_PAYLOAD_BYTES = 1 << 20
 """Largest JSON object of one point."""
 
+
+def _no_json(constant: str) -> None:
+    raise ValueError(f"{constant} is not a JSON value")
+
+
+_scan = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=_no_json).raw_decode
+_space = re.compile(r"[ \t\n\r]*").match
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_SPACE = frozenset(" \t\r\n")
 _first_byte = itemgetter(0)
 _OBJECT = ord("{")
 _NULL = ord("n")
@@ -70,54 +77,72 @@ def _decode(block: bytes) -> list[msgspec.Raw]:
         block.decode()
         return _decode_array(block)
     except UnicodeDecodeError as error:
-        what = f"payloads is not UTF-8: byte {error.start} of the array"
-        raise payload_fault(what, "encode payloads as UTF-8") from None
+        row = _row_at(block.decode(errors="replace"), len(block[: error.start].decode()))
+        what = f"{_field(row)} is not UTF-8: byte {error.start} of the array"
+        raise payload_fault(what, "encode payloads as UTF-8", row) from None
     except (RecursionError, msgspec.MsgspecError) as error:
         raise _fault_in(block.decode(), error) from None
 
 
 def _fault_in(block: str, error: Exception) -> InvalidArgument:
     """Why ``block`` is no JSON array of Unicode text, with the row at fault where those before it are whole."""
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-    at, row, opening = _after_space(block, 0), 0, "["
-    while block[at : at + 1] == opening:
-        field = f"payloads[{row}]"
-        try:
-            value, end = decoder.raw_decode(block, _after_space(block, at + 1))
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            what = f"{field} holds half of a surrogate pair, such as \\ud800, which is no character"
-            return payload_fault(what, "write the character whole", field)
-        except RecursionError:
-            return payload_fault(f"{field} is nested too deeply", "flatten the object", field)
-        except ValueError as fault:
+    for row, _, fault in _walk(block):
+        if isinstance(fault, UnicodeEncodeError):
+            what = f"{_field(row)} holds half of a surrogate pair, such as \\ud800, which is no character"
+            return payload_fault(what, "write the character whole", row)
+        if isinstance(fault, RecursionError):
+            return payload_fault(f"{_field(row)} is nested too deeply", "flatten the object", row)
+        if fault is not None:
             why = fault.msg if isinstance(fault, json.JSONDecodeError) else str(fault)
-            return payload_fault(f"{field} is not JSON: {why}", "send an object or null", field)
-        at, row, opening = _after_space(block, end), row + 1, ","
+            return payload_fault(f"{_field(row)} is not JSON: {why}", "send an object or null", row)
     return payload_fault(f"payloads is not a JSON array: {error}", "send one JSON array with one item per id")
 
 
-def _after_space(text: str, at: int) -> int:
-    while text[at : at + 1] in _SPACE:
-        at += 1
-    return at
+def _row_at(text: str, place: int) -> int | None:
+    """The item that holds the character at ``place``, or the first one at fault before it; None for the array."""
+    return next((row for row, end, fault in _walk(text) if fault is not None or place < end), None)
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON value")
+def _walk(text: str) -> Iterator[tuple[int, int, Exception | None]]:
+    """Each item of the array: its row, where it ends, and what is wrong with it; the first one at fault is the last."""
+    position, row = _after_space(text, 0), 0
+    if not text.startswith("[", position):
+        return
+    while text[(position := _after_space(text, position + 1)) : position + 1] not in ("", "]"):
+        try:
+            value, position = _scan(text, position)
+            json.dumps(value, ensure_ascii=False).encode()
+        except (ValueError, RecursionError) as fault:
+            yield row, len(text), fault
+            return
+        yield row, position, None
+        position = _after_space(text, position)
+        if not text.startswith(",", position):
+            if text[position : position + 1] not in ("", "]"):
+                yield row, len(text), ValueError("no comma stands behind it")
+            return
+        row += 1
+
+
+def _after_space(text: str, position: int) -> int:
+    found = _space(text, position)
+    return found.end() if found else position
 
 
 def _first_fault(items: list[bytes]) -> InvalidArgument:
     for row, item in enumerate(items):
-        field = f"payloads[{row}]"
         if item[0] not in (_OBJECT, _NULL):
-            return payload_fault(f"{field} is neither a JSON object nor null", "wrap the value in an object", field)
+            return payload_fault(f"{_field(row)} is neither a JSON object nor null", "wrap the value in an object", row)
         if len(item) > MAX_POINT_PAYLOAD_BYTES:
-            what = f"{field} has {len(item)} bytes, the limit is {MAX_POINT_PAYLOAD_BYTES}"
-            return payload_fault(what, "keep large values elsewhere and a reference here", field)
+            what = f"{_field(row)} has {len(item)} bytes, the limit is {MAX_POINT_PAYLOAD_BYTES}"
+            return payload_fault(what, "keep large values elsewhere and a reference here", row)
     raise AssertionError("no item is at fault")
 
 
-def payload_fault(message: str, hint: str, field: str = "payloads") -> InvalidArgument:
-    """The error for what is wrong with a block, or with the row that ``field`` names."""
-    return InvalidArgument(message, field=field, hint=hint)
+def payload_fault(message: str, hint: str, row: int | None = None) -> InvalidArgument:
+    """The error for what is wrong with a block, or with one row of it."""
+    return InvalidArgument(message, field=_field(row), reason="INVALID_PAYLOAD", hint=hint, row=row)
+
+
+def _field(row: int | None) -> str:
+    return "payloads" if row is None else f"payloads[{row}]"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from holdfast.v1 import common_pb2, vector_pb2
 
+from ..engine.prepare import check_finite
 from ..errors import InvalidArgument
 from ..model import Float32Array, Hit, Record
 
@@ -21,21 +22,24 @@ def matrix_of(
     data: bytes | memoryview,
     points: Sequence[common_pb2.Vector],
     count: int,
+    dimensions: Callable[[], int],
     *,
     field: str = "vectors",
-    other: str = "points",
 ) -> Float32Array:
-    """The vectors of a batch, (count, d) float32 over the message's own bytes.
+    """The vectors of a batch, (count, d) float32 over the message's own bytes, or those of ``points`` one by one.
 
-    Where the numbers do not come out even, they are returned flat, and the engine, which knows d, refuses them. Raises
-    InvalidArgument for broken floats, rows of different widths, and for both or neither of the two fields.
+    Where the numbers do not come out even, they are returned flat, and the engine refuses them. ``dimensions`` is asked
+    for the d of ``points``. Raises what it raises, and InvalidArgument for broken floats, for points of another width,
+    and where both are given.
     """
     if points:
         if data:
-            raise InvalidArgument(
-                f"{field} and {other} are both given", field=other, hint=f"send either {field} or {other}"
-            )
-        return _matrix_of_points(points, other)
+            raise InvalidArgument(f"{field} and points are both given", field="points", hint="send one of them")
+        return _matrix_of_points(points, dimensions())
+    return _matrix_of_bytes(data, count, field)
+
+
+def _matrix_of_bytes(data: bytes | memoryview, count: int, field: str) -> Float32Array:
     if len(data) % 4:
         raise InvalidArgument(
             f"{field} has {len(data)} bytes, which is no number of float32 values",
@@ -47,28 +51,35 @@ def matrix_of(
     return flat.reshape(count, -1) if count and len(flat) and len(flat) % count == 0 else flat
 
 
-def _matrix_of_points(points: Sequence[common_pb2.Vector], field: str) -> Float32Array:
-    width = len(points[0].values)
+def _matrix_of_points(points: Sequence[common_pb2.Vector], width: int) -> Float32Array:
     for row, point in enumerate(points):
-        if len(point.values) != width or not width:
+        if len(point.values) != width:
             raise InvalidArgument(
-                f"{field}[{row}] has {len(point.values)} values, {field}[0] has {width}",
-                field=f"{field}[{row}]",
+                f"points[{row}] has {len(point.values)} values, the collection has {width} dimensions",
+                field=f"points[{row}]",
                 reason="DIMENSION_MISMATCH",
                 hint="give every vector as many values as the collection has dimensions",
+                expected=width,
+                row=row,
             )
     values = itertools.chain.from_iterable(point.values for point in points)
-    return np.fromiter(values, FLOAT32, len(points) * width).reshape(len(points), width)
+    matrix = np.fromiter(values, FLOAT32, len(points) * width).reshape(len(points), width)
+    check_finite(matrix, "points[{row}].values[{column}]")
+    return matrix
 
 
 def query_of(request: vector_pb2.SearchRequest) -> Float32Array:
-    """The one query of a search as (1, d) float32. Raises InvalidArgument if there is none."""
+    """The one query of a search as (1, d) float32. Raises InvalidArgument if there is none, or if it is not finite."""
     which = request.WhichOneof("query")
-    if which == "point":
-        return matrix_of(b"", [request.point], 1, other="point")
-    if which == "vector" and request.vector:
-        return matrix_of(request.vector, (), 1, field="vector")
-    raise InvalidArgument("no query is given", field="query", hint="send vector, point or query_id")
+    if which == "point" and request.point.values:
+        query = np.fromiter(request.point.values, FLOAT32, len(request.point.values)).reshape(1, -1)
+        check_finite(query, "point.values[{column}]")
+    elif which == "vector" and request.vector:
+        query = _matrix_of_bytes(request.vector, 1, "vector")
+        check_finite(query, "vector[{column}]")
+    else:
+        raise InvalidArgument("no query is given", field="query", hint="send vector, point or query_id")
+    return query
 
 
 def columns_of(records: Sequence[Record], *, vectors: bool, payloads: bool) -> vector_pb2.PointColumns:

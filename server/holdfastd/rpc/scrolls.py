@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from holdfast.v1 import vector_pb2
 
+from ..engine import prepare
 from ..engine.points import Points
-from ..engine.prepare import MAX_BATCH_ROWS
 from ..engine.reading import ScrollPosition
 from ..errors import InvalidArgument, ResourceExhausted
 from ..model import Record
@@ -51,13 +51,14 @@ def scroll(points: Points, request: vector_pb2.ScrollRequest, max_reply_bytes: i
 
 
 def check_ids(ids: Sequence[str]) -> None:
-    """Raise InvalidArgument unless the number of ids is one that a request may have."""
-    if not 1 <= len(ids) <= MAX_BATCH_ROWS:
+    """Raise InvalidArgument for a number of ids that a request may not have, and for ids that no point can have."""
+    if not 1 <= len(ids) <= prepare.MAX_BATCH_ROWS:
         raise InvalidArgument(
-            f"{len(ids)} ids are given; it can be 1 to {MAX_BATCH_ROWS}",
+            f"{len(ids)} ids are given; it can be 1 to {prepare.MAX_BATCH_ROWS}",
             field="ids",
             hint="ask for fewer at a time" if ids else "send at least one id",
         )
+    prepare.check_ids(ids)
 
 
 def check_reply(size: int, limit: int) -> None:

@@ -16,8 +16,6 @@ SearchRequest: TypeAlias = vector_pb2.SearchRequest | vector_pb2.SearchBatchRequ
 
 def hits_of(reading: Reading, request: SearchRequest, queries: Float32Array, *, extra: int = 0) -> list[list[Hit]]:
     """The hits of each query. Every search compares every point: ``exact`` holds and ``ef`` has nothing to widen."""
-    if queries.ndim == 1:
-        queries = queries.reshape(1, -1)
     return reading.search(
         queries,
         k=(request.k or DEFAULT_K) + extra,

@@ -17,6 +17,7 @@ from holdfast.v1 import vector_pb2
 
 from ..engine.points import Points
 from ..engine.tickets import Outcome, Submission
+from ..model import Float32Array
 from . import wire
 from .admission import InFlight
 from .batches import TicketedBatch, UpsertBatch
@@ -42,7 +43,7 @@ def upsert(
     """Write one batch. Blocks until it is acknowledged."""
     request = batch.request
     ids = list(request.ids)
-    vectors = matrix_of(batch.vectors, request.points, len(ids))
+    vectors = _matrix_of(points, batch, len(ids))
     caller = callers.of(context, request.request_id, sync=wants_sync(request.durability))
     outcome = points.upsert(request.collection, ids, vectors, request.payloads, caller=caller)
     return _response(outcome)
@@ -103,13 +104,18 @@ class UpsertStreams:
         ticket, batch = request.ticket, request.upsert.request
         try:
             ids = list(batch.ids)
-            vectors = matrix_of(request.upsert.vectors, batch.points, len(ids))
+            vectors = _matrix_of(self.points, request.upsert, len(ids))
             caller = self.callers.of(context, batch.request_id, sync=wants_sync(batch.durability))
             submission = self.points.prepare_upsert(batch.collection, ids, vectors, batch.payloads, caller=caller)
             self.points.commit_nowait(submission)
         except Exception as error:
             return ticket, error
         return ticket, submission
+
+
+def _matrix_of(points: Points, batch: UpsertBatch, count: int) -> Float32Array:
+    request = batch.request
+    return matrix_of(batch.vectors, request.points, count, lambda: points.dimensions(request.collection))
 
 
 def _answer(ticket: int, pending: Submission | Exception) -> vector_pb2.UpsertStreamResponse:

@@ -11,6 +11,8 @@ import grpc
 from holdfast.v1 import vector_pb2
 from holdfast.v1.vector_pb2_grpc import VectorServiceServicer
 
+from ..engine.prepare import check_finite
+from ..model import Float32Array
 from . import deletes, scrolls
 from .batches import TicketedBatch, UpsertBatch
 from .convert import chosen, wants_sync
@@ -61,7 +63,7 @@ class VectorService(VectorServiceServicer):
         outcome = self._points.update(
             request.collection,
             ids,
-            vectors=matrix_of(request.vectors, request.points, len(ids)) if given else None,
+            vectors=self._matrix_of(request, len(ids)) if given else None,
             payload_block=request.payloads,
             merge=chosen(_MERGE_OF_MODE, request.payload_mode, "payload_mode"),
             caller=self._callers.of(context, request.request_id, sync=wants_sync(request.durability)),
@@ -70,6 +72,9 @@ class VectorService(VectorServiceServicer):
         return vector_pb2.UpdateResponse(
             sequence=outcome.sequence, count=len(ids), durable=outcome.durable, versions=versions
         )
+
+    def _matrix_of(self, request: vector_pb2.UpdateRequest, count: int) -> Float32Array:
+        return matrix_of(request.vectors, request.points, count, lambda: self._points.dimensions(request.collection))
 
     def Delete(self, request: vector_pb2.DeleteRequest, context: grpc.ServicerContext) -> vector_pb2.DeleteResponse:
         return deletes.delete(self._points, self._callers, request, context)
@@ -105,7 +110,8 @@ class VectorService(VectorServiceServicer):
     ) -> vector_pb2.SearchBatchResponse:
         reading = self._points.reading(request.collection)
         count = number_of_queries(request, reading.dimensions)
-        queries = matrix_of(request.queries, request.points, count, field="queries")
+        queries = matrix_of(request.queries, request.points, count, lambda: reading.dimensions, field="queries")
+        check_finite(queries, "queries[{row}][{column}]")
         found = hits_of(reading, request, queries)
         vectors, payloads = request.include_vector, not request.omit_payload
         results = [hits_message(hits, reading.sequence, vectors=vectors, payloads=payloads) for hits in found]

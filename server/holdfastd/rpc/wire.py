@@ -32,7 +32,7 @@ class _Broken(Exception):
 def explain(descriptor: Descriptor, data: bytes) -> InvalidArgument:
     """The error to answer with for bytes that could not be parsed as this message."""
     try:
-        path = _bad_string(descriptor, memoryview(data), 0)
+        bad = _bad_string(descriptor, memoryview(data), 0)
     except _Broken as broken:
         return InvalidArgument(
             f"the request is no {descriptor.name}: its bytes make no sense at offset {broken.offset}",
@@ -40,17 +40,15 @@ def explain(descriptor: Descriptor, data: bytes) -> InvalidArgument:
             hint="generate the client from the daemon's proto files",
             offset=broken.offset,
         )
-    if path is None:
+    if bad is None:
         return InvalidArgument(
             f"the request is no {descriptor.name}",
             reason="MALFORMED_REQUEST",
             hint="generate the client from the daemon's proto files",
         )
+    path, row = bad
     return InvalidArgument(
-        f"{path} is not valid UTF-8",
-        field=path,
-        reason="INVALID_UTF8",
-        hint="encode text as UTF-8",
+        f"{path} is not valid UTF-8", field=path, reason="INVALID_UTF8", hint="encode text as UTF-8", row=row
     )
 
 
@@ -66,7 +64,8 @@ def first_varint(data: bytes, number: int) -> int:
     return found
 
 
-def _bad_string(descriptor: Descriptor, data: memoryview, base: int) -> str | None:
+def _bad_string(descriptor: Descriptor, data: memoryview, base: int) -> tuple[str, int | None] | None:
+    """The path of the first string that is not UTF-8, and its row if it stands in a list."""
     rows: dict[int, int] = {}
     for number, kind, offset, value in _fields(data, base):
         field = descriptor.fields_by_number.get(number)
@@ -75,11 +74,11 @@ def _bad_string(descriptor: Descriptor, data: memoryview, base: int) -> str | No
             continue
         name = f"{field.name}[{row}]" if field.is_repeated else field.name
         if field.type == FieldDescriptor.TYPE_STRING and not _is_utf8(value):
-            return name
+            return name, row if field.is_repeated else None
         if field.message_type is not None:
             inner = _bad_string(field.message_type, value, offset)
             if inner is not None:
-                return f"{name}.{inner}"
+                return f"{name}.{inner[0]}", inner[1]
     return None
 
 
