@@ -362,15 +362,16 @@ def _ids(ids: Sequence[str]) -> list[str]:
 
 
 def _bad_ids(ids: Sequence[object], error: Exception) -> InvalidArgument:
-    for row, value in enumerate(ids):
+    row, problem, hint = None, f"an id cannot be sent: {error}", None
+    for number, value in enumerate(ids):
         if not isinstance(value, str):
-            return InvalidArgument(
-                f"ids[{row}] is {type(value).__name__}, not a string",
-                reason="BAD_ID",
-                hint="ids are text of 1 to 512 bytes: convert numbers with str()",
-                metadata={"row": str(row)},
-            )
-    return InvalidArgument(f"an id cannot be sent as UTF-8: {error}", reason="BAD_ID")
+            row, problem = number, f"ids[{number}] is {type(value).__name__}, not a string"
+            hint = "ids are text of 1 to 512 bytes: convert numbers with str()"
+            break
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            row, problem = number, f"ids[{number}] cannot be sent as UTF-8: it has half a surrogate pair"
+            break
+    return InvalidArgument(problem, reason="BAD_ID", hint=hint, metadata={} if row is None else {"row": str(row)})
 
 
 def _positive(number: int, name: str) -> int:

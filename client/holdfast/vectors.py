@@ -128,7 +128,7 @@ def _from_rows(rows: Sequence[Vector]) -> Matrix:
         return Matrix(b"", 0, 0)
     if isinstance(rows[0], int | float):
         return _matrix_of_one(rows)
-    packed = [encode_vector(row, f"vectors[{index}]") for index, row in enumerate(rows)]
+    packed = [_encode_row(row, index) for index, row in enumerate(rows)]
     width = len(packed[0])
     for index, row in enumerate(packed):
         if len(row) != width:
@@ -139,6 +139,14 @@ def _from_rows(rows: Sequence[Vector]) -> Matrix:
                 metadata={"row": str(index)},
             )
     return Matrix(b"".join(packed), len(packed), width // FLOAT_BYTES)
+
+
+def _encode_row(vector: Vector, row: int) -> bytes:
+    try:
+        return encode_vector(vector, f"vectors[{row}]")
+    except InvalidArgument as error:
+        error.metadata["row"] = str(row)
+        raise
 
 
 def _matrix_of_one(numbers: Sequence[float]) -> Matrix:

@@ -24,6 +24,9 @@ class Writer:
     raises at the next call, at `flush` or at the end of the ``with``; batches already in flight behind it may be
     written. Everything is acknowledged when the ``with`` ends without an error; if it ends by an exception, points not
     yet sent are dropped.
+
+    Where one point is at fault, ``metadata["row"]`` of the error is its number among all that were given to this
+    writer, from 0, and so is the number in the error's text.
     """
 
     def __init__(
@@ -37,6 +40,9 @@ class Writer:
         self._pipeline = Pipeline(connection, max_in_flight)
         self._request_prefix = new_request_id()
         self._batches = 0
+        self._first_rows: dict[str, int] = {}
+        """Of each batch that is not acknowledged yet: the number of its first point among all."""
+        self._rows_sent = 0
         self._width = 0
         self._closed = False
         self.acknowledged = 0
@@ -53,18 +59,18 @@ class Writer:
         if self._pipeline.failure is not None or self._closed:
             self._raise()
         try:
-            view = memoryview(vector)
-            data = view.tobytes() if view.format == "f" and view.ndim == 1 else encode_vector(vector)
-        except TypeError:
-            data = encode_vector(vector)
-        if len(data) != self._width:
-            self._check_width(data)
-        if type(id) is not str:
-            raise InvalidArgument(f"the id is {type(id).__name__}, not a string", reason="BAD_ID")
-        if payload is not None:
-            self._add_payload(payload)
-        elif self._has_payloads:
-            self._payloads.append(_NULL)
+            data = _encoded(vector)
+            if len(data) != self._width:
+                self._check_width(data)
+            if type(id) is not str:
+                raise InvalidArgument(f"the id is {type(id).__name__}, not a string", reason="BAD_ID")
+            if payload is not None:
+                self._add_payload(payload)
+            elif self._has_payloads:
+                self._payloads.append(_NULL)
+        except InvalidArgument as error:
+            error.metadata["row"] = str(self._rows_sent + len(self._ids))
+            raise
         self._ids.append(id)
         self._vectors.append(data)
         if len(self._ids) >= self._limit:
@@ -112,7 +118,7 @@ class Writer:
         self._limit = max(1, min(self._batch_size, _MAX_BATCH_BYTES // (self._width or FLOAT_BYTES)))
 
     def _add_payload(self, payload: Payload) -> None:
-        encoded = encode_payload(payload, len(self._ids))
+        encoded = encode_payload(payload, self._rows_sent + len(self._ids))
         if not self._has_payloads:
             self._has_payloads = True
             self._payloads = [_NULL] * len(self._ids)
@@ -131,6 +137,8 @@ class Writer:
     def _send(self) -> None:
         if not self._ids:
             return
+        self._first_rows[str(self._batches)] = self._rows_sent
+        self._rows_sent += len(self._ids)
         self._pipeline.send(self._request())
         self._start_batch()
         self._take_results()
@@ -149,9 +157,13 @@ class Writer:
         return EncodedUpsert(head, self._vectors)
 
     def _take_results(self) -> None:
-        while (result := self._pipeline.take(wait=False)) is not None:
-            self.acknowledged += result.count
-            self.last_result = result
+        try:
+            while (result := self._pipeline.take(wait=False)) is not None:
+                self.acknowledged += result.count
+                self.last_result = result
+                del self._first_rows[next(iter(self._first_rows))]
+        except HoldfastError as error:
+            raise self._told(error) from None
 
     def _raise(self) -> None:
         if self._closed:
@@ -159,11 +171,24 @@ class Writer:
         self._take_results()
         failure = self._pipeline.failure
         assert failure is not None
-        raise _again(failure)
+        raise self._told(failure)
+
+    def _told(self, failure: HoldfastError) -> HoldfastError:
+        """The failure as a fresh exception, since it may be raised more than once, with rows as the caller counts."""
+        metadata, message = dict(failure.metadata), failure.message
+        row, first = metadata.get("row"), self._first_rows.get(metadata.get("batch", ""))
+        if row is not None and first is not None:
+            metadata["row"] = str(first + int(row))
+            there, here = f"[{row}]", f"[{metadata['row']}]"
+            message = message.replace(there, here, 1)
+            if "field" in metadata:
+                metadata["field"] = metadata["field"].replace(there, here, 1)
+        return type(failure)(message, reason=failure.reason, hint=failure.hint, metadata=metadata)
 
 
-def _again(failure: HoldfastError) -> HoldfastError:
-    """The same failure as a fresh exception: it may be raised more than once."""
-    return type(failure)(
-        failure.message, reason=failure.reason, hint=failure.hint, metadata=failure.metadata
-    ).with_traceback(None)
+def _encoded(vector: Vector) -> bytes:
+    try:
+        view = memoryview(vector)
+    except TypeError:
+        return encode_vector(vector)
+    return view.tobytes() if view.format == "f" and view.ndim == 1 else encode_vector(vector)

@@ -155,3 +155,23 @@ def test_info_and_stats_read_as_attributes_and_as_keys(products: holdfast.Collec
 
 def test_the_handle_says_what_it_is(daemon: FakeDaemon, products: holdfast.Collection) -> None:
     assert repr(products) == f"Collection('products' at {daemon.address})"
+
+
+@pytest.mark.parametrize(
+    ("ids", "vectors", "payloads", "row"),
+    [
+        (["a", "b", 3], [[1, 1], [1, 1], [1, 1]], None, "2"),
+        (["a", "\ud800"], [[1, 1], [1, 1]], None, "1"),
+        (["a", "b"], [[1, 1], [1, "x"]], None, "1"),
+        (["a", "b"], [[1, 1], [1]], None, "1"),
+        (["a", "b", "c"], [[1, 1], [1, 1], [1, 1e39]], None, "2"),
+        (["a", "b"], [[1, 1], np.zeros(2)], None, "1"),
+        (["a", "b"], [[1, 1], [1, 1]], [None, {"n": float("nan")}], "1"),
+    ],
+)
+def test_what_cannot_be_sent_for_one_row_names_it(
+    products: holdfast.Collection, ids: list[str], vectors: list[list[float]], payloads: list[object], row: str
+) -> None:
+    with pytest.raises(holdfast.InvalidArgument) as caught:
+        products.upsert(ids, vectors, payloads)  # type: ignore[arg-type]  # that is the point
+    assert caught.value.metadata["row"] == row

@@ -139,6 +139,30 @@ def test_a_refused_batch_surfaces_at_the_next_call_and_again_at_the_end(
         writer.close()
 
 
+@pytest.mark.parametrize("row", [0, 1])
+def test_a_refused_row_is_numbered_as_the_caller_counts(
+    daemon: FakeDaemon, points: holdfast.Collection, row: int
+) -> None:
+    writer = points.writer(batch_size=2)
+    for n in range(6):
+        writer.upsert(f"{n}", [1.0, 1.0])
+    writer.flush()
+    field = f"payloads[{row}].price"
+    daemon.fail_next(
+        "UpsertStreamBatch", grpc.StatusCode.INVALID_ARGUMENT, f"{field} is [1], not a number", "SCHEMA_VIOLATION",
+        field=field, row=str(row),
+    )  # fmt: skip
+    for n in range(6, 8):
+        writer.upsert(f"{n}", [1.0, 1.0])
+    for call in (writer.flush, lambda: writer.upsert("z", [1.0, 1.0]), writer.close):
+        with pytest.raises(holdfast.InvalidArgument) as caught:
+            call()
+        assert caught.value.metadata["row"] == str(6 + row)
+        assert caught.value.metadata["field"] == f"payloads[{6 + row}].price"
+        assert caught.value.message == f"payloads[{6 + row}].price is [1], not a number"
+        assert caught.value.metadata["batch"] == "3"
+
+
 def test_a_refused_last_batch_surfaces_at_the_end_of_the_with(daemon: FakeDaemon, points: holdfast.Collection) -> None:
     daemon.fail_next("UpsertStreamBatch", grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
     with pytest.raises(holdfast.ResourceExhausted, match="full"), points.writer() as writer:
@@ -179,8 +203,11 @@ def test_a_bad_point_is_refused_at_once_and_the_writer_goes_on(
 ) -> None:
     with points.writer() as writer:
         writer.upsert("before", [1.0, 1.0], {"n": 1})
-        with pytest.raises(holdfast.InvalidArgument, match=words):
+        writer.flush()
+        writer.upsert("second", [1.0, 1.0])
+        with pytest.raises(holdfast.InvalidArgument, match=words) as caught:
             writer.upsert(*arguments)  # type: ignore[arg-type]  # that is the point
+        assert caught.value.metadata["row"] == "2"
         writer.upsert("after", [1.0, 1.0])
     assert [record.id for record in points.get(["before", "after"])] == ["before", "after"]
 

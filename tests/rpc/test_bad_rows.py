@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
+import holdfast
 from holdfast.v1 import collection_pb2, common_pb2, vector_pb2
 from tests.rpc.calls import failing
 from tests.rpc.wires import Wire
@@ -210,3 +211,26 @@ def test_nothing_of_a_refused_batch_is_written(store: Wire) -> None:
         call(store, "Upsert", collection="typed", ids=ids, vectors=vectors, payloads=block)
     assert store.kit.engine.sequence == sequence
     assert store.vectors.Count(vector_pb2.CountRequest(collection="typed")).count == 3
+
+
+def test_the_client_says_which_row(store: Wire) -> None:
+    with holdfast.connect(store.address) as db:
+        typed = db.collection("typed")
+        with pytest.raises(holdfast.InvalidArgument) as caught:
+            typed.upsert(["x", "y"], [[0, 1], [0, 1]], [None, {"n": "1"}])
+        assert (caught.value.metadata["row"], caught.value.reason) == ("1", "SCHEMA_VIOLATION")
+        with pytest.raises(holdfast.InvalidArgument) as caught:
+            list(typed.upsert_stream([(["x"], [[0, 1]], None), (["y", "z"], [[0, 1], [0, NAN]], None)]))
+        assert (caught.value.metadata["batch"], caught.value.metadata["row"]) == ("1", "1")
+
+
+def test_the_writer_says_which_point(store: Wire) -> None:
+    def write() -> None:
+        with db.collection("typed").writer(batch_size=3) as writer:
+            for n in range(9):
+                writer.upsert(f"{n}", [0, 1], {"n": n if n != 7 else "7"})
+
+    with holdfast.connect(store.address) as db, pytest.raises(holdfast.InvalidArgument) as caught:
+        write()
+    assert (caught.value.metadata["row"], caught.value.metadata["field"]) == ("7", "payloads[7].n")
+    assert caught.value.message == 'payloads[7].n is "7", not an integer of 64 bits'

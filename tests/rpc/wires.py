@@ -25,8 +25,9 @@ Operation = operation_pb2.Operation
 class Wire:
     """Every stub of one server, and the engine behind it."""
 
-    def __init__(self, kit: Kit, channel: grpc.Channel) -> None:
+    def __init__(self, kit: Kit, address: str, channel: grpc.Channel) -> None:
         self.kit = kit
+        self.address = address
         self.channel = channel
         self.collections = CollectionServiceStub(channel)
         self.vectors = VectorServiceStub(channel)
@@ -49,7 +50,7 @@ def serving(kit: Kit, socket: str) -> Iterator[Wire]:
     server.listen_unix(socket)
     server.start()
     with grpc.insecure_channel(f"unix:{socket}") as channel:
-        wire = Wire(kit, channel)
+        wire = Wire(kit, f"unix://{socket}", channel)
         wire.collections.CreateCollection(collection_pb2.CreateCollectionRequest(name="books", dimensions=2))
         wire.vectors.Upsert(batch(["a", "b"], request_id="first"))
         yield wire
