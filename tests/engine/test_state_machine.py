@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 
 from holdfastd.engine.changes import Replayed
 from holdfastd.engine.replay import ReplayRequest
-from holdfastd.engine.tickets import Caller, Submission
+from holdfastd.engine.tickets import Caller, Outcome, Submission
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import AlreadyExists, HoldfastError, InvalidArgument, NotFound
 from holdfastd.format.payloads import join_payloads
@@ -119,9 +119,9 @@ class StoreMachine(RuleBasedStateMachine):
         if known is None:
             self.refused(lambda: self.kit.engine.collections.drop(name, caller=CALLER))
             return
-        assert self.kit.engine.collections.drop(name, caller=CALLER, validate_only=True).outcome.count == len(
-            known.points
-        )
+        dropped = self.kit.engine.collections.drop(name, caller=CALLER, validate_only=True)
+        held = tuple(sorted(alias for alias, target in self.state.aliases.items() if target == name))
+        assert (dropped.outcome.count, dropped.aliases) == (len(known.points), held)
         assert self.kit.engine.collections.drop(name, caller=CALLER).outcome.count == len(known.points)
         self.is_durable(self.world.dropped(name, self.sequence))
 
@@ -192,9 +192,18 @@ class StoreMachine(RuleBasedStateMachine):
         if collection is None:
             self.refused(lambda: self.kit.delete(*ids, name=name))
             return
+        planned = self.planned(self.kit.engine.points.delete_ids, name, ids)
         outcome = self.kit.delete(*ids, name=name)
+        assert planned == outcome.count
         assert outcome.count == len(set(ids) & set(collection.points))
         self.wrote(name, deletion(ids), outcome.sequence)
+
+    def planned(self, call: Callable[..., Outcome], *arguments: object) -> int:
+        """How many points a deletion says that it would delete."""
+        before = self.sequence
+        plan = call(*arguments, caller=CALLER, validate_only=True)
+        assert (plan.sequence, plan.durable, self.sequence) == (0, False, before)
+        return plan.count
 
     @rule(name=names, number=st.integers(0, 3))
     def delete_where(self, name: str, number: int) -> None:
@@ -204,6 +213,7 @@ class StoreMachine(RuleBasedStateMachine):
         text = f"n = {number}"
         matching = [id for id, p in collection.points.items() if p.payload and json.loads(p.payload)["n"] == number]
         assert self.kit.engine.points.count(name, text) == len(matching)
+        assert self.planned(self.kit.engine.points.delete_where, name, text) == len(matching)
         outcome = self.kit.engine.points.delete_where(name, text, caller=CALLER)
         assert outcome.count == len(matching)
         if matching:
@@ -213,6 +223,7 @@ class StoreMachine(RuleBasedStateMachine):
     def truncate(self, name: str) -> None:
         collection = self.state.collections.get(name)
         if collection is not None:
+            assert self.planned(self.kit.engine.points.truncate, name) == len(collection.points)
             outcome = self.kit.engine.points.truncate(name, caller=CALLER)
             assert outcome.count == len(collection.points)
             self.wrote(name, deletion(IDS), outcome.sequence)

@@ -233,4 +233,4 @@ def test_the_writer_says_which_point(store: Wire) -> None:
     with holdfast.connect(store.address) as db, pytest.raises(holdfast.InvalidArgument) as caught:
         write()
     assert (caught.value.metadata["row"], caught.value.metadata["field"]) == ("7", "payloads[7].n")
-    assert caught.value.message == 'payloads[7].n is "7", not an integer of 64 bits'
+    assert caught.value.message == 'payloads[7].n is "7", not an integer (64 bits)'

@@ -27,8 +27,8 @@ _TYPE_OF: Mapping[FieldType, Any] = {
 }
 _WORDS: Mapping[FieldType, str] = {
     FieldType.STRING: "a string",
-    FieldType.INTEGER: "an integer of 64 bits",
-    FieldType.NUMBER: "a number that a float64 can hold",
+    FieldType.INTEGER: "an integer (64 bits)",
+    FieldType.NUMBER: "a number (float64)",
     FieldType.BOOLEAN: "true or false",
     FieldType.TIMESTAMP: 'a time with an offset, such as "2026-01-20T10:00:00Z"',
 }
@@ -122,8 +122,8 @@ def _violation(schema: Schema, payload: bytes | None, row: int, found: str) -> I
         if fault is not None:
             place += fault[0]
             problem = fault[1]
-            must = ", and it is required" if field.required else ""
-            hint = f"the collection's schema says that {field.name} is {field.written}{must}"
+            required = ", required" if field.required else ""
+            hint = f"the schema of the collection says {field.name}: {field.written}{required}"
             break
     return InvalidArgument(f"{place} {problem}", field=place, reason="SCHEMA_VIOLATION", hint=hint, row=row)
 
