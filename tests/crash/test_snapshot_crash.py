@@ -10,12 +10,12 @@ import errno
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from holdfastd.errors import HoldfastError
+from holdfastd.errors import CommitUnknown, HoldfastError
 from holdfastd.model import StorageKind, SyncMode
 from tests.support.engines import CALLER
 from tests.support.memfs import MemFileSystem
@@ -167,6 +167,44 @@ def test_a_power_cut_while_a_snapshot_is_created(
     assert min(outcomes) > 0
 
 
+def behind_memory() -> SnapshotKit:
+    """The last writes went to memory: no log holds their sequences."""
+    kit = prepared()
+    kit.upsert(["y", "z"], 1, 2, name="m")
+    return kit
+
+
+def without_log() -> SnapshotKit:
+    """The last writes are in no log, and no checkpoint has reached them."""
+    kit = prepared()
+    kit.engine.wal.disable(caller=CALLER)
+    kit.engine.checkpoint()
+    kit.upsert(["a", "late"], 7, 8)
+    kit.delete("b")
+    return kit
+
+
+@pytest.mark.parametrize("prepare", [behind_memory, without_log])
+def test_a_snapshot_of_what_no_log_holds_never_outlives_it(prepare: Callable[[], SnapshotKit]) -> None:
+    sweep = Sweep(prepare(), lambda kit: kit.snapshot())
+    new = sweep.result["snapshot_id"]
+    outcomes = [0, 0]
+
+    def check(kit: SnapshotKit, done: bool) -> None:
+        published = kit.ids()[0] == new
+        outcomes[published] += 1
+        assert published or not done
+        if published:
+            assert observe(kit.engine, IDS) == sweep.before
+            assert kit.engine.sequence >= sweep.result["sequence"], "the next write would take its sequence again"
+        assert_tidy(kit)
+        if len(sweep.seen) % 25 == 0:
+            assert_goes_on(kit)
+
+    sweep.run(check, seed=5)
+    assert min(outcomes) > 0
+
+
 RESTORE: list[tuple[str, dict[str, Any]]] = [
     ("everything", {"overwrite": True}),
     ("another name", {"collection": "copy", "from_collection": "c", "verify": True}),
@@ -279,6 +317,72 @@ def test_each_operation_of_a_snapshot_fails(code: int) -> None:
     failing(lambda kit: kit.snapshot(path=BACKUPS), code)
 
 
+@pytest.mark.parametrize("logging", [True, False], ids=["log", "no log"])
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
-def test_each_operation_of_a_restore_fails(code: int) -> None:
-    failing(lambda kit: kit.restore("latest", overwrite=True), code)
+def test_each_operation_of_a_restore_fails(code: int, logging: bool) -> None:
+    """Called done or not: a kill, or a checkpoint and a stop, and what was acknowledged is there."""
+    count = operations_of(restore_over, logging=logging)
+    unknown = 0
+    for step in range(count):
+        publishing = step > count - PUBLISHING
+        if not publishing and step % 2 != logging:
+            # Nothing is logged yet: the other half of the staging fails in the other store.
+            continue
+        for stops in (False, True) if publishing else (step % 4 < 2,):
+            kit = with_answers(logging=logging)
+            before = observe(kit.engine, IDS)
+            kit.fs.fail_at(kit.fs.ops + step, code)
+            try:
+                restore_over(kit)
+            except CommitUnknown:
+                unknown += 1
+                allowed = [before, observe(kit.engine, IDS)]
+            except HoldfastError:
+                allowed = [before]
+            else:
+                allowed = [observe(kit.engine, IDS)]
+                assert allowed != [before]
+            kit.fs.heal()
+            if stops and kit.engine.failure is None:
+                allowed = [checkpointed(kit)]
+                kit.restart()
+            else:
+                kit.reopen()
+            assert observe(kit.engine, IDS) in [state.restarted() for state in allowed], step
+            assert_tidy(kit)
+            if step % 20 == 0:
+                assert_goes_on(kit)
+    assert unknown > 0
+
+
+PUBLISHING = 60
+"""File operations from the record of a restore to its end, at most."""
+
+
+def restore_over(kit: SnapshotKit) -> dict[str, Any]:
+    return kit.restore("latest", overwrite=True)
+
+
+def with_answers(*, logging: bool) -> SnapshotKit:
+    """The prepared store, with a request id to be remembered; without a log, everything is in segments."""
+    kit = prepared()
+    kit.upsert(["r"], 5, caller=replace(CALLER, request_id="r"))
+    if not logging:
+        kit.engine.wal.disable(caller=CALLER)
+        kit.engine.checkpoint()
+    return kit
+
+
+def operations_of(action: Action, *, logging: bool) -> int:
+    kit = with_answers(logging=logging)
+    start = kit.fs.ops
+    action(kit)
+    return kit.fs.ops - start
+
+
+def checkpointed(kit: SnapshotKit) -> StoreState:
+    """Two more writes, one of them to what was restored, and a checkpoint of it all."""
+    kit.upsert(["late"], 9)
+    kit.delete("a")
+    kit.engine.checkpoint()
+    return observe(kit.engine, IDS)

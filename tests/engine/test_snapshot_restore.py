@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -27,40 +26,14 @@ from holdfastd.errors import (
 from holdfastd.format.snapshot import SnapshotBase
 from holdfastd.model import StorageKind, SyncMode
 from tests.support.engines import CALLER
-from tests.support.oracle import StoreState, observe
+from tests.support.oracle import observe
+from tests.support.restores import assert_sound, before_the_staged_entry, directories, with_rows
 from tests.support.snapshots import COLLECTIONS_DIR, Archive, SnapshotKit
 
 
 @pytest.fixture
 def kit() -> SnapshotKit:
-    """One collection with rows in a segment and in a memtable, some dead, and a snapshot of it."""
-    kit = SnapshotKit()
-    kit.create("c")
-    kit.upsert(["a", "b", "gone"], 1, 2, 3, payloads=[b'{"n":1}', None, b"{}"])
-    kit.engine.checkpoint()
-    kit.upsert(["b", "d"], 20, 4, payloads=[b'{"n":2}', None])
-    kit.delete("gone")
-    return kit
-
-
-def directories(kit: SnapshotKit) -> list[str]:
-    return kit.fs.listdir(COLLECTIONS_DIR)
-
-
-def assert_sound(kit: SnapshotKit, expected: StoreState) -> None:
-    """The store is as expected, now and after a restart, and goes on; nothing else lies around."""
-    assert observe(kit.engine) == expected
-    kit.reopen()
-    assert observe(kit.engine) == expected.restarted()
-    alive = {str(stats.spec.id) for stats in kit.engine.collections.list()}
-    assert set(directories(kit)) <= alive
-    before = kit.engine.sequence
-    kit.create("more")
-    kit.upsert(["x"], 1, name="more")
-    assert kit.engine.sequence == before + 2
-    kit.engine.checkpoint()
-    kit.reopen()
-    assert kit.values("more") == {"x": 1.0}
+    return with_rows()
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -299,51 +272,7 @@ def test_a_restore_is_durable_in_every_mode(mode: SyncMode) -> None:
     assert kit.engine.durable_sequence >= result["sequence"]
 
 
-@pytest.mark.parametrize("mode", [SyncMode.ASYNC, SyncMode.PERIODIC])
-def test_a_write_between_the_record_and_the_manifest_leaves_no_hole(
-    mode: SyncMode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A write that came in after the log was synced: the manifest must not stand for it before the log does."""
-    kit = SnapshotKit(sync_mode=mode)
-    kit.create("c")
-    kit.upsert(["a"], 1)
-    kit.snapshot()
-    committer = kit.engine._committer
-    between_groups, cut_off = committer.between_groups, []
-
-    def squeezed(action: Callable[[], Any]) -> Any:
-        if getattr(action, "__name__", "") == "_swap_manifest":
-            kit.upsert(["squeezed"], 2)
-            cut_off.append(kit.engine.sequence)
-        return between_groups(action)
-
-    monkeypatch.setattr(committer, "between_groups", squeezed)
-    kit.restore("latest", collection="copy")
-    (sequence,) = cut_off
-    for seed in range(8):
-        again = SnapshotKit(kit.fs.crash(random.Random(seed)), sync_mode=mode)
-        assert again.values("c") == {"a": 1.0, "squeezed": 2.0}
-        assert again.values("copy") == {"a": 1.0}
-        assert again.engine.sequence >= sequence
-    manifest = kit.engine._keeper.current
-    assert (manifest.sequence, manifest.logged_sequence) == (sequence, sequence)
-
-
 # What goes wrong ------------------------------------------------------------------------------------------------------
-
-
-def before_the_staged_entry(kit: SnapshotKit, action: Callable[[], object]) -> None:
-    """Run ``action`` once, when a restore is about to write the last file of its staging."""
-    creating = kit.fs.create
-    done: list[bool] = []
-
-    def create(path: str, size: int = 0, *, direct: bool = False) -> Any:
-        if path.endswith("staged.json") and not done:
-            done.append(True)
-            action()
-        return creating(path, size, direct=direct)
-
-    kit.fs.create = create  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("kind", ["create", "write", "sync", "resize", "mkdir", "sync_dir"])
@@ -417,16 +346,6 @@ def test_a_full_log_refuses_and_nothing_is_left(kit: SnapshotKit) -> None:
     kit.fs.heal()
     assert len(directories(kit)) == 1
     assert_sound(kit, expected)
-
-
-def test_no_space_for_the_manifest_is_a_warning_since_the_log_has_it(kit: SnapshotKit) -> None:
-    kit.snapshot()
-    before_the_staged_entry(kit, lambda: kit.fs.fail_on("write", "/data/MANIFEST.json.tmp", errno.ENOSPC))
-    result = kit.restore("latest", overwrite=True)
-    assert [warning.partition(":")[0] for warning in result["warnings"]] == [
-        "restored, but the manifest does not say so yet"
-    ]
-    assert_sound(kit, observe(kit.engine))
 
 
 def test_too_little_space_is_said_before_anything_is_staged(kit: SnapshotKit) -> None:

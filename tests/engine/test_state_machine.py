@@ -249,6 +249,8 @@ class StoreMachine(RuleBasedStateMachine):
             return
         made = self.kit.snapshot(collection=only, compress=compress)
         self.world = self.world.snapshotted(made["snapshot_id"], made["sequence"], target)
+        if not self.world.logging:
+            self.is_durable()
         held = self.world.kept[-1].state.collections
         self.tally["snapshots"] += 1
         assert made["collections"] == sorted(held)

@@ -39,6 +39,7 @@ from .committer import Committer
 from .disk_errors import disk_errors_of, lacks_space
 from .manifest_keeper import ManifestKeeper
 from .memtable import Memtable
+from .recovery_open import staged_or_new_entry
 from .requests import store_requests
 from .room import Room
 
@@ -173,6 +174,10 @@ class Checkpointer:
         with self._one_at_a_time:
             yield
 
+    def leave(self, path: str) -> None:
+        """Remove a file with the next checkpoint: only the manifest before the current one names it. For the block."""
+        self._obsolete.append(path)
+
     # Freeze ---------------------------------------------------------------------------------------------------------
 
     def _freeze(self) -> Frozen:
@@ -195,7 +200,7 @@ class Checkpointer:
 
     def _write(self, frozen: FrozenCollection, sequence: Sequence64) -> Written:
         known = {entry.spec.id: entry for entry in self._keeper.current.collections}
-        entry = known.get(frozen.spec.id) or CollectionEntry(frozen.spec, sequence, 0, Digest())
+        entry = known.get(frozen.spec.id) or staged_or_new_entry(self._fs, self._layout, frozen.collection)
         if frozen.collection.quarantined:
             # What it will be cannot be known before its segment can be read again: the log keeps what follows.
             return Written(entry, None, (), frozen.index, ())

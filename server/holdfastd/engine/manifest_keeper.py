@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from ..errors import EngineFailed
 from ..format.manifest import Manifest
@@ -12,6 +13,8 @@ from ..storage import manifest as files
 from ..storage.files import FileSystem
 from ..storage.names import Layout
 from .room import Room
+
+T = TypeVar("T")
 
 
 class ManifestKeeper:
@@ -45,11 +48,9 @@ class ManifestKeeper:
             self.current = wanted
             return wanted
 
-    def _commit(self, wanted: Manifest) -> None:
-        def commit() -> None:
-            files.commit(self._fs, self._layout, wanted)
+    def insist(self, action: Callable[[], T]) -> T:
+        """Write what the next manifest names: it gets the same room as the manifest itself (RULES 26)."""
+        return action() if self.room is None else self.room.insist(action)
 
-        if self.room is None:
-            commit()
-        else:
-            self.room.insist(commit)
+    def _commit(self, wanted: Manifest) -> None:
+        self.insist(lambda: files.commit(self._fs, self._layout, wanted))

@@ -100,4 +100,6 @@ def continue_log(
         directory=directory,
         timeline=manifest.timeline,
         segment_size_bytes=settings.segment_size_bytes,
+        # A new timeline leaves the one before where the store stands, which may be behind its last logged operation.
+        first_sequence=applier.sequence + 1,
     )

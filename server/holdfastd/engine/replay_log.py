@@ -171,10 +171,10 @@ class ReplayLogs:
     def check_history(self, target: Collection, origin: Origin, files: list[FoundFile]) -> None:
         """Raise unless the snapshot's moment lies on the log's history (RULES 2)."""
         for file in files:
-            if file.timeline > origin.timeline and file.sound_header().previous_sequence < origin.through:
+            if file.timeline > origin.timeline and _left(file) < origin.through:
                 raise FailedPrecondition(
                     f"{target.spec.name} reflects sequence {origin.through} of timeline {origin.timeline}, but history "
-                    f"went on from {file.sound_header().previous_sequence} on timeline {file.timeline}",
+                    f"went on from {_left(file)} on timeline {file.timeline}",
                     reason="TIMELINE_DIVERGED",
                     hint="restore a snapshot that was made on the current timeline",
                 )
@@ -182,7 +182,12 @@ class ReplayLogs:
 
 def timeline_at(sequence: Sequence64, files: list[FoundFile]) -> int:
     """The timeline of the latest history that has led to ``sequence``; 0 without files. See ``check_history``."""
-    return max((file.timeline for file in files if file.sound_header().previous_sequence < sequence), default=0)
+    return max((file.timeline for file in files if _left(file) < sequence), default=0)
+
+
+def _left(file: FoundFile) -> Sequence64:
+    """The store's sequence when a WAL segment was begun: not always a logged one, which is its previous sequence."""
+    return file.sound_header().first_sequence - 1
 
 
 def timeline_of(record: LoggedRecord) -> int:

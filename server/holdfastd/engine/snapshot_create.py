@@ -1,9 +1,10 @@
 """Creating a snapshot: every collection asked for, at one sequence, as one file.
 
     reserve   an id, noted in the registry before anything is written
-    pin       the views of all collections between two groups: one sequence S; the log is made durable through S
+    pin       the views of all collections between two groups: one sequence S; the log is made durable through S, and
+              where S is in no log, the manifest: no start may give it to another write (RULES 4)
     plan      which rows, in which members, of which sizes; the digests are proven
-    write     the archive under its ``.part`` name, synced
+    write     the archive under its ``.part`` name, synced; with the log disabled, a checkpoint of what is in it
     publish   the final name, durable; then the registry; then the collections remember S (RULES 21)
 
 A failure or a cancellation before the final name removes the ``.part``; so does the next start after a crash.
@@ -22,7 +23,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import Corruption, EngineFailed, HoldfastError
-from ..format.manifest import CollectionEntry, Manifest
+from ..format.manifest import Manifest
 from ..format.snapshot import (
     MANIFEST,
     PLANES,
@@ -39,6 +40,7 @@ from ..storage.archive_writer import ArchiveWriter, Piece
 from ..storage.bulk import BulkWriter
 from ..storage.files import make_dirs, parent_of
 from ..storage.registry import PendingSnapshot
+from .manifest_swap import swap_manifest
 from .operations import Work
 from .snapshot_catalog import SnapshotCatalog, make_record
 from .snapshot_context import SnapshotContext, disk_error
@@ -64,13 +66,14 @@ class SnapshotRequest:
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """The collections asked for, at ``sequence``."""
+    """The collections asked for, at ``sequence``. ``logged``: the log holds what led to it."""
 
     sequence: Sequence64
     time_us: int
     timeline: int
     views: tuple[View, ...]
     aliases: dict[str, uuid.UUID]
+    logged: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +113,11 @@ class SnapshotCreation:
             return self._document(plan, "", self._estimate(plan), "planned", [])
         pending = self._reserve(suffix)
         try:
-            plan = self._plan(pending.id, self._pin(keep_history=True))
+            pinned = self._pin(keep_history=True)
+            plan = self._plan(pending.id, pinned)
             self._context.check_space(self._directory, self._estimate(plan))
             size, sums = self._write(plan, pending)
+            self._outlive(pinned)
             self._work.begin_final_phase("publishing")
             self._context.fs.rename(pending.part_path, pending.path)
             self._context.fs.sync_dir(self._directory)
@@ -134,7 +139,10 @@ class SnapshotCreation:
     # Pin ------------------------------------------------------------------------------------------------------------
 
     def _pin(self, *, keep_history: bool) -> Pinned:
-        """The collections between two groups; on return the log is durable through their sequence (RULES 4)."""
+        """The collections between two groups; on return their sequence is taken for good (RULES 4).
+
+        ``keep_history``: nothing is to be made with what is pinned, where it is false, and nothing is written for it.
+        """
         context = self._context
         self._work.report(phase="pinning")
         with context.checkpointer.exclusive():
@@ -147,7 +155,7 @@ class SnapshotCreation:
                     context.committer.fail(error)
                     raise
             if keep_history:
-                self._keep_history(pinned)
+                self._hold_on_to(pinned)
             return pinned
 
     def _pinned(self) -> Pinned:
@@ -167,7 +175,32 @@ class SnapshotCreation:
             timeline=self._context.keeper.current.timeline,
             views=tuple(views),
             aliases={alias: target for alias, target in sorted(catalog.aliases.items()) if target in ids},
+            logged=self._context.committer.log is not None,
         )
+
+    def _hold_on_to(self, pinned: Pinned) -> None:
+        """Make S survive, and from S on keep what dies in collections that had no snapshot (RULES 4, 21).
+
+        The first increment will ask for it; where there is a snapshot already, more than that is kept anyway. The
+        checkpointer is held off meanwhile.
+        """
+        context = self._context
+        known = {entry.spec.id: entry.high_water for entry in context.keeper.current.collections}
+        alive = context.applier.catalog.collections
+        kept = [view.spec.id for view in pinned.views if _is_kept(view.spec) and view.spec.id in alive]
+        fresh = tuple(id for id in kept if not known.get(id))
+        if not fresh and self._survives(pinned.sequence):
+            return
+        self._catalog.doubt(fresh)
+        context.committer.between_groups(
+            lambda: swap_manifest(context, lambda manifest: with_high_water(manifest, fresh, pinned.sequence))
+        )
+
+    def _survives(self, sequence: Sequence64) -> bool:
+        """Whether a start after a kill or a power cut goes on behind ``sequence``."""
+        log = self._context.committer.log
+        logged = 0 if log is None else log.synced_sequence
+        return sequence <= max(logged, self._context.keeper.current.sequence)
 
     # Plan -----------------------------------------------------------------------------------------------------------
 
@@ -244,6 +277,13 @@ class SnapshotCreation:
             assert archive.size == plan.size
             return out.close().size, sums
 
+    def _outlive(self, pinned: Pinned) -> None:
+        """With the log disabled: make durable what the snapshot holds, or the store could lose what an increment on it
+        takes for granted (RULES 4)."""
+        if not pinned.logged:
+            self._work.report(phase="checkpoint")
+            self._context.checkpointer.run()
+
     def _counted(self, content: Iterator[Piece]) -> Iterator[Piece]:
         for piece in content:
             yield piece
@@ -292,31 +332,9 @@ class SnapshotCreation:
         return warnings
 
     def _remember(self, snapshot: SnapshotManifest) -> None:
-        specs = [collection.spec for collection in snapshot.collections if _is_kept(collection.spec)]
-        alive = self._context.applier.catalog
-
-        def updated(manifest: Manifest) -> Manifest:
-            present = _with_entries(manifest, [spec for spec in specs if alive.get(spec.id) is not None])
-            return with_high_water(present, tuple(spec.id for spec in specs), snapshot.sequence)
-
-        if specs:
-            self._context.keeper.update(updated)
-
-    def _keep_history(self, pinned: Pinned) -> None:
-        """From S on, keep what dies in collections that had no snapshot: the first increment will ask for it.
-
-        Where there is one already, more than that is kept anyway. The checkpointer is held off meanwhile.
-        """
-        known = {entry.spec.id: entry.high_water for entry in self._context.keeper.current.collections}
-        alive = self._context.applier.catalog.collections
-        kept = [view.spec for view in pinned.views if _is_kept(view.spec) and view.spec.id in alive]
-        fresh = [spec for spec in kept if not known.get(spec.id)]
-        if fresh:
-            first_of = tuple(spec.id for spec in fresh)
-            self._catalog.doubt(first_of)
-            self._context.keeper.update(
-                lambda manifest: with_high_water(_with_entries(manifest, fresh), first_of, pinned.sequence)
-            )
+        kept = tuple(collection.spec.id for collection in snapshot.collections if _is_kept(collection.spec))
+        if kept:
+            self._context.keeper.update(lambda manifest: with_high_water(manifest, kept, snapshot.sequence))
 
     # The result -----------------------------------------------------------------------------------------------------
 
@@ -345,13 +363,6 @@ class SnapshotCreation:
 def _is_kept(spec: CollectionSpec) -> bool:
     """Whether an increment can ever build on it: a memory collection is another one after each start."""
     return spec.storage is not StorageKind.MEMORY
-
-
-def _with_entries(manifest: Manifest, specs: list[CollectionSpec]) -> Manifest:
-    """The manifest with an empty entry for each collection that no checkpoint has reached yet; the log fills it."""
-    known = {entry.spec.id for entry in manifest.collections}
-    added = tuple(CollectionEntry(s, s.created_sequence, 0, Digest()) for s in specs if s.id not in known)
-    return replace(manifest, collections=(*manifest.collections, *added))
 
 
 def with_high_water(manifest: Manifest, ids: tuple[uuid.UUID, ...], sequence: Sequence64) -> Manifest:

@@ -15,9 +15,8 @@ import contextlib
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
-
-import msgspec
 
 from ..errors import (
     Aborted,
@@ -26,12 +25,12 @@ from ..errors import (
     Corruption,
     EngineFailed,
     FailedPrecondition,
+    HoldfastError,
     InvalidArgument,
     NotFound,
     ResourceExhausted,
     Unimplemented,
 )
-from ..format.manifest import Manifest
 from ..format.snapshot import SnapshotManifest, data_members
 from ..model import CatalogOrigin, CollectionSpec, Origin
 from ..storage.archive_reader import ArchiveReader
@@ -40,10 +39,9 @@ from ..storage.names import check_collection_name
 from . import writer
 from .catalog import Catalog
 from .changes import Restore, RestoredCollection
-from .disk_errors import disk_errors_of
+from .manifest_swap import swap_manifest
 from .operations import Work
-from .recovery_open import open_collection, staged_or_new_entry
-from .requests import store_requests
+from .recovery_open import open_collection
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_info import SnapshotInfo
@@ -353,54 +351,24 @@ class Restoration:
         """Name the restored collections in the manifest, remove what they replaced (RULES 3, 4)."""
         context = self._context
         try:
-            context.committer.between_groups(self._swap_manifest)
+            context.committer.between_groups(partial(swap_manifest, context))
         except EngineFailed as error:
             context.committer.fail(error)
-            raise
+            raise _unknown(error) from error
         except (ResourceExhausted, FailedPrecondition) as error:
+            if context.committer.log is None:
+                raise _unknown(error) from error
             self._warnings.append(f"restored, but the manifest does not say so yet: {error.message}")
             return
         replaced = [target.replaces for target in plan.targets if target.replaces is not None]
         if not replaced:
             return
-        with contextlib.suppress(ResourceExhausted, OSError):
+        # The restore is durable by now. A manifest that fails here has turned the store read-only, which alarms tell.
+        with contextlib.suppress(HoldfastError, OSError):
             # Once more, so that the manifest before the current one does not name what is removed either.
             context.keeper.update(lambda manifest: manifest)
             for collection_id in replaced:
                 remove_tree(context.fs, context.layout.collection_dir(collection_id))
-
-    def _swap_manifest(self) -> None:
-        """One manifest with every change of the catalog in it; points after the checkpoint stay in the log.
-
-        On the committing thread. The log is synced here and not before: what was written since the record is in
-        the manifest too, and no record joins the log between this sync and the manifest (RULES 4).
-        """
-        context, applier = self._context, self._context.applier
-        log = context.committer.log
-        synced = None if log is None else log.sync()
-        requests = context.committer.requests.rows()
-        with disk_errors_of("storing the answers to requests"):
-            requests_file = store_requests(context.fs, context.layout, requests, applier.sequence)
-
-        def updated(manifest: Manifest) -> Manifest:
-            known = {entry.spec.id: entry for entry in manifest.collections}
-            entries = tuple(
-                known.get(id) or staged_or_new_entry(context.fs, context.layout, collection)
-                for id, collection in applier.catalog.collections.items()
-            )
-            return replace(
-                manifest,
-                sequence=applier.sequence,
-                logged_sequence=manifest.logged_sequence if synced is None else synced,
-                last_timestamp_us=max(manifest.last_timestamp_us, applier.time_us),
-                collections=entries,
-                aliases=dict(applier.catalog.aliases),
-                marks=tuple(applier.marks.values()),
-                requests_file=requests_file,
-                catalog_origin=applier.catalog.origin or msgspec.UNSET,
-            )
-
-        context.keeper.update(updated)
 
     # The result -----------------------------------------------------------------------------------------------------
 
@@ -421,6 +389,15 @@ class Restoration:
             "sequence": 0 if outcome is None else outcome.sequence,
             "warnings": self._warnings,
         }
+
+
+def _unknown(error: HoldfastError) -> CommitUnknown:
+    """The error for a restore that is made, and of which nobody knows whether a restart would find it."""
+    return CommitUnknown(
+        f"the collections are restored, but that could not be written to the disk: {error.message}; after a restart "
+        "they may be as they were before",
+        hint=error.hint,
+    )
 
 
 def _needed(plan: RestorePlan) -> int:

@@ -142,6 +142,7 @@ class Wal:
         directory: str,
         timeline: int,
         segment_size_bytes: int,
+        first_sequence: int = 0,
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
     ) -> Wal:
         """Go on with a recovered log, in a new WAL segment where ``directory`` or ``timeline`` is not that of the last.
@@ -169,7 +170,7 @@ class Wal:
             marked=recovered.marked, segment_size_bytes=segment_size_bytes, max_payload_bytes=max_payload_bytes,
         )  # fmt: skip
         if (directory, timeline) != (last.directory, last.header.timeline):
-            wal.rotate(directory=directory, timeline=timeline)
+            wal.rotate(directory=directory, timeline=timeline, first_sequence=first_sequence)
         return wal
 
     # Any thread -----------------------------------------------------------------------------------------------------
@@ -299,14 +300,15 @@ class Wal:
             self._make_room(size)
         self._write(entries, size)
 
-    def rotate(self, *, directory: str | None = None, timeline: int | None = None) -> None:
+    def rotate(self, *, directory: str | None = None, timeline: int | None = None, first_sequence: int = 0) -> None:
         """Go on in a new WAL segment, in another ``directory`` or on another ``timeline`` if given. Durable on return.
 
         Everything appended so far is durable, too. A WAL segment without operations that is left for another directory
-        is taken along. Raises as ``append`` does.
+        is taken along. ``first_sequence``: what comes has at least this one. Raises as ``append`` does.
         """
         self._check_open()
-        self._rotate(directory or self._active.directory, timeline or self._active.header.timeline, self._segment_size)
+        old, size = self._active, self._segment_size
+        self._rotate(directory or old.directory, timeline or old.header.timeline, size, first=first_sequence)
 
     def resize(self, segment_size_bytes: int) -> None:
         """Make WAL segments of this size from the next rotation on."""
@@ -419,14 +421,15 @@ class Wal:
             raise refusal(f"no room for a write of {size} bytes in {active.path}", error) from error
         active.limit = self._offset + size
 
-    def _rotate(self, directory: str, timeline: int, size: int, least: int = 0) -> None:
+    def _rotate(self, directory: str, timeline: int, size: int, least: int = 0, first: int = 0) -> None:
         with self._syncing:
             old = self._active
             self._seal()
             replaces = not old.has_operations and timeline == old.header.timeline
             if replaces and directory == old.directory:
                 return
-            header = next_header(old.header, self._link, self._rng.u64(), self._clock.now_us(), timeline, replaces)
+            salt, now_us = self._rng.u64(), self._clock.now_us()
+            header = next_header(old.header, self._link, salt, now_us, timeline, replaces, first)
             staged = self._stage(directory, header, size, least)
             try:
                 active = publish_file(self._fs, staged, directory, header)

@@ -78,14 +78,19 @@ class StagedFile:
         return self.size >= size and parent_of(self.path) == directory
 
 
-def next_header(old: WalFileHeader, link: Link, salt: int, now_us: int, timeline: int, replaces: bool) -> WalFileHeader:
-    """The header of the WAL segment that follows ``old``, or that takes its place in the log (``replaces``)."""
+def next_header(
+    old: WalFileHeader, link: Link, salt: int, now_us: int, timeline: int, replaces: bool, first_sequence: int
+) -> WalFileHeader:
+    """The header of the WAL segment that follows ``old``, or that takes its place in the log (``replaces``).
+
+    ``first_sequence``: the operations to come have at least this one, where it is more than the log can tell.
+    """
     return WalFileHeader(
         store_id=old.store_id,
         timeline=timeline,
         chain=old.chain if replaces else link.chain,
         salt=salt,
-        first_sequence=old.first_sequence if replaces else link.sequence + 1,
+        first_sequence=old.first_sequence if replaces else max(first_sequence, link.sequence + 1),
         previous_sequence=old.previous_sequence if replaces else link.sequence,
         created_us=max(link.timestamp_us, now_us, old.created_us + 1),
         flags=old.flags if replaces else 0,

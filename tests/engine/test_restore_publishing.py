@@ -1,0 +1,122 @@
+"""What a restore publishes: in the log and the manifest, and what is said where one of them fails."""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from holdfastd.engine.manifest_swap import swap_manifest
+from holdfastd.errors import CommitUnknown
+from holdfastd.model import SyncMode
+from tests.support.engines import CALLER
+from tests.support.oracle import observe
+from tests.support.restores import assert_sound, before_the_staged_entry, with_rows
+from tests.support.snapshots import SnapshotKit
+
+SWAP = ["/data/requests-*.json*", "/data/MANIFEST.json.tmp"]
+
+
+@pytest.fixture
+def kit() -> SnapshotKit:
+    return with_rows()
+
+
+def with_answers(kit: SnapshotKit) -> None:
+    """A snapshot, and a request id that the next manifest has to remember."""
+    kit.snapshot()
+    kit.upsert(["r"], 9, caller=replace(CALLER, request_id="r1"))
+
+
+@pytest.mark.parametrize("path", SWAP)
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_no_space_for_the_manifest_is_a_warning_since_the_log_has_it(kit: SnapshotKit, path: str, end: str) -> None:
+    with_answers(kit)
+    before_the_staged_entry(kit, lambda: kit.fs.fail_on("write", path, errno.ENOSPC))
+    result = kit.restore("latest", overwrite=True)
+    assert [warning.partition(":")[0] for warning in result["warnings"]] == [
+        "restored, but the manifest does not say so yet"
+    ]
+    kit.delete("a")
+    kit.engine.checkpoint()
+    expected = observe(kit.engine)
+    if end == "stop":
+        kit.restart()
+        assert observe(kit.engine) == expected
+    assert_sound(kit, expected)
+
+
+def test_a_snapshot_after_a_manifest_that_failed_holds_what_was_restored(kit: SnapshotKit) -> None:
+    kit.snapshot()
+    before_the_staged_entry(kit, lambda: kit.fs.fail_on("write", "/data/MANIFEST.json.tmp", errno.ENOSPC))
+    kit.restore("latest", collection="copy")
+    kit.clock.advance_us(1_000_000)
+    kit.snapshot(collection="copy")
+    kit.delete("a", name="copy")
+    kit.engine.checkpoint()
+    expected = observe(kit.engine)
+    kit.restore("latest", collection="again")
+    assert observe(kit.engine).collections["again"].points.keys() == {"a", *expected.collections["copy"].points}
+    assert_sound(kit, observe(kit.engine))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_without_a_log_a_restore_that_no_manifest_names_is_not_called_done(kit: SnapshotKit, code: int) -> None:
+    with_answers(kit)
+    kit.engine.wal.disable(caller=CALLER)
+    kit.engine.checkpoint()
+    before = observe(kit.engine)
+    before_the_staged_entry(kit, lambda: kit.fs.fail_on("write", SWAP[0], code))
+    with pytest.raises(CommitUnknown, match="restored, but that could not be written to the disk"):
+        kit.restore("latest", overwrite=True)
+    live, copied = observe(kit.engine), kit.fs.crash(random.Random(1))
+    assert observe(SnapshotKit(copied, seed=99).engine) == before
+    kit.upsert(["late"], 7)
+    kit.engine.checkpoint()
+    expected = observe(kit.engine)
+    assert expected.collections["c"].points.keys() == {"late", *live.collections["c"].points}
+    assert_sound(kit, expected)
+
+
+def test_the_reserve_makes_room_for_what_a_restore_publishes() -> None:
+    kit = SnapshotKit(disk_reserve_bytes=1 << 20)
+    kit.create("c")
+    kit.upsert(["a"], 1)
+    with_answers(kit)
+    before_the_staged_entry(kit, lambda: kit.fs.fail_on("write", SWAP[0], errno.ENOSPC))
+    assert kit.restore("latest", collection="copy")["warnings"] == []
+    assert "copy" in {entry.spec.name for entry in kit.engine._keeper.current.collections}
+
+
+@pytest.mark.parametrize("mode", [SyncMode.ASYNC, SyncMode.PERIODIC])
+def test_a_write_between_the_record_and_the_manifest_leaves_no_hole(
+    mode: SyncMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that came in after the log was synced: the manifest must not stand for it before the log does."""
+    kit = SnapshotKit(sync_mode=mode)
+    kit.create("c")
+    kit.upsert(["a"], 1)
+    kit.snapshot()
+    committer = kit.engine._committer
+    between_groups, cut_off = committer.between_groups, []
+
+    def squeezed(action: Callable[[], Any]) -> Any:
+        if getattr(action, "func", None) is swap_manifest:
+            kit.upsert(["squeezed"], 2)
+            cut_off.append(kit.engine.sequence)
+        return between_groups(action)
+
+    monkeypatch.setattr(committer, "between_groups", squeezed)
+    kit.restore("latest", collection="copy")
+    (sequence,) = cut_off
+    for seed in range(8):
+        again = SnapshotKit(kit.fs.crash(random.Random(seed)), sync_mode=mode)
+        assert again.values("c") == {"a": 1.0, "squeezed": 2.0}
+        assert again.values("copy") == {"a": 1.0}
+        assert again.engine.sequence >= sequence
+    manifest = kit.engine._keeper.current
+    assert (manifest.sequence, manifest.logged_sequence) == (sequence, sequence)
