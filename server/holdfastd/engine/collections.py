@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import Aborted, InvalidArgument, NotFound
 from ..format.payload_schema import parse_schema
-from ..model import CollectionSpec, CollectionStats, Digest, Metric, StorageKind
+from ..model import CollectionSpec, CollectionStats, Digest, Metric, Sequence64, StorageKind
 from ..storage.clock import Randomness
 from ..storage.names import check_alias_name, check_collection_name
 from . import writer
@@ -55,7 +55,8 @@ class Collections:
     committer: Committer
     randomness: Randomness
     meters: Meters
-    on_catalog_changed: Callable[[Change], None]
+    on_catalog_changed: Callable[[Change, Sequence64], None]
+    settle_catalog: Callable[[Sequence64], None]
 
     def create(
         self,
@@ -107,7 +108,7 @@ class Collections:
         Raises NotFound, or Aborted when the name stands for another collection than expected.
         """
         caller = caller.asking("drop collection", name, expected_id)
-        earlier = self.committer.earlier(caller, validate_only=validate_only)
+        earlier = self._earlier(caller, validate_only)
         if earlier is not None:
             return Dropped(earlier, earlier.names)
         collection = self._named(name)
@@ -134,7 +135,7 @@ class Collections:
         """Make ``alias`` stand for a collection. Raises InvalidArgument, NotFound or AlreadyExists."""
         check_alias_name(alias)
         caller = caller.asking("create alias", alias, collection)
-        earlier = self.committer.earlier(caller)
+        earlier = self._earlier(caller)
         if earlier is not None:
             return AliasChanged(earlier)
         target = self._named(collection)
@@ -148,7 +149,7 @@ class Collections:
     def switch_alias(self, alias: str, collection: str, *, caller: Caller, validate_only: bool = False) -> AliasChanged:
         """Point an existing alias elsewhere, or say where it points. Raises InvalidArgument or NotFound."""
         caller = caller.asking("switch alias", alias, collection)
-        earlier = self.committer.earlier(caller, validate_only=validate_only)
+        earlier = self._earlier(caller, validate_only)
         if earlier is not None:
             return AliasChanged(earlier)
         self._check_alias(alias)
@@ -163,7 +164,7 @@ class Collections:
     def delete_alias(self, alias: str, *, caller: Caller, validate_only: bool = False) -> AliasChanged:
         """Remove an alias, or say where it points; the collection stays. Raises NotFound."""
         caller = caller.asking("delete alias", alias)
-        earlier = self.committer.earlier(caller, validate_only=validate_only)
+        earlier = self._earlier(caller, validate_only)
         if earlier is not None:
             return AliasChanged(earlier)
         return AliasChanged(self._commit(DeleteAlias(alias), caller, lambda: self._check_alias(alias), validate_only))
@@ -179,7 +180,14 @@ class Collections:
         submission = writer.make_submission(change, caller, barrier=True, check=check)
         outcome = writer.commit(self.committer, submission, validate_only=validate_only)
         if not validate_only:
-            self.on_catalog_changed(change)
+            self.on_catalog_changed(change, outcome.sequence)
+        return outcome
+
+    def _earlier(self, caller: Caller, validate_only: bool = False) -> Outcome | None:
+        """What this very request was told before, if it was carried out, and is as durable as it was to be."""
+        outcome = self.committer.earlier(caller, validate_only=validate_only)
+        if outcome is not None and not validate_only:
+            self.settle_catalog(outcome.sequence)
         return outcome
 
     def _named(self, name: str) -> Collection:

@@ -81,7 +81,12 @@ class Engine:
         self._checkpoints = machinery.checkpoints
         self.operations = OperationRegistry(ground.fs, ground.clock, ground.randomness, ground.layout)
         self.collections = Collections(
-            store.applier, self._committer, ground.randomness, meters, machinery.catalog_changed
+            store.applier,
+            self._committer,
+            ground.randomness,
+            meters,
+            machinery.catalog_changed,
+            machinery.settle_catalog,
         )
         self.points = Points(store.applier, self._committer, meters)
         self.wal = _wal_control(ground, machinery)

@@ -48,6 +48,7 @@ class Machinery:
 
     alarms: Alarms
     room: Room
+    keeper: ManifestKeeper
     committer: Committer
     syncer: Syncer
     retention: Retention
@@ -55,7 +56,7 @@ class Machinery:
     checkpoints: CheckpointThread
     pace: Pacer
 
-    def catalog_changed(self, change: Change) -> None:
+    def catalog_changed(self, change: Change, sequence: Sequence64) -> None:
         """Without a log, only a manifest makes a change of the catalog durable, and it does so at once (RULES 5).
 
         With one, a checkpoint is worth its while after a drop alone: it gives the disk space back.
@@ -63,6 +64,15 @@ class Machinery:
         if self.committer.log is not None:
             if isinstance(change, DropCollection):
                 self.checkpoints.request()
+            return
+        self.settle_catalog(sequence)
+
+    def settle_catalog(self, sequence: Sequence64) -> None:
+        """Without a log: let a manifest reflect the catalog's change at ``sequence``, if none does yet.
+
+        Also before its answer is given again: the manifest may be what failed. Blocks; raises CommitUnknown.
+        """
+        if self.committer.log is not None or sequence <= self.keeper.current.sequence:
             return
         try:
             self.checkpointer.run(insist=True)
@@ -125,7 +135,7 @@ def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn
     committer.on_applied = checkpoints.notice
     committer.hold_writes_while(checkpoints.memory_is_full)
     store.keeper.on_failure = committer.fail
-    return Machinery(alarms, room, committer, syncer, retention, checkpointer, checkpoints, pace)
+    return Machinery(alarms, room, store.keeper, committer, syncer, retention, checkpointer, checkpoints, pace)
 
 
 def _make_room_for_the_log(keeper: ManifestKeeper, committer: Committer, retention: Retention, room: Room) -> None:
