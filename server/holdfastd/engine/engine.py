@@ -80,6 +80,7 @@ class Engine:
         self._room = machinery.room
         self._checkpoints = machinery.checkpoints
         self.operations = OperationRegistry(ground.fs, ground.clock, ground.randomness, ground.layout)
+        self.operations.room = machinery.room
         self.collections = Collections(
             store.applier,
             self._committer,

@@ -1,8 +1,8 @@
 """Long work as a resource: started by one call, watched by any number, cancellable, and still there after the client
 has gone and after a restart.
 
-Each operation is one JSON file, replaced atomically when it starts and when it ends; what a killed daemon left running
-is marked INTERRUPTED at the next start. Progress lives in memory only.
+Each operation is one JSON file, replaced atomically when it starts and when it ends, and its end is told only after
+that; what a killed daemon left running is marked INTERRUPTED at the next start. Progress lives in memory only.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..storage.files import FileSystem, make_dirs, replace_file
 from ..storage.names import Layout
 from .disk_errors import disk_errors_of
 from .requests import MAX_AGE_US, MAX_REMEMBERED, differ, reused
+from .room import Room
 
 MAX_KEPT = 1000
 """Ended ones beyond this many are forgotten, but for those whose request may still be sent again (RULES 17)."""
@@ -138,6 +139,8 @@ class OperationRegistry:
         self._layout = layout
         self.warnings: tuple[str, ...] = ()
         """What ``load`` had to set aside."""
+        # Set once by the engine.
+        self.room: Room | None = None
         self._pool = ThreadPoolExecutor(MAX_RUNNING, thread_name_prefix="operation")
         # Guarded by _changed.
         self._changed = threading.Condition()
@@ -310,7 +313,9 @@ class OperationRegistry:
     def _end(self, operation_id: str, state: OperationState, **changes: Any) -> None:
         ended = replace(self.get(operation_id), state=state, ended_us=self._clock.now_us(), **changes)
         try:
-            self._save(ended)
+            self._save_at_last(ended)
+        except OSError as error:
+            ended = _untold(ended, error)
         finally:
             with self._changed:
                 self._operations[operation_id] = ended
@@ -355,6 +360,13 @@ class OperationRegistry:
             return
         replace_file(self._fs, self._path(operation.id), msgspec.json.encode(operation))
 
+    def _save_at_last(self, operation: Operation) -> None:
+        """Save the end of an operation, which may have the reserve for it: the effect is there already (RULES 26)."""
+        if self.room is None:
+            self._save(operation)
+        else:
+            self.room.insist(lambda: self._save(operation))
+
     def _path(self, operation_id: str) -> str:
         return f"{self._layout.operations}/{operation_id}.json"
 
@@ -374,6 +386,18 @@ def _completed(progress: Progress) -> Progress:
         eta_seconds=0.0,
         cancellable=False,
     )
+
+
+def _untold(ended: Operation, error: OSError) -> Operation:
+    """An operation whose end is in memory alone: whoever hears of it hears that, too."""
+    warning = (
+        f"how operation {ended.id} ended could not be written to the disk ({error.strerror or error}): after a restart "
+        f"it may be listed as {OperationState.INTERRUPTED}"
+    )
+    if ended.error is not None:
+        return replace(ended, error=replace(ended.error, message=f"{ended.error.message}; {warning}"))
+    result = ended.result or {}
+    return replace(ended, result={**result, "warnings": [*result.get("warnings", ()), warning]})
 
 
 def describe(error: Exception) -> OperationError:

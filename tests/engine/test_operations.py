@@ -1,0 +1,99 @@
+"""The end of an operation: on the disk before anybody is told, or whoever is told hears that it is not."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+
+from holdfastd.engine.operations import Operation, OperationState, Work
+from holdfastd.errors import HoldfastError, NotFound
+from tests.support.engines import ROOT, Kit
+from tests.support.snapshots import SnapshotKit
+
+FILES = f"{ROOT}/operations/*"
+
+
+def ended(kit: Kit, *, fails: bool = False, code: int = errno.EIO, times: int = 1) -> Operation:
+    """An operation during which the disk begins to refuse what is written of operations."""
+
+    def run(work: Work) -> dict[str, Any]:
+        kit.fs.fail_on("write", FILES, code, times=times)
+        if fails:
+            raise NotFound("there is no such thing", reason="COLLECTION_NOT_FOUND")
+        return {"status": "completed", "warnings": ["first"]}
+
+    operation = kit.engine.operations.wait(kit.engine.operations.start("verify", run, request={}).id)
+    kit.fs.heal()
+    return operation
+
+
+def after_a_restart(kit: Kit, operation: Operation) -> OperationState:
+    kit.reopen()
+    return kit.engine.operations.get(operation.id).state
+
+
+def test_a_success_that_is_not_on_the_disk_says_so() -> None:
+    kit = Kit()
+    operation = ended(kit)
+    assert operation.state is OperationState.SUCCEEDED
+    assert operation.result is not None
+    first, second = operation.result["warnings"]
+    assert first == "first"
+    assert "after a restart it may be listed as interrupted" in second
+    assert after_a_restart(kit, operation) is OperationState.INTERRUPTED
+
+
+def test_so_does_a_failure() -> None:
+    kit = Kit()
+    operation = ended(kit, fails=True)
+    assert operation.state is OperationState.FAILED
+    assert operation.error is not None
+    assert operation.error.message.startswith("there is no such thing; how operation")
+    assert after_a_restart(kit, operation) is OperationState.INTERRUPTED
+
+
+def test_on_a_full_disk_the_reserve_keeps_it() -> None:
+    kit = Kit(disk_reserve_bytes=1 << 20)
+    operation = ended(kit, code=errno.ENOSPC)
+    assert operation.result == {"status": "completed", "warnings": ["first"]}
+    assert after_a_restart(kit, operation) is OperationState.SUCCEEDED
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_whatever_fails_a_snapshot_that_was_told_of_is_listed_as_it_was_told(code: int) -> None:
+    kit = SnapshotKit()
+    kit.create("c")
+    start = kit.fs.ops
+    kit.snapshot()
+    warned = 0
+    for step in range(kit.fs.ops - start):
+        again = SnapshotKit()
+        again.create("c")
+        again.fs.fail_at(again.fs.ops + step, code)
+        told = finished(again)
+        again.fs.heal()
+        if told is None:
+            continue
+        said = told.error.message if told.error is not None else " ".join((told.result or {})["warnings"])
+        again.reopen()
+        listed = again.engine.operations.get(told.id)
+        if "listed as interrupted" in said:
+            warned += listed.state is OperationState.INTERRUPTED
+            assert listed.state in (OperationState.INTERRUPTED, told.state)
+        else:
+            assert (listed.state, listed.result, listed.error) == (told.state, told.result, told.error)
+    assert warned > 0
+
+
+def finished(kit: SnapshotKit) -> Operation | None:
+    """The one operation at its end; None where it could not be begun."""
+    try:
+        kit.snapshot()
+    except HoldfastError:
+        if not kit.engine.operations.list():
+            return None
+    (operation,) = kit.engine.operations.list()
+    return operation
