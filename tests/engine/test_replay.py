@@ -287,6 +287,10 @@ class CancelledWork:
     def report(self, **changes: Any) -> None:
         if "done_vectors" in changes:
             self.cancelled.set()
+        self.check_cancelled()
+
+    def check_cancelled(self) -> None:
+        if self.cancelled.is_set():
             raise Cancelled("cancelled")
 
 

@@ -9,59 +9,8 @@ import pytest
 
 from holdfastd.errors import FailedPrecondition, OutOfRange
 from holdfastd.model import StorageKind
-from tests.support.engines import CALLER, ROOT, abandon
-from tests.support.replays import ReplayKit
-
-WAL = f"{ROOT}/wal"
-
-
-def lost_store() -> ReplayKit:
-    """A store with a snapshot of everything, and changes of the catalog and of points behind it."""
-    kit = ReplayKit()
-    for name in ("kept", "dropped", "renewed"):
-        kit.create(name)
-        kit.upsert(["a", "b"], 1.0, 2.0, name=name)
-    kit.engine.collections.create_alias("moved", "kept", caller=CALLER)
-    kit.engine.collections.create_alias("gone", "kept", caller=CALLER)
-    kit.engine.start()
-    kit.snapshot()
-    kit.upsert(["a", "c"], 10.0, 3.0, name="kept")
-    kit.create("made", dimensions=3)
-    kit.upsert(["x"], 7.0, name="made")
-    kit.engine.collections.drop("dropped", caller=CALLER)
-    kit.engine.collections.switch_alias("moved", "made", caller=CALLER)
-    kit.engine.collections.delete_alias("gone", caller=CALLER)
-    kit.engine.collections.drop("renewed", caller=CALLER)
-    kit.create("renewed")
-    kit.upsert(["new"], 5.0, name="renewed")
-    kit.create("passing")
-    kit.upsert(["p"], name="passing")
-    kit.engine.collections.drop("passing", caller=CALLER)
-    kit.delete("b", name="kept")
-    return kit
-
-
-def found_again(lost: ReplayKit, *, restore: bool = True, seed: int = 8) -> ReplayKit:
-    """A new store with the lost one's log in /old, and its snapshot restored."""
-    kit = ReplayKit(seed=seed)
-    kit.engine.start()
-    (snapshot,) = lost.engine.snapshots.list()
-    kit.put("/copied.snap", lost.fs.read(snapshot.path))
-    if restore:
-        kit.restore("/copied.snap")
-    kit.fs.mkdir("/old")
-    for name in lost.fs.listdir(WAL):
-        if name.endswith(".wal"):
-            kit.put(f"/old/{name}", lost.fs.read(f"{WAL}/{name}"))
-    for directory in ("/", "/old"):
-        kit.fs.sync_dir(directory)
-    return kit
-
-
-def content(kit: ReplayKit) -> object:
-    """Collections with what is in them, and aliases."""
-    stats = kit.engine.collections.list()
-    return {(s.spec.name, s.spec.dimensions, s.digest, s.vectors) for s in stats}, kit.engine.collections.aliases()
+from tests.support.engines import CALLER, abandon
+from tests.support.replays import ReplayKit, content, found_again, lost_store
 
 
 @pytest.fixture

@@ -203,6 +203,9 @@ class Impatient:
 
     def report(self, **changes: Any) -> None:
         self.left -= 1
+        self.check_cancelled()
+
+    def check_cancelled(self) -> None:
         if self.left <= 0:
             raise Cancelled("operation op-1 was cancelled", hint="nothing was changed; start it again if needed")
 

@@ -111,7 +111,12 @@ class CatalogReplay:
             return
         self._work.report(phase="replaying the catalog")
         submission = writer.make_submission(
-            step.change, Caller(actor=actor), barrier=True, check=step.check, origin_sequence=record.sequence
+            step.change,
+            Caller(actor=actor),
+            barrier=True,
+            check=step.check,
+            origin_sequence=record.sequence,
+            while_waiting=self._work.check_cancelled,
         )
         writer.commit(self._committer, submission)
         tally.applied += 1

@@ -157,7 +157,13 @@ class CollectionReplay:
             if self._applier.catalog.get(target.spec.id) is not target or target.own_writes:
                 raise own_writes(target)
 
-        submission = writer.make_submission(change, Caller(actor=actor), check=check, origin_sequence=origin_sequence)
+        submission = writer.make_submission(
+            change,
+            Caller(actor=actor),
+            check=check,
+            origin_sequence=origin_sequence,
+            while_waiting=self._work.check_cancelled,
+        )
         self._committer.submit_nowait(submission)
         self._in_flight.append(submission.ticket)
         if isinstance(change, Replayed):
