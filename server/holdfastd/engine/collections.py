@@ -93,7 +93,7 @@ class Collections:
         )
         settings = (dimensions, metric.value, storage.value, hot_tier_bytes, quantization, schema_json)
         caller = caller.asking("create collection", name, *settings)
-        earlier = self.committer.earlier(caller)
+        earlier = self._earlier(caller, validate_only)
         if earlier is not None:
             return self._created(name, earlier)
         change = CreateCollection(spec)
