@@ -120,3 +120,16 @@ def test_a_write_between_the_record_and_the_manifest_leaves_no_hole(
         assert again.engine.sequence >= sequence
     manifest = kit.engine._keeper.current
     assert (manifest.sequence, manifest.logged_sequence) == (sequence, sequence)
+
+
+def test_without_a_log_a_restore_keeps_what_was_written_before_it(kit: SnapshotKit) -> None:
+    kit.snapshot()
+    kit.engine.wal.disable(caller=CALLER)
+    kit.upsert(["before"], 5)
+    kit.restore("latest", collection="copy", from_collection="c")
+    kit.upsert(["after"], 6)
+    held = kit.values()
+    kit.reopen()
+    del held["after"]
+    assert kit.values() == held
+    assert "copy" in observe(kit.engine).collections

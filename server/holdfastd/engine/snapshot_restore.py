@@ -250,6 +250,7 @@ class Restoration:
             self._verify(plan)
         try:
             self._stage(plan, archive)
+            self._keep_what_came_before()
             self._work.begin_final_phase("publishing")
         except BaseException:
             self._discard(plan)
@@ -291,6 +292,13 @@ class Restoration:
         if vectors or self._done_bytes - self._reported_bytes >= REPORT_BYTES:
             self._reported_bytes = self._done_bytes
             self._work.report(done_bytes=self._done_bytes, done_vectors=self._done_vectors)
+
+    def _keep_what_came_before(self) -> None:
+        """With the log disabled: a kill takes the last writes, and never one before a restore that it leaves."""
+        context = self._context
+        in_segments = context.keeper.current.checkpoint_sequence
+        if context.committer.log is None and context.applier.sequence > in_segments:
+            context.checkpointer.run()
 
     def _discard(self, plan: RestorePlan) -> None:
         """Remove the staging; what cannot be removed is garbage to the next start."""
