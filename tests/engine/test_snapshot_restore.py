@@ -364,7 +364,7 @@ def test_damage_found_by_a_restore_is_remembered(kit: SnapshotKit) -> None:
     (info,) = kit.engine.snapshots.list()
     assert info.state == "damaged"
     assert info.record.damage
-    with pytest.raises(NotFound, match="there is no snapshot yet"):
+    with pytest.raises(Corruption, match=f"the newest snapshot, {info.id}, is damaged"):
         kit.restore("latest", collection="copy")
 
 

@@ -93,7 +93,7 @@ class Collections:
         )
         settings = (dimensions, metric.value, storage.value, hot_tier_bytes, quantization, schema_json)
         caller = caller.asking("create collection", name, *settings)
-        earlier = self._earlier(caller, validate_only)
+        earlier = self.committer.earlier(caller) if validate_only else self._earlier(caller)
         if earlier is not None:
             return self._created(name, earlier)
         change = CreateCollection(spec)

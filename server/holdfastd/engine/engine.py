@@ -184,7 +184,7 @@ class Engine:
             self._committer.stop()
 
         with self._committer.writes_held("the daemon is stopping"):
-            if self._applier.sequence > self._keeper.current.sequence:
+            if self._applier.sequence > self._keeper.current.checkpoint_sequence:
                 self._last_checkpoint()
             self._committer.between_groups(seal)
 
