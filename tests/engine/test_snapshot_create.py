@@ -23,7 +23,6 @@ from holdfastd.errors import (
     FailedPrecondition,
     NotFound,
     ResourceExhausted,
-    Unimplemented,
 )
 from holdfastd.format.npy import npy_view
 from holdfastd.format.payloads import join_payloads
@@ -309,9 +308,9 @@ def test_what_cannot_be_done_is_refused_at_once(kit: SnapshotKit) -> None:
     start = kit.engine.snapshots.start_create
     with pytest.raises(NotFound, match="no collection or alias named 'x'"):
         start(SnapshotRequest(collection="x"), caller=CALLER)
-    for request in (SnapshotRequest(incremental=True), SnapshotRequest(base_id="snap-2026-01-01-000000")):
-        with pytest.raises(Unimplemented, match="incremental snapshots are not built yet"):
-            start(request, caller=CALLER)
+    with pytest.raises(FailedPrecondition, match="no snapshot that an incremental one could build on") as caught:
+        start(SnapshotRequest(incremental=True), caller=CALLER)
+    assert (caught.value.reason, "--incremental" in caught.value.hint) == ("NO_BASE", True)
     assert kit.engine.operations.list() == []
 
 

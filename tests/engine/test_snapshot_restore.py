@@ -23,12 +23,11 @@ from holdfastd.errors import (
     ResourceExhausted,
     Unimplemented,
 )
-from holdfastd.format.snapshot import SnapshotBase
 from holdfastd.model import StorageKind, SyncMode
 from tests.support.engines import CALLER
 from tests.support.oracle import observe
 from tests.support.restores import assert_sound, before_the_staged_entry, directories, with_rows
-from tests.support.snapshots import COLLECTIONS_DIR, Archive, SnapshotKit
+from tests.support.snapshots import COLLECTIONS_DIR, SnapshotKit
 
 
 @pytest.fixture
@@ -375,7 +374,7 @@ def test_a_success_is_a_verification(kit: SnapshotKit) -> None:
     assert kit.engine.snapshots.get("latest").record.verified_us > 0
 
 
-UNBUILT = [{"to_sequence": 5}, {"to_us": 5}, {"before_sequence": 5}, {"before_us": 5}, {"base_path": "/backups"}]
+UNBUILT = [{"to_sequence": 5}, {"to_us": 5}, {"before_sequence": 5}, {"before_us": 5}]
 
 
 @pytest.mark.parametrize("options", UNBUILT)
@@ -383,15 +382,6 @@ def test_what_is_not_built_is_said(kit: SnapshotKit, options: dict[str, Any]) ->
     kit.snapshot()
     with pytest.raises(Unimplemented, match="not built yet"):
         kit.restore("latest", collection="copy", **options)
-
-
-def test_an_incremental_snapshot_is_not_restored_as_a_full_one(kit: SnapshotKit) -> None:
-    archive = Archive.of(kit.fs.read(kit.snapshot()["path"]))
-    base = SnapshotBase("snap-2020-01-01-000000", kit.engine.store_id, 1, 1, "0" * 64)
-    archive.set_manifest(lambda manifest: replace(manifest, base=base))
-    path = kit.put("/other.snap", archive.tar())
-    with pytest.raises(Unimplemented, match="is incremental"):
-        kit.restore(path, collection="copy")
 
 
 def test_a_drop_after_a_restore_is_replayed_in_order(kit: SnapshotKit) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import holdfastd.format
@@ -17,9 +18,13 @@ from holdfastd.errors import UnsupportedFormat
 from holdfastd.format.document import encode_document
 from holdfastd.format.snapshot import (
     MAX_SEQUENCE,
+    REMOVED,
     SNAPSHOT_VERSION,
+    TOMBSTONE_IDS,
+    TOMBSTONES,
     SnapshotBase,
     SnapshotCollection,
+    SnapshotDelta,
     SnapshotManifest,
     SnapshotPart,
     archive_bytes,
@@ -167,12 +172,55 @@ def test_too_new_is_said_even_when_the_rest_has_another_shape() -> None:
         decode_snapshot(document)
 
 
-def test_an_incremental_one_names_its_base() -> None:
-    base = SnapshotBase("snap-2026-01-01-000000", STORE, 1, 5, "ab" * 32)
-    products = replace(manifest().collections[0], count=9, whole=False, deleted=1)
-    value = replace(manifest(), id="snap-2026-01-02-000000-2", base=base, collections=(products,))
+BASE = SnapshotBase("snap-2026-01-01-000000", STORE, 1, 5, "ab" * 32, "/backups/snap-2026-01-01-000000.snap")
+DELTA = SnapshotDelta(Digest(3, 4), {TOMBSTONES: 128 + 32, TOMBSTONE_IDS: 128 + 4})
+
+
+def increment(**changes: Any) -> SnapshotManifest:
+    """A manifest of an increment; ``changes`` are of its first collection."""
+    products = replace(manifest().collections[0], count=9, whole=False, deleted=1, delta=DELTA)
+    collections = (replace(products, **changes), manifest().collections[1])
+    return replace(manifest(), id="snap-2026-01-02-000000-2", base=BASE, collections=collections)
+
+
+def test_an_incremental_one_names_its_base_and_what_is_gone_since() -> None:
+    value = increment()
     assert decode_snapshot(encode_snapshot(value)) == value
     assert value.type == "incremental"
+    assert [(m.part, m.file, m.size) for m in data_members(value)][-2:] == [
+        (REMOVED, TOMBSTONES, 160),
+        (REMOVED, TOMBSTONE_IDS, 132),
+    ]
+    assert [collection.rows_digest for collection in value.collections] == [Digest(3, 4), value.collections[1].digest]
+    text = readme_text(value).decode()
+    assert BASE.id in text
+    assert "removed/tombstones.npy" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (increment(delta=msgspec.UNSET), "counts 9 vectors, its parts hold 3"),
+        (increment(whole=True), "whole and says what changed"),
+        (replace(increment(), base=None), "whole and says what changed"),
+        (increment(count=2), "counts 2 vectors, 3 of them changed"),
+        (increment(deleted=-1), "counts 9 vectors"),
+        (increment(deleted=0), "0 ids are gone from products, with other members"),
+        (increment(deleted=6), "cannot be the tombstones.npy of 6 ids"),
+        (increment(delta=replace(DELTA, sizes={})), "1 ids are gone from products, with other members"),
+        (increment(delta=replace(DELTA, sizes={**DELTA.sizes, TOMBSTONE_IDS: 1})), "cannot be the tombstone-ids.npy"),
+        (increment(delta=replace(DELTA, rows_digest=Digest(-1, 0))), "digest of the changed rows"),
+        (replace(increment(), base=replace(BASE, id="../x")), "no snapshot id"),
+        (replace(increment(), base=replace(BASE, id="snap-2026-01-02-000000-2")), "no snapshot id"),
+        (replace(increment(), base=replace(BASE, sums_sha256="AB" * 32)), "no SHA-256"),
+        (replace(increment(), base=replace(BASE, sequence=8)), "younger than itself"),
+        (replace(increment(), base=replace(BASE, timeline=2)), "younger than itself"),
+        (replace(increment(), base=replace(BASE, store_id=uuid.UUID(int=1))), "another store"),
+    ],
+)
+def test_an_increment_that_says_what_cannot_be_is_refused(value: SnapshotManifest, reason: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        decode_snapshot(encode_snapshot(value))
 
 
 # What the documents tell ----------------------------------------------------------------------------------------------
@@ -199,6 +247,7 @@ def test_format_md_explains_every_member_of_the_manifest() -> None:
     said = set(re.findall(r"`(\w+)`", SECTION))
     body = json.loads(encode_snapshot(manifest()))["snapshot"]
     wanted = {*body, *body["collections"][0], *SnapshotPart.__dataclass_fields__, *SnapshotBase.__dataclass_fields__}
+    wanted |= {*SnapshotDelta.__dataclass_fields__, "delta"}
     assert wanted <= said
 
 

@@ -6,7 +6,7 @@ that is published after each group; other threads never touch a Collection's att
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -175,24 +175,9 @@ class Collection:
         return found
 
     def _find_in_segments(self, ids: list[bytes], id_hashes: Uint64Array, wanted: Int64Array) -> Iterator[LivePoints]:
-        positions, ordinals, rows = self.index.lookup(id_hashes[wanted])
-        if not len(positions):
-            return
-        by_ordinal = {segment.ordinal: segment for segment in self.segments}
-        for ordinal in np.unique(ordinals):
-            segment = by_ordinal.get(int(ordinal))
-            if segment is None:
-                continue
-            here = ordinals == ordinal
-            candidates = rows[here].astype(np.int64)
-            at = wanted[positions[here]]
-            if segment.killed is not None:
-                alive = segment.killed[candidates] == 0
-                candidates, at = candidates[alive], at[alive]
-            stored = segment.ids_at(candidates)
-            same = np.fromiter((s == ids[p] for s, p in zip(stored, at, strict=True)), np.bool_, len(at))
-            if same.any():
-                yield LivePoints(segment, candidates[same], at[same])
+        mine = ids if len(wanted) == len(ids) else [ids[p] for p in wanted]
+        for live in live_in_segments(self.index, self.segments, mine, id_hashes[wanted]):
+            yield LivePoints(live.table, live.rows, wanted[live.positions])
 
     def tables(self) -> tuple[Table, ...]:
         """Every table, oldest first."""
@@ -242,6 +227,29 @@ class Collection:
     def memtable_bytes(self) -> int:
         """Bytes of points that are not in a segment yet, frozen ones included."""
         return self.memtable.bytes + sum(table.bytes for table in self.frozen)
+
+
+def live_in_segments(
+    index: IdIndex, segments: Sequence[Segment], ids: list[bytes], id_hashes: Uint64Array
+) -> Iterator[LivePoints]:
+    """The live rows of ``ids`` in sealed segments, segment by segment. May read the disk."""
+    positions, ordinals, rows = index.lookup(id_hashes)
+    if not len(positions):
+        return
+    by_ordinal = {segment.ordinal: segment for segment in segments}
+    for ordinal in np.unique(ordinals):
+        segment = by_ordinal.get(int(ordinal))
+        if segment is None:
+            continue
+        here = ordinals == ordinal
+        candidates, at = rows[here].astype(np.int64), positions[here]
+        if segment.killed is not None:
+            alive = segment.killed[candidates] == 0
+            candidates, at = candidates[alive], at[alive]
+        stored = segment.ids_at(candidates)
+        same = np.fromiter((s == ids[p] for s, p in zip(stored, at, strict=True)), np.bool_, len(at))
+        if same.any():
+            yield LivePoints(segment, candidates[same], at[same])
 
 
 def versions_at(table: Table, rows: Int64Array) -> NDArray[np.uint32]:

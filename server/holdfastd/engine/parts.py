@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..model import BoolArray, Float32Array, Int64Array, Sequence64, Uint64Array
+from . import collection
 from .search import Block
 from .view import MemtableSlice, Part
+
+ROWS_AT_ONCE = 65536
+"""How many rows are looked at together where all of them are: their facts are 4 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,38 @@ class Facts:
 def length(part: Part) -> int:
     """Rows, dead ones included."""
     return part.length if isinstance(part, MemtableSlice) else part.rows_count
+
+
+def last_sequence(part: Part) -> Sequence64:
+    """The sequence of its newest row, dead ones included; 0 where it has none."""
+    if isinstance(part, MemtableSlice):
+        return int(part.table.sequences[part.length - 1]) if part.length else 0
+    return part.info.last_sequence
+
+
+def sequences_at(part: Part, rows: Int64Array) -> Uint64Array:
+    """(len(rows),) u64: when ``rows`` were written. May read the disk."""
+    return np.concatenate([collection.sequences_at(table_of(part), some) for some in chunks(rows)])
+
+
+def hashes_at(part: Part, rows: Int64Array) -> Uint64Array:
+    """(len(rows), 2) u64: the row hashes of ``rows``, high and low."""
+    return collection.hashes_at(table_of(part), rows)
+
+
+def kills_of(part: Part) -> Uint64Array | None:
+    """(length,) u64: what killed each row, 0 while it is alive; None where nothing was killed. Not a copy."""
+    return part.table.killed[: part.length] if isinstance(part, MemtableSlice) else part.killed
+
+
+def table_of(part: Part) -> collection.Table:
+    """The memtable or segment itself, without the view's bound."""
+    return part.table if isinstance(part, MemtableSlice) else part
+
+
+def chunks(rows: Int64Array, at_once: int = ROWS_AT_ONCE) -> Iterator[Int64Array]:
+    """``rows`` in pieces, at least one."""
+    return (rows[start : start + at_once] for start in range(0, max(1, len(rows)), at_once))
 
 
 def live_mask(part: Part, sequence: Sequence64) -> BoolArray | None:

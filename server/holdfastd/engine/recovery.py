@@ -41,7 +41,7 @@ from .recovery_apply import apply_log
 from .recovery_create import create_store
 from .recovery_fallback import find_fallback
 from .recovery_garbage import remove_garbage
-from .recovery_history import continue_log, cut_below_reflected, leave_timeline, may_have_lost_writes
+from .recovery_history import continue_log, cut_below_reflected, known_through, leave_timeline, may_have_lost_writes
 from .recovery_open import StartOpener, staged_opener
 from .requests import RequestTable, store_requests
 from .settings import EngineConfig
@@ -265,10 +265,10 @@ class _Recovery:
         gap = self.manifest.wal_settings.enabled and cut
         # The next start will not apply these changes of the catalog again, and could not tell what they answered.
         requests_file = store_requests(self.fs, self.layout, self.requests.rows(), self.applier.sequence)
+        through = known_through(self.manifest, recovered.last_sequence)
         self.keeper.update(
             lambda manifest: replace(
-                manifest,
-                timeline=manifest.timeline + forks,
+                manifest.leaving_timeline(through) if forks else manifest,
                 sequence=self.applier.sequence,
                 logged_sequence=self.applier.sequence if gap else recovered.last_sequence,
                 last_timestamp_us=max(self.applier.time_us, recovered.last_timestamp_us),

@@ -42,16 +42,24 @@ def leave_timeline(keeper: ManifestKeeper, manifest: Manifest, verdict: Verdict)
 
     What segments reflect stays required of the log until a WAL segment says that history before it is missing.
     """
-    end = verdict.end.link.sequence if verdict.end is not None else 0
-    end = max(end, manifest.sequence)
+    logged = verdict.end.link.sequence if verdict.end is not None else 0
+    end = max(logged, manifest.sequence)
     keeper.update(
         lambda current: replace(
-            current,
-            timeline=current.timeline + 1,
+            current.leaving_timeline(known_through(manifest, logged)),
             logged_sequence=min(current.logged_sequence, end),
             clean=False,
         )
     )
+
+
+def known_through(manifest: Manifest, logged: Sequence64) -> Sequence64:
+    """Through which sequence nothing is missing of the history that a start goes on with. ``logged``: the log's last.
+
+    What the catalog reflects beyond the log is no more than its own changes, unless the log lost nothing.
+    """
+    lost_nothing = manifest.wal_settings.enabled and logged >= manifest.logged_sequence
+    return max(logged, manifest.sequence if lost_nothing else manifest.checkpoint_sequence)
 
 
 def continue_log(

@@ -10,14 +10,16 @@ import contextlib
 import posixpath
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from ..errors import Corruption, FailedPrecondition, HoldfastError, InvalidArgument, NotFound
 from ..format.snapshot import MANIFEST, SnapshotManifest, archive_bytes, readme_text
 from ..storage.archive_reader import ArchiveReader
+from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout, check_snapshot_id
 from ..storage.registry import PendingSnapshot, Registry, SnapshotMember, SnapshotRecord, snapshot_file_id
@@ -117,6 +119,14 @@ class SnapshotCatalog:
         except FileNotFoundError:
             raise _missing(info.path) from None
 
+    def paths_of(self, snapshot_id: str) -> list[str]:
+        """Where the registry knows a snapshot of this id to lie, absolute."""
+        return [self._layout.resolve(record.path) for record in self._records() if record.id == snapshot_id]
+
+    def sums_sha256(self, info: SnapshotInfo) -> str:
+        """The SHA-256 of its SHA256SUMS, read from the file's end. Blocks. As ``open`` raises, and Corruption."""
+        return read_sums_sha256(self._fs, self.open(info))
+
     def _at(self, path: str) -> SnapshotInfo:
         for record in self._records():
             if self._layout.resolve(record.path) == path:
@@ -203,14 +213,22 @@ class SnapshotCatalog:
         with self._lock:
             self._the_registry().put(replace(record, path=self._layout.relative(record.path)))
 
-    def note(self, info: SnapshotInfo, *, verified_us: int = 0, damage: str = "") -> None:
-        """Keep what reading the whole file has shown, if the registry knows it."""
+    def note_verified(self, path: str, now_us: int) -> None:
+        """Keep that the whole file has been read and is right, if the registry knows it."""
+        self._note(lambda known: known == path, verified_us=now_us, damage="")
+
+    def note_damage(self, found: Corruption) -> None:
+        """Keep what is wrong with the file that an error names, if the registry knows it."""
+        self._note(lambda known: f"{found.path}:".startswith(f"{known}:"), damage=found.message)
+
+    def _note(self, is_it: Callable[[str], bool], **facts: Any) -> None:
         with self._lock:
-            known = self._the_registry().find(info.id)
-            if known is not None and self._layout.resolve(known.path) == info.path:
-                size = known.size_bytes if damage else self._fs.size(info.path)
-                verified_us = verified_us or known.verified_us
-                self._the_registry().put(replace(known, verified_us=verified_us, damage=damage, size_bytes=size))
+            registry = self._the_registry()
+            for record in registry.snapshots:
+                path = self._layout.resolve(record.path)
+                if is_it(path):
+                    size = record.size_bytes if facts["damage"] else self._fs.size(path)
+                    registry.put(replace(record, size_bytes=size, **facts))
 
     def delete(self, reference: str, *, validate_only: bool = False) -> SnapshotInfo:
         """Delete a snapshot's file and forget it; returns it as it was. FailedPrecondition while it is needed."""
@@ -247,17 +265,19 @@ class SnapshotCatalog:
         return info
 
     @contextmanager
-    def in_use(self, info: SnapshotInfo) -> Iterator[None]:
-        """Keep a snapshot from being deleted while the block reads it."""
+    def in_use(self, *paths: str) -> Iterator[None]:
+        """Keep the snapshots at these paths from being deleted while the block reads them."""
         with self._lock:
-            self._in_use[info.path] = self._in_use.get(info.path, 0) + 1
+            for path in paths:
+                self._in_use[path] = self._in_use.get(path, 0) + 1
         try:
             yield
         finally:
             with self._lock:
-                self._in_use[info.path] -= 1
-                if not self._in_use[info.path]:
-                    del self._in_use[info.path]
+                for path in paths:
+                    self._in_use[path] -= 1
+                    if not self._in_use[path]:
+                        del self._in_use[path]
 
 
 def is_path(reference: str) -> bool:

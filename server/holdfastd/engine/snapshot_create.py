@@ -1,9 +1,11 @@
 """Creating a snapshot: every collection asked for, at one sequence, as one file.
 
+    base      with --incremental: the snapshot to build on, or the reason why there is none
     reserve   an id, noted in the registry before anything is written
     pin       the views of all collections between two groups: one sequence S; the log is made durable through S, and
               where S is in no log, the manifest: no start may give it to another write (RULES 4)
-    plan      which rows, in which members, of which sizes; the digests are proven
+    plan      which rows, in which members, of which sizes; the digests are proven. Of a collection that the base
+              holds: the rows written since, and the ids that are gone
     write     the archive under its ``.part`` name, synced; with the log disabled, a checkpoint of what is in it
     publish   the final name, durable; then the registry; then the collections remember S (RULES 21)
 
@@ -19,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from .. import __version__
@@ -28,23 +31,29 @@ from ..format.snapshot import (
     MANIFEST,
     PLANES,
     README,
+    REMOVED,
+    Member,
     SnapshotCollection,
+    SnapshotDelta,
     SnapshotManifest,
     archive_bytes,
     data_members,
     encode_snapshot,
     readme_text,
 )
-from ..model import CollectionSpec, Digest, Sequence64, StorageKind
+from ..model import CollectionSpec, Sequence64, StorageKind
 from ..storage.archive_writer import ArchiveWriter, Piece
 from ..storage.bulk import BulkWriter
 from ..storage.files import make_dirs, parent_of
-from ..storage.registry import PendingSnapshot
+from ..storage.registry import PendingSnapshot, SnapshotMember
+from .disk_errors import disk_errors_of
 from .manifest_swap import swap_manifest
 from .operations import Work
+from .snapshot_base import Base, choose_base
 from .snapshot_catalog import SnapshotCatalog, make_record
 from .snapshot_context import SnapshotContext, disk_error
-from .snapshot_rows import TakenPart, pieces, take
+from .snapshot_removed import NOTHING_REMOVED, RemovedIds, removed_pieces, removed_since
+from .snapshot_rows import TakenPart, digest_of, pieces, take
 from .view import View
 
 COMPRESSION_THREADS = 2
@@ -78,13 +87,23 @@ class Pinned:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the archive will hold. ``taken``: per collection, its parts; ``size``: bytes of the tar."""
+    """What the archive will hold. ``taken``, ``removed``: per collection, its parts and the ids that are gone from it.
+
+    ``size``: bytes of the tar.
+    """
 
     manifest: SnapshotManifest
     encoded: bytes
     readme: bytes
     taken: list[list[TakenPart]]
+    removed: list[RemovedIds]
     size: int
+
+    def pieces_of(self, member: Member) -> Iterator[Piece]:
+        """The content of one member."""
+        if member.part == REMOVED:
+            return removed_pieces(self.removed[member.collection], member.file)
+        return pieces(self.taken[member.collection][member.part], member.file)
 
 
 class SnapshotCreation:
@@ -107,14 +126,15 @@ class SnapshotCreation:
     def run(self) -> dict[str, Any]:
         """Write it; returns the result document. Raises HoldfastError; nothing is left then."""
         suffix = "gz" if self._request.compress else "snap"
+        base = self._choose_base()
         if self._request.validate_only:
-            plan = self._plan("snap-0000-00-00-000000", self._pin(keep_history=False))
+            plan = self._plan("snap-0000-00-00-000000", self._pin(keep_history=False), base)
             self._context.check_space(self._directory, self._estimate(plan))
             return self._document(plan, "", self._estimate(plan), "planned", [])
         pending = self._reserve(suffix)
         try:
             pinned = self._pin(keep_history=True)
-            plan = self._plan(pending.id, pinned)
+            plan = self._plan(pending.id, pinned, base)
             self._context.check_space(self._directory, self._estimate(plan))
             size, sums = self._write(plan, pending)
             self._outlive(pinned)
@@ -128,6 +148,14 @@ class SnapshotCreation:
             raise
         warnings = self._record(plan, pending, size, sums)
         return self._document(plan, pending.path, size, "completed", warnings) | {"sha256": sums}
+
+    def _choose_base(self) -> Base | None:
+        if not self._request.incremental:
+            return None
+        context, collection = self._context, self._request.collection
+        wanted = None if collection is None else context.applier.catalog.resolve(collection).spec.id
+        with disk_errors_of("looking for the base"):
+            return choose_base(self._catalog, context.keeper.current, wanted, self._request.base_id)
 
     def _reserve(self, suffix: str) -> PendingSnapshot:
         try:
@@ -204,15 +232,17 @@ class SnapshotCreation:
 
     # Plan -----------------------------------------------------------------------------------------------------------
 
-    def _plan(self, snapshot_id: str, pinned: Pinned) -> Plan:
+    def _plan(self, snapshot_id: str, pinned: Pinned, base: Base | None) -> Plan:
         self._work.report(phase="planning")
-        collections, taken = [], []
+        collections, taken, removed = [], [], []
         for view in pinned.views:
-            parts = take(view, pinned.sequence, planes=self._request.compress)
-            self._prove(view, parts)
+            since = 0 if base is None else base.since(self._context.keeper.current, view.spec.id)
+            parts = take(view, pinned.sequence, planes=self._request.compress, since=since)
+            gone = removed_since(view, pinned.sequence, since) if since else NOTHING_REMOVED
+            self._prove(view, parts, gone, None if base is None or not since else base.member(view.spec.id))
             taken.append(parts)
-            entries = tuple(part.entry for part in parts)
-            collections.append(SnapshotCollection(view.spec, view.count, view.digest, view.updated_us, entries))
+            removed.append(gone)
+            collections.append(_described(view, parts, gone, whole=not since))
             self._work.check_cancelled()
         manifest = SnapshotManifest(
             id=snapshot_id,
@@ -225,24 +255,31 @@ class SnapshotCreation:
             planes=self._request.compress,
             collections=tuple(collections),
             aliases=pinned.aliases,
+            base=None if base is None else base.named,
             daemon_version=__version__,
         )
         encoded, readme = encode_snapshot(manifest), readme_text(manifest)
-        return Plan(manifest, encoded, readme, taken, archive_bytes(manifest, len(encoded), len(readme)))
+        return Plan(manifest, encoded, readme, taken, removed, archive_bytes(manifest, len(encoded), len(readme)))
 
-    def _prove(self, view: View, parts: list[TakenPart]) -> None:
-        """Raise Corruption unless the rows taken are those that the collection counts: never back up a wrong state."""
-        digest = Digest()
-        for part in parts:
-            digest = digest.plus(*part.digest)
-        count = sum(len(part.rows) for part in parts)
+    def _prove(self, view: View, parts: list[TakenPart], gone: RemovedIds, before: SnapshotMember | None) -> None:
+        """Raise Corruption unless what is taken makes what the collection counts: never back up a wrong state.
+
+        ``before``: the collection as the base has it, of an increment.
+        """
+        count, digest = sum(len(part.rows) for part in parts), digest_of(parts)
+        if before is not None:
+            count += before.total_vectors - gone.died
+            digest = digest.plus(*before.digest_halves).plus(-gone.died_digest.high, -gone.died_digest.low)
         if (count, digest) != (view.count, view.digest):
+            what = "were found" if before is None else "follow from the base and what changed since"
             raise Corruption(
                 f"{view.spec.name} counts {view.count} vectors with digest {view.digest.hex()}, but {count} rows with "
-                f"digest {digest.hex()} were found",
+                f"digest {digest.hex()} {what}",
                 path=self._context.layout.collection_dir(view.spec.id),
                 reason="DIGEST_MISMATCH",
-                hint="restore the collection from an older snapshot; restart the daemon to recover it from the log",
+                hint="make a full snapshot; where that says the same, restore the collection from an older one"
+                if before is not None
+                else "restore the collection from an older snapshot; restart the daemon to recover it from the log",
             )
 
     def _estimate(self, plan: Plan) -> int:
@@ -269,10 +306,9 @@ class SnapshotCreation:
             archive.add(MANIFEST, len(plan.encoded), [plan.encoded])
             archive.add(README, len(plan.readme), [plan.readme])
             for member in data_members(plan.manifest):
-                part = plan.taken[member.collection][member.part]
-                archive.add(member.name, member.size, self._counted(pieces(part, member.file)))
+                archive.add(member.name, member.size, self._counted(plan.pieces_of(member)))
                 if member.part_ends:
-                    self._done_vectors += len(part.rows)
+                    self._done_vectors += plan.manifest.collections[member.collection].parts[member.part].rows
             sums = archive.finish()
             assert archive.size == plan.size
             return out.close().size, sums
@@ -356,8 +392,27 @@ class SnapshotCreation:
             "sequence": manifest.sequence,
             "timeline": manifest.timeline,
             "uncompressed_bytes": plan.size,
-            "warnings": [*_volatile(manifest), *warnings],
-        }
+            "warnings": [*_volatile(manifest), *_whole_again(manifest), *warnings],
+        } | (
+            {}
+            if manifest.base is None
+            else {
+                "base_id": manifest.base.id,
+                "base_sequence": manifest.base.sequence,
+                "deleted": sum(collection.deleted for collection in manifest.collections),
+            }
+        )
+
+
+def _described(view: View, parts: list[TakenPart], gone: RemovedIds, *, whole: bool) -> SnapshotCollection:
+    """A collection as the manifest has it."""
+    delta: SnapshotDelta | msgspec.UnsetType = msgspec.UNSET
+    if not whole:
+        delta = SnapshotDelta(digest_of(parts), gone.sizes)
+    entries = tuple(part.entry for part in parts)
+    return SnapshotCollection(
+        view.spec, view.count, view.digest, view.updated_us, entries, whole=whole, deleted=gone.count, delta=delta
+    )
 
 
 def _is_kept(spec: CollectionSpec) -> bool:
@@ -389,6 +444,14 @@ def forget_history(context: SnapshotContext, catalog: SnapshotCatalog) -> None:
         except HoldfastError:
             catalog.doubt(gone)
             raise
+
+
+def _whole_again(manifest: SnapshotManifest) -> list[str]:
+    """What of an increment is none, though its base may hold it."""
+    if manifest.base is None:
+        return []
+    names = [c.spec.name for c in manifest.collections if c.whole and _is_kept(c.spec) and c.count]
+    return [f"{name} is whole in it: {manifest.base.id} does not hold it, or a later snapshot does" for name in names]
 
 
 def _volatile(manifest: SnapshotManifest) -> list[str]:

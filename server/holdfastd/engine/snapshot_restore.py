@@ -33,7 +33,6 @@ from ..errors import (
 )
 from ..format.snapshot import SnapshotManifest, data_members
 from ..model import CatalogOrigin, CollectionSpec, Origin
-from ..storage.archive_reader import ArchiveReader
 from ..storage.files import remove_tree
 from ..storage.names import check_collection_name
 from . import writer
@@ -43,6 +42,7 @@ from .manifest_swap import swap_manifest
 from .operations import Work
 from .recovery_open import open_collection
 from .snapshot_catalog import SnapshotCatalog
+from .snapshot_chain import Chain, ChainFinder, open_link
 from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_info import SnapshotInfo
 from .snapshot_stage import Stager
@@ -102,6 +102,11 @@ class RestorePlan:
         return sorted(target.spec.name for target in self.targets)
 
     @property
+    def sources(self) -> set[uuid.UUID]:
+        """The ids, in the archive, of the collections that are restored."""
+        return {self.manifest.collections[target.number].spec.id for target in self.targets}
+
+    @property
     def vectors(self) -> int:
         """Live points that will be there."""
         return sum(self.manifest.collections[target.number].count for target in self.targets)
@@ -116,20 +121,15 @@ def refuse_unbuilt(request: RestoreRequest) -> None:
             reason="PITR_UNIMPLEMENTED",
             hint="restore the snapshot under another name, then roll it forward: holdfast storage wal replay --to",
         )
-    if request.base_path is not None:
-        raise Unimplemented("incremental snapshots are not built yet", reason="INCREMENTAL_UNIMPLEMENTED")
 
 
 def plan_restore(
     request: RestoreRequest, manifest: SnapshotManifest, catalog: Catalog, new_id: Callable[[], uuid.UUID]
 ) -> RestorePlan:
-    """Decide what becomes what. Raises InvalidArgument, NotFound, AlreadyExists or Unimplemented; changes nothing."""
-    if manifest.base is not None:
-        raise Unimplemented(
-            f"{manifest.id} is incremental, and restoring a chain is not built yet",
-            reason="INCREMENTAL_UNIMPLEMENTED",
-            hint=f"restore the full snapshot that it builds on: {manifest.base.id}",
-        )
+    """Decide what becomes what. Raises InvalidArgument, NotFound or AlreadyExists; changes nothing.
+
+    ``manifest``: of the snapshot itself, the last link of its chain.
+    """
     chosen = _chosen(request, manifest)
     as_it_was = request.collection is None and request.from_collection is None
     targets, warnings = [], []
@@ -227,60 +227,66 @@ class Restoration:
 
     def run(self) -> dict[str, Any]:
         """Restore; returns the result document. Raises HoldfastError; before the record the store is as it was."""
-        with self._catalog.in_use(self._info):
-            try:
-                return self._restore()
-            except Corruption as error:
-                with contextlib.suppress(OSError):
-                    self._catalog.note(self._info, damage=error.message)
-                raise
-            except OSError as error:
-                raise disk_error(error, "nothing was restored", self._context.layout.collections) from error
+        try:
+            return self._restore()
+        except Corruption as error:
+            with contextlib.suppress(OSError):
+                self._catalog.note_damage(error)
+            raise
+        except OSError as error:
+            raise disk_error(error, "nothing was restored", self._context.layout.collections) from error
 
     def _restore(self) -> dict[str, Any]:
         context = self._context
-        archive = self._catalog.open(self._info)
-        plan = plan_restore(self._request, archive.manifest, context.applier.catalog, context.randomness.uuid4)
+        plan = plan_restore(
+            self._request, self._catalog.open(self._info).manifest, context.applier.catalog, context.randomness.uuid4
+        )
         self._warnings += plan.warnings
-        archive.check_size()
-        context.check_space(context.layout.collections, _needed(plan))
+        chain = ChainFinder(context.fs, self._catalog, self._request.base_path).find(self._info, plan.sources)
+        context.check_space(context.layout.collections, _needed(plan, chain))
         if self._request.validate_only:
-            return self._document(plan, None)
+            return self._document(plan, chain, None)
+        with self._catalog.in_use(*(link.path for link in chain.links)):
+            outcome = self._carry_out(plan, chain)
+        with contextlib.suppress(OSError):
+            for link in chain.links:
+                self._catalog.note_verified(link.path, context.clock.now_us())
+        return self._document(plan, chain, outcome)
+
+    def _carry_out(self, plan: RestorePlan, chain: Chain) -> Outcome:
         if self._request.verify:
-            self._verify(plan)
+            self._verify(plan, chain)
         try:
-            self._stage(plan, archive)
+            self._stage(plan, chain)
             self._keep_what_came_before()
             self._work.begin_final_phase("publishing")
         except BaseException:
             self._discard(plan)
             raise
-        with context.checkpointer.exclusive():
+        with self._context.checkpointer.exclusive():
             outcome = self._commit(plan)
             self._make_durable(plan)
-        with contextlib.suppress(OSError):
-            self._catalog.note(self._info, verified_us=context.clock.now_us())
-        return self._document(plan, outcome)
+        return outcome
 
     # Before anything is visible -------------------------------------------------------------------------------------
 
-    def _verify(self, plan: RestorePlan) -> None:
-        """Read the whole archive before the first byte is staged."""
-        self._begin_phase("verifying", plan)
-        verify_archive(self._catalog.open(self._info), self._advance)
+    def _verify(self, plan: RestorePlan, chain: Chain) -> None:
+        """Read every archive of the chain before the first byte is staged."""
+        self._begin_phase("verifying", chain, sum(link.manifest.vectors for link in chain.links))
+        for link in chain.links:
+            verify_archive(open_link(self._context.fs, link), self._advance)
 
-    def _stage(self, plan: RestorePlan, archive: ArchiveReader) -> None:
+    def _stage(self, plan: RestorePlan, chain: Chain) -> None:
         context = self._context
-        self._begin_phase("staging", plan)
+        self._begin_phase("staging", chain, _staged_vectors(plan, chain))
         specs = {target.number: target.spec for target in plan.targets}
-        for entry in Stager(context, archive, specs).run(self._advance, deep=self._request.verify):
+        for entry in Stager(context, chain, specs).run(self._advance, deep=self._request.verify):
             # What cannot be opened must not reach the applier, where it would end the process.
             open_collection(context.fs, context.layout, entry)
 
-    def _begin_phase(self, phase: str, plan: RestorePlan) -> None:
+    def _begin_phase(self, phase: str, chain: Chain, total_vectors: int) -> None:
         self._done_bytes = self._done_vectors = self._reported_bytes = 0
-        total_bytes = sum(member.size for member in data_members(plan.manifest))
-        total_vectors = plan.vectors if phase == "staging" else plan.manifest.vectors
+        total_bytes = sum(member.size for link in chain.links for member in data_members(link.manifest))
         self._work.report(
             phase=phase, done_bytes=0, done_vectors=0, total_bytes=total_bytes, total_vectors=total_vectors
         )
@@ -380,7 +386,7 @@ class Restoration:
 
     # The result -----------------------------------------------------------------------------------------------------
 
-    def _document(self, plan: RestorePlan, outcome: Outcome | None) -> dict[str, Any]:
+    def _document(self, plan: RestorePlan, chain: Chain, outcome: Outcome | None) -> dict[str, Any]:
         overwritten = [target.spec.name for target in plan.targets if target.replaces is not None]
         return {
             "snapshot_id": plan.manifest.id,
@@ -390,7 +396,7 @@ class Restoration:
             "status": "planned" if outcome is None else "completed",
             "collections_untouched": list(plan.untouched),
             "collections_overwritten": sorted(overwritten),
-            "chain": [plan.manifest.id],
+            "chain": chain.ids,
             "restored_through_sequence": plan.manifest.sequence,
             "restored_through_us": plan.manifest.time_us,
             "verified": self._request.verify,
@@ -408,8 +414,16 @@ def _unknown(error: HoldfastError) -> CommitUnknown:
     )
 
 
-def _needed(plan: RestorePlan) -> int:
+def _staged_vectors(plan: RestorePlan, chain: Chain) -> int:
+    """Rows that the chosen collections have in all links together, those that later links replace included."""
+    links = [(source, link) for source in plan.sources for link in chain.links_of(source)]
+    return sum(collection.rows for source, link in links if (collection := link.collection(source)) is not None)
+
+
+def _needed(plan: RestorePlan, chain: Chain) -> int:
     """Bytes that the staged files will take."""
-    chosen = {target.number for target in plan.targets}
-    sizes = sum(member.size for member in data_members(plan.manifest) if member.collection in chosen)
-    return sizes + plan.vectors * INDEX_BYTES_PER_ROW
+    size = 0
+    for link in chain.links:
+        numbers = {n for n, each in enumerate(link.manifest.collections) if each.spec.id in plan.sources}
+        size += sum(member.size for member in data_members(link.manifest) if member.collection in numbers)
+    return size + _staged_vectors(plan, chain) * INDEX_BYTES_PER_ROW

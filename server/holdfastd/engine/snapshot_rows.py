@@ -1,7 +1,8 @@
 """What a snapshot takes of one part of a view: exactly the rows that live at its sequence (RULES 29).
 
-A segment without dead rows is copied file by file as it is. Everything else is written from its live rows, in chunks:
-deleted data never reaches an archive, and the vectors are never held.
+An increment takes of these the rows that were written after its base. A segment without dead rows is copied file by
+file as it is. Everything else is written from its live rows, in chunks: deleted data never reaches an archive, and the
+vectors are never held.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..format.npy import VECTORS_ALIGN, npy_header
 from ..format.planes import planes_shape, rows_per_block, shuffle
 from ..format.segment import ROW_DTYPE, ROW_HAS_PAYLOAD
 from ..format.snapshot import IDS, NORMS, PAYLOADS, PLANES, ROWS, VECTORS, SnapshotPart, part_files
-from ..model import Float32Array, Int64Array, Sequence64
+from ..model import Digest, Float32Array, Int64Array, Sequence64
 from ..storage.files import Buffer
 from ..storage.segment import Segment
 from . import parts
@@ -44,17 +45,30 @@ class TakenPart:
     payload_bytes: int
 
 
-def take(view: View, sequence: Sequence64, *, planes: bool) -> list[TakenPart]:
-    """The parts of ``view`` that have rows at ``sequence``, with the exact sizes of what they will write.
+def take(view: View, sequence: Sequence64, *, planes: bool, since: Sequence64 = 0) -> list[TakenPart]:
+    """The parts of ``view`` that have rows at ``sequence`` written after ``since``, with the sizes of what they will
+    write.
 
-    Reads the facts of every row once, and no vector.
+    Reads the facts of every row once, and no vector; of a segment that was written before ``since``, nothing.
     """
     taken = []
     for part in view.parts():
+        if parts.last_sequence(part) <= since:
+            continue
         rows = parts.live_rows(part, sequence)
+        if since:
+            rows = rows[parts.sequences_at(part, rows) > since]
         if len(rows):
             taken.append(_take(part, rows, view.spec.dimensions, planes))
     return taken
+
+
+def digest_of(taken: list[TakenPart]) -> Digest:
+    """The digest of the rows taken."""
+    digest = Digest()
+    for part in taken:
+        digest = digest.plus(*part.digest)
+    return digest
 
 
 def pieces(taken: TakenPart, file: str) -> Iterator[Piece]:

@@ -1,4 +1,7 @@
-"""Verifying a snapshot: every member against its checksum, every collection's rows against its digest."""
+"""Verifying a snapshot with its chain: every member against its checksum, every collection's rows against its digest.
+
+What the links of a chain add up to is proven by a restore.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import Corruption
+from ..errors import Corruption, FailedPrecondition, HoldfastError
 from ..format.hashing import digest_sums
 from ..format.segment import ROW_DTYPE
-from ..format.snapshot import ROWS
+from ..format.snapshot import REMOVED, ROWS, data_members
 from ..model import Digest
 from ..storage.archive_reader import ArchiveReader
 from .operations import Work
 from .snapshot_catalog import SnapshotCatalog
+from .snapshot_chain import ChainFinder, Link, open_link
 from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_info import SnapshotInfo
 
@@ -31,7 +35,7 @@ def verify_archive(archive: ArchiveReader, advance: Advance) -> int:
     digests = [Digest() for _ in collections]
     count = 0
     for count, member in enumerate(archive.members(), 1):  # noqa: B007
-        rows = collections[member.collection].parts[member.part].rows
+        rows = 0 if member.part == REMOVED else collections[member.collection].parts[member.part].rows
         if member.file == ROWS:
             digest = _digest(archive, member.size - rows * ROW_DTYPE.itemsize, rows, advance)
             digests[member.collection] = digests[member.collection].plus(digest.high, digest.low)
@@ -41,10 +45,10 @@ def verify_archive(archive: ArchiveReader, advance: Advance) -> int:
         if member.part_ends:
             advance(0, rows)
     for collection, digest in zip(collections, digests, strict=True):
-        if digest != collection.digest:
+        if digest != collection.rows_digest:
             raise Corruption(
                 f"the rows of {collection.spec.name} have digest {digest.hex()}, the manifest says "
-                f"{collection.digest.hex()}",
+                f"{collection.rows_digest.hex()}",
                 path=archive.path,
                 reason="DIGEST_MISMATCH",
                 hint="take another copy of the snapshot, or another snapshot",
@@ -64,34 +68,62 @@ def _digest(archive: ArchiveReader, header: int, rows: int, advance: Advance) ->
 
 
 class Verification:
-    """One verification; ``run`` is the whole of it. Damage is a result, not an error: finding it is the work."""
+    """One verification; ``run`` is the whole of it. Damage is a result, not an error: finding it is the work.
 
-    def __init__(self, context: SnapshotContext, catalog: SnapshotCatalog, info: SnapshotInfo, work: Work) -> None:
+    ``skip_chain``: only this file; ``base_path``: a directory to look for the links in.
+    """
+
+    def __init__(
+        self,
+        context: SnapshotContext,
+        catalog: SnapshotCatalog,
+        info: SnapshotInfo,
+        work: Work,
+        *,
+        skip_chain: bool = False,
+        base_path: str | None = None,
+    ) -> None:
         self._context = context
         self._catalog = catalog
         self._info = info
         self._work = work
+        self._skip_chain = skip_chain
+        self._finder = ChainFinder(context.fs, catalog, base_path)
         self._started_ns = context.clock.monotonic_ns()
         self._done_bytes = self._done_vectors = self._reported_bytes = 0
+        self._files = self._size_bytes = 0
 
     def run(self) -> dict[str, Any]:
         """Verify; returns the result document. Blocks; runs on an operation's thread."""
-        problem: Corruption | None = None
-        members = 0
-        record = self._info.record
-        self._work.report(phase="verifying", total_bytes=record.uncompressed_bytes, total_vectors=record.vectors)
+        problem: HoldfastError | None = None
+        links: tuple[Link, ...] = ()
         try:
-            with self._catalog.in_use(self._info):
-                members = verify_archive(self._catalog.open(self._info), self._advance)
+            # No link is needed for a collection that is whole, and there is none of a full snapshot.
+            links = self._finder.find(self._info, set() if self._skip_chain else None).links
+            self._begin(links)
+            with self._catalog.in_use(*(link.path for link in links)):
+                for link in links:
+                    self._verify(link)
         except Corruption as error:
+            problem = error
+            self._catalog.note_damage(error)
+        except FailedPrecondition as error:
+            # A link that is missing, or another one. Nothing is wrong with the file itself.
             problem = error
         except OSError as error:
             raise disk_error(error, "the snapshot cannot be read", self._info.path) from error
-        if problem is None:
-            self._catalog.note(self._info, verified_us=self._context.clock.now_us())
-        else:
-            self._catalog.note(self._info, damage=problem.message)
-        return self._document(problem, members)
+        return self._document(problem, links)
+
+    def _begin(self, links: tuple[Link, ...]) -> None:
+        total = sum(member.size for link in links for member in data_members(link.manifest))
+        vectors = sum(link.manifest.vectors for link in links)
+        self._work.report(phase="verifying", total_bytes=total, total_vectors=vectors)
+
+    def _verify(self, link: Link) -> None:
+        # And the manifest, the README and the sums.
+        self._files += verify_archive(open_link(self._context.fs, link), self._advance) + 3
+        self._size_bytes += link.size
+        self._catalog.note_verified(link.path, self._context.clock.now_us())
 
     def _advance(self, count: int, vectors: int) -> None:
         self._done_bytes += count
@@ -101,22 +133,22 @@ class Verification:
             self._reported_bytes = self._done_bytes
             self._work.report(done_bytes=self._done_bytes, done_vectors=self._done_vectors)
 
-    def _document(self, problem: Corruption | None, members: int) -> dict[str, Any]:
+    def _document(self, problem: HoldfastError | None, links: tuple[Link, ...]) -> dict[str, Any]:
         record = self._info.record
         problems = []
         if problem is not None:
-            problems = [
-                {"path": problem.path, "offset": problem.offset, "message": problem.message, "hint": problem.hint}
-            ]
+            path, offset = problem.metadata.get("path", self._info.path), problem.metadata.get("offset", 0)
+            problems = [{"path": path, "offset": offset, "message": problem.message, "hint": problem.hint}]
         return {
             "valid": problem is None,
             "problems": problems,
             "snapshot_id": record.id,
             "path": self._info.path,
-            "chain": [record.id],
-            "files": members + 3 if problem is None else members,
-            "vectors": record.vectors,
-            "size_bytes": record.size_bytes,
+            "chain": [link.manifest.id for link in links] or [record.id],
+            "files": self._files,
+            "vectors": sum(link.manifest.vectors for link in links) or record.vectors,
+            "size_bytes": self._size_bytes or record.size_bytes,
+            "first_sequence": links[0].manifest.base.sequence + 1 if links and links[0].manifest.base else 0,
             "last_sequence": record.sequence,
             "duration_ms": (self._context.clock.monotonic_ns() - self._started_ns) // 1_000_000,
             "status": "completed",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from contextlib import suppress
 
-from ..errors import NotFound, Unimplemented
+from ..errors import NotFound
 from ..storage.bulk import Pace, unpaced
 from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem
@@ -23,7 +23,9 @@ from .operations import Operation, OperationRegistry
 from .places import check_place
 from .room import Room
 from .settings import EngineConfig
+from .snapshot_base import choose_base
 from .snapshot_catalog import SnapshotCatalog
+from .snapshot_chain import ChainFinder
 from .snapshot_context import SnapshotContext
 from .snapshot_create import SnapshotCreation, SnapshotRequest, forget_history
 from .snapshot_info import SnapshotInfo, SnapshotListing
@@ -79,17 +81,14 @@ class Snapshots:
     # Long work ------------------------------------------------------------------------------------------------------
 
     def start_create(self, request: SnapshotRequest, *, caller: Caller) -> Operation:
-        """Begin a snapshot. Raises NotFound for an unknown collection, Unimplemented for an incremental one.
+        """Begin a snapshot. Raises NotFound for an unknown collection, InvalidArgument for a path among the store's own
+        files.
 
-        InvalidArgument for a path among the store's own files.
+        FailedPrecondition for an incremental one, where no snapshot can be its base.
         """
-        if request.incremental or request.base_id is not None:
-            raise Unimplemented(
-                "incremental snapshots are not built yet",
-                reason="INCREMENTAL_UNIMPLEMENTED",
-                hint="leave --incremental out: a full snapshot",
-            )
-        asked = (request.collection, request.path, request.compress)
+        asked: tuple[str | int | None, ...] = (request.collection, request.path, request.compress)
+        if request.incremental:
+            asked = (*asked, "incremental", request.base_id)
         caller = caller.asking("create snapshot", *asked)
         if request.path is not None:
             layout = self._context.layout
@@ -98,6 +97,10 @@ class Snapshots:
         names = sorted(catalog.names)
         if request.collection is not None:
             names = [catalog.resolve(request.collection).spec.name]
+        if request.incremental and self._operations.begun(caller.request_id, caller.request_digest) is None:
+            wanted = None if request.collection is None else catalog.resolve(request.collection).spec.id
+            with disk_errors_of("looking for the base"):
+                choose_base(self._catalog, self._context.keeper.current, wanted, request.base_id)
         return self._operations.start(
             "snapshot",
             lambda work: SnapshotCreation(self._context, self._catalog, request, work).run(),
@@ -106,6 +109,7 @@ class Snapshots:
                 "collections": names,
                 "path": request.path,
                 "compress": request.compress,
+                "incremental": request.incremental,
             },
             request_id=caller.request_id,
             request_digest=caller.request_digest,
@@ -127,7 +131,10 @@ class Snapshots:
         info = self.get(request.snapshot)
         with disk_errors_of(f"reading {info.path}"):
             archive = self._catalog.open(info)
-        plan = plan_restore(request, archive.manifest, self._context.applier.catalog, self._context.randomness.uuid4)
+            plan = plan_restore(
+                request, archive.manifest, self._context.applier.catalog, self._context.randomness.uuid4
+            )
+            ChainFinder(self._context.fs, self._catalog, request.base_path).find(info, plan.sources)
         return self._operations.start(
             "restore",
             lambda work: Restoration(self._context, self._catalog, request, info, caller, work).run(),
@@ -144,13 +151,23 @@ class Snapshots:
             planned=request.validate_only,
         )
 
-    def start_verify(self, snapshot: str, *, caller: Caller) -> Operation:
-        """Begin reading a whole snapshot against its checksums. Raises NotFound, UnsupportedFormat or Corruption."""
+    def start_verify(
+        self, snapshot: str, *, caller: Caller, skip_chain: bool = False, base_path: str | None = None
+    ) -> Operation:
+        """Begin reading a snapshot and its chain against every checksum. ``skip_chain``: this file alone.
+
+        Raises NotFound, UnsupportedFormat or Corruption.
+        """
         info = self.get(snapshot)
-        caller = caller.asking("verify snapshot", snapshot)
+        asked: tuple[str | int | None, ...] = (snapshot,)
+        if skip_chain or base_path is not None:
+            asked = (snapshot, skip_chain, base_path)
+        caller = caller.asking("verify snapshot", *asked)
         return self._operations.start(
             "verify",
-            lambda work: Verification(self._context, self._catalog, info, work).run(),
+            lambda work: Verification(
+                self._context, self._catalog, info, work, skip_chain=skip_chain, base_path=base_path
+            ).run(),
             request={
                 "snapshot": info.id,
                 "path": info.path,

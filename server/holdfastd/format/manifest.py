@@ -7,7 +7,7 @@ in the log. Files that neither manifest nor log name are garbage.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -16,6 +16,8 @@ from .document import decode_document, encode_document
 from .segment import check_component
 
 MANIFEST_VERSION = 1
+MAX_FORKS = 1000
+"""Older ones are forgotten: a snapshot from before them is no base any more."""
 _MAX_U64 = (1 << 64) - 1
 
 
@@ -60,6 +62,14 @@ class CollectionEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Fork:
+    """Where a timeline was left: history goes on from ``through``; what it held beyond may be missing."""
+
+    timeline: int
+    through: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The whole manifest. ``generation`` counts its writings; ``sequence`` is the highest one that it reflects.
 
@@ -69,6 +79,7 @@ class Manifest:
     directory that still holds files of the log, oldest first; ``made_wal_directories``: those that the store made, and
     removes once the log has left them. ``settings_origin``: for each setting changed by
     command, who or what changed it. ``catalog_origin``: there since a whole other store was restored into this one.
+    ``forks``: the timelines before this one, oldest first; absent while there is none.
     """
 
     store_id: uuid.UUID
@@ -88,6 +99,7 @@ class Manifest:
     clean: bool = False
     settings_origin: dict[str, str] = field(default_factory=dict)
     catalog_origin: CatalogOrigin | msgspec.UnsetType = msgspec.UNSET
+    forks: tuple[Fork, ...] | msgspec.UnsetType = msgspec.UNSET
     format_version: int = MANIFEST_VERSION
 
     @property
@@ -97,6 +109,18 @@ class Manifest:
         ``sequence`` may lie beyond it: a restore or a recovery publishes changes of the catalog and no points.
         """
         return max(0, self.log_start_required - 1)
+
+    def reaches_back_to(self, timeline: int, sequence: int) -> bool:
+        """Whether the state at that place of history is one that the store has gone through (RULES 2)."""
+        if timeline == self.timeline:
+            return True
+        left = [fork for fork in self.forks or () if fork.timeline >= timeline]
+        return any(fork.timeline == timeline for fork in left) and sequence <= min(fork.through for fork in left)
+
+    def leaving_timeline(self, through: int) -> Manifest:
+        """The manifest on the next timeline, which goes on from ``through``."""
+        forks = (*(self.forks or ()), Fork(self.timeline, through))
+        return replace(self, timeline=self.timeline + 1, forks=forks[-MAX_FORKS:])
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -118,6 +142,8 @@ def decode_manifest(data: bytes) -> Manifest:
 def _check_numbers(manifest: Manifest) -> None:
     numbers = [manifest.timeline, manifest.generation, manifest.sequence, manifest.last_timestamp_us]
     numbers += [manifest.log_start_required, manifest.logged_sequence]
+    for fork in manifest.forks or ():
+        numbers += [fork.timeline, fork.through]
     for entry in manifest.collections:
         numbers += [entry.checkpoint_sequence, entry.count, entry.digest.high, entry.digest.low, entry.high_water]
         numbers += [entry.next_ordinal, entry.updated_us, entry.spec.dimensions, entry.spec.created_sequence]

@@ -4,6 +4,8 @@
     README.txt                                     how to read the archive without this program
     collections/<uuid>/<n>/vectors.npy             or vectors.planes.npy in a compressed archive
     collections/<uuid>/<n>/{norms,rows,ids,payloads}.npy
+    collections/<uuid>/removed/tombstones.npy      in an increment: ids that are gone since its base, and
+    collections/<uuid>/removed/tombstone-ids.npy   their texts
     SHA256SUMS                                     of every member above, as sha256sum writes it
 
 The manifest fixes the name, size and place of every member, so a reader knows each before it comes.
@@ -22,7 +24,7 @@ from ..errors import UnsupportedFormat
 from ..model import CollectionSpec, Digest
 from .document import decode_document, encode_document
 from .planes import planes_shape
-from .segment import ROW_DTYPE
+from .segment import ROW_DTYPE, TOMBSTONE_DTYPE
 from .tar import END, member_bytes
 
 SNAPSHOT_VERSION = 1
@@ -35,6 +37,11 @@ NORMS = "norms.npy"
 ROWS = "rows.npy"
 IDS = "ids.npy"
 PAYLOADS = "payloads.npy"
+TOMBSTONES = "tombstones.npy"
+TOMBSTONE_IDS = "tombstone-ids.npy"
+REMOVED_FILES = (TOMBSTONES, TOMBSTONE_IDS)
+REMOVED = -1
+"""Stands for a part's number in members that list removed ids."""
 
 MAX_MANIFEST_BYTES = 64 << 20
 MAX_README_BYTES = 64 << 10
@@ -47,6 +54,7 @@ _MAX_ROWS = (1 << 32) - 1
 _MAX_NPY_HEADER = 8192 + 10
 _MAX_U64 = (1 << 64) - 1
 _ID = re.compile(r"snap-\d{4}-\d{2}-\d{2}-\d{6}(-[1-9]\d{0,5})?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -59,10 +67,21 @@ class SnapshotPart:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotDelta:
+    """What an increment adds to a collection that its base holds: ``rows_digest`` is that of the rows in here.
+
+    ``sizes``: bytes of the members that list the removed ids, by their last name component; empty where none is gone.
+    """
+
+    rows_digest: Digest
+    sizes: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotCollection:
     """One collection at the snapshot's sequence: ``count`` live rows and their ``digest``.
 
-    ``whole``: everything is in this archive. ``deleted``: ids recorded as deleted since the base; 0 when whole.
+    ``whole``: everything is in this archive; else ``delta`` is there. ``deleted``: ids that are gone since the base.
     """
 
     spec: CollectionSpec
@@ -72,17 +91,32 @@ class SnapshotCollection:
     parts: tuple[SnapshotPart, ...] = ()
     whole: bool = True
     deleted: int = 0
+    delta: SnapshotDelta | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def rows(self) -> int:
+        """Rows in the archive."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def rows_digest(self) -> Digest:
+        """The digest of the rows in the archive."""
+        return self.digest if self.delta is msgspec.UNSET else self.delta.rows_digest
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotBase:
-    """The snapshot that an incremental one builds on; ``sums_sha256`` is the SHA-256 of its ``SHA256SUMS``."""
+    """The snapshot that an incremental one builds on; ``sums_sha256`` is the SHA-256 of its ``SHA256SUMS``.
+
+    ``path``: where its file lay when the increment was made, absolute; one place to look for it.
+    """
 
     id: str
     store_id: uuid.UUID
     timeline: int
     sequence: int
     sums_sha256: str
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +152,15 @@ class SnapshotManifest:
     @property
     def vectors(self) -> int:
         """Rows in the archive."""
-        return sum(part.rows for collection in self.collections for part in collection.parts)
+        return sum(collection.rows for collection in self.collections)
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One data member: its name, its size, and what it is: member ``file`` of a part of a collection, both numbered."""
+    """One data member: its name, its size, and what it is: member ``file`` of a part of a collection, both numbered.
+
+    ``part`` is ``REMOVED`` where it lists removed ids.
+    """
 
     name: str
     size: int
@@ -155,6 +192,9 @@ def data_members(manifest: SnapshotManifest) -> Iterator[Member]:
             for file in files:
                 name = f"collections/{collection.spec.id}/{index}/{file}"
                 yield Member(name, part.sizes[file], number, index, file)
+        if collection.delta is not msgspec.UNSET:
+            for file, size in collection.delta.sizes.items():
+                yield Member(f"collections/{collection.spec.id}/removed/{file}", size, number, REMOVED, file)
 
 
 def sums_text(sums: Mapping[str, str]) -> bytes:
@@ -177,7 +217,8 @@ def archive_bytes(manifest: SnapshotManifest, manifest_size: int, readme_size: i
 def readme_text(manifest: SnapshotManifest) -> bytes:
     """README.txt of an archive."""
     vectors = _PLANES_HELP if manifest.planes else _VECTORS_HELP
-    return _README.format(id=manifest.id, vectors=vectors).encode()
+    base = "" if manifest.base is None else _INCREMENT_HELP.format(base=manifest.base.id)
+    return _README.format(id=manifest.id, vectors=vectors, base=base).encode()
 
 
 def encode_snapshot(manifest: SnapshotManifest) -> bytes:
@@ -212,6 +253,8 @@ def _check(manifest: SnapshotManifest) -> None:
         raise ValueError("snapshot: sequence or timeline out of range")
     if not (0 <= manifest.time_us <= MAX_SEQUENCE and 0 <= manifest.created_us <= MAX_SEQUENCE):
         raise ValueError("snapshot: a time is out of range")
+    if manifest.base is not None:
+        _check_base(manifest.base, manifest)
     for collection in manifest.collections:
         _check_collection(collection, manifest)
     names = {collection.spec.name for collection in manifest.collections}
@@ -236,11 +279,37 @@ def _check_collection(collection: SnapshotCollection, manifest: SnapshotManifest
         raise ValueError(f"snapshot: a time of {spec.name} is out of range")
     for part in collection.parts:
         _check_part(part, spec, manifest.planes)
-    if manifest.base is not None:
-        return
-    rows = sum(part.rows for part in collection.parts)
-    if not collection.whole or collection.deleted or collection.count != rows:
-        raise ValueError(f"snapshot: {spec.name} counts {collection.count} vectors, its parts hold {rows}")
+    if collection.delta is not msgspec.UNSET:
+        _check_delta(collection, collection.delta, manifest)
+    elif not collection.whole or collection.deleted or collection.count != collection.rows:
+        raise ValueError(f"snapshot: {spec.name} counts {collection.count} vectors, its parts hold {collection.rows}")
+
+
+def _check_delta(collection: SnapshotCollection, delta: SnapshotDelta, manifest: SnapshotManifest) -> None:
+    name = collection.spec.name
+    if manifest.base is None or collection.whole:
+        raise ValueError(f"snapshot: {name} is whole and says what changed since a base")
+    digest = delta.rows_digest
+    if not (0 <= digest.high <= _MAX_U64 and 0 <= digest.low <= _MAX_U64):
+        raise ValueError(f"snapshot: the digest of the changed rows of {name} is out of range")
+    if collection.rows > collection.count or not 0 <= collection.deleted <= _MAX_ROWS:
+        raise ValueError(f"snapshot: {name} counts {collection.count} vectors, {collection.rows} of them changed")
+    if tuple(delta.sizes) != (REMOVED_FILES if collection.deleted else ()):
+        raise ValueError(f"snapshot: {collection.deleted} ids are gone from {name}, with other members than it should")
+    data = {TOMBSTONES: collection.deleted * TOMBSTONE_DTYPE.itemsize, TOMBSTONE_IDS: collection.deleted}
+    most = {**data, TOMBSTONE_IDS: collection.deleted * MAX_ID_BYTES}
+    for file, size in delta.sizes.items():
+        if not data[file] < size <= most[file] + _MAX_NPY_HEADER:
+            raise ValueError(f"snapshot: {size} bytes cannot be the {file} of {collection.deleted} ids of {name}")
+
+
+def _check_base(base: SnapshotBase, manifest: SnapshotManifest) -> None:
+    if not _ID.fullmatch(base.id) or base.id == manifest.id or not _SHA256.fullmatch(base.sums_sha256):
+        raise ValueError("snapshot: its base is named by no snapshot id, or by no SHA-256")
+    if not 0 <= base.sequence <= manifest.sequence or not 0 < base.timeline <= manifest.timeline:
+        raise ValueError("snapshot: its base is younger than itself")
+    if base.store_id != manifest.store_id:
+        raise ValueError("snapshot: its base is of another store")
 
 
 def _check_part(part: SnapshotPart, spec: CollectionSpec, planes: bool) -> None:
@@ -261,10 +330,15 @@ _PLANES_HELP = """\
 vectors.planes.npy  float32 with their bytes shuffled into planes: (blocks, 4, k) u1. With d, the collection's
                       dimensions, and n, the length of norms.npy, the (n, d) matrix is
                         np.load("vectors.planes.npy").transpose(0, 2, 1).reshape(-1).view("<f4").reshape(-1, d)[:n]"""
+_INCREMENT_HELP = """
+This is an increment. Of a collection whose "whole" is false it holds the rows that were written after {base}, which
+they replace, and in removed/tombstones.npy the ids that are gone since: 32 bytes each, with their texts back to back
+in removed/tombstone-ids.npy. All else is in {base}; holdfastd finds it by itself.
+"""
 
 _README = """\
 {id}: a snapshot written by holdfastd.
-
+{base}
 Restore it with     holdfast storage snapshot restore PATH
 Check it by hand    sha256sum -c SHA256SUMS
 

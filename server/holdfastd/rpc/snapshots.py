@@ -18,7 +18,7 @@ from .convert_operations import operation_message
 from .convert_snapshots import snapshot_message
 from .convert_wal import Bound, bound_of
 from .plans import started_or_planned
-from .requests import Callers, Paths, page_by_key, refuse
+from .requests import Callers, Paths, page_by_key
 from .routes import Unparsed
 
 if TYPE_CHECKING:
@@ -97,10 +97,13 @@ class SnapshotService(SnapshotServiceServicer):
     def VerifySnapshot(
         self, request: snapshot_pb2.VerifySnapshotRequest, context: grpc.ServicerContext
     ) -> operation_pb2.Operation:
-        refuse("base_path", request.base_path)
-        reference = self._reference(request.snapshot, request.working_directory, context)
-        caller = self._callers.of(context, request.request_id)
-        return operation_message(self._snapshots.start_verify(reference, caller=caller))
+        operation = self._snapshots.start_verify(
+            self._reference(request.snapshot, request.working_directory, context),
+            caller=self._callers.of(context, request.request_id),
+            skip_chain=request.skip_chain,
+            base_path=self._paths.resolve(request.base_path, request.working_directory, context, field="base_path"),
+        )
+        return operation_message(operation)
 
     def DeleteSnapshot(
         self, request: snapshot_pb2.DeleteSnapshotRequest, context: grpc.ServicerContext

@@ -56,6 +56,7 @@ class ArchiveReader:
         self.sums_sha256 = ""
         """SHA-256 of SHA256SUMS, once ``members`` has come to its end."""
         self.manifest_bytes = 0
+        self.manifest_sha256 = ""
         self.manifest: SnapshotManifest = self._read_manifest()
 
     @property
@@ -108,6 +109,7 @@ class ArchiveReader:
         self._enter(layout.MANIFEST, None, layout.MAX_MANIFEST_BYTES)
         data = b"".join(self.pieces())
         self.manifest_bytes = len(data)
+        self.manifest_sha256 = self._sums[layout.MANIFEST]
         try:
             return layout.decode_snapshot(data)
         except UnsupportedFormat as error:

@@ -32,6 +32,11 @@ class SnapshotMember:
     whole: bool = True
     total_vectors: int = 0
 
+    @property
+    def digest_halves(self) -> tuple[int, int]:
+        """The digest as numbers: (high, low)."""
+        return int(self.digest[:16], 16), int(self.digest[16:], 16)
+
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRecord:

@@ -1,0 +1,179 @@
+"""The chain of a snapshot: the archives that it is made of, base first, found and proven to be the ones that are meant.
+
+An increment names its base by id, place in history and the SHA-256 of its sums. The base is looked for where the
+registry knows it, beside the increment, where it lay when the increment was made, and in a directory that the caller
+names; a file of the right name that is another one is passed over, and said so where nothing better is found.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..errors import Corruption, FailedPrecondition, HoldfastError, UnsupportedFormat
+from ..format.snapshot import SnapshotBase, SnapshotCollection, SnapshotManifest
+from ..storage.archive_reader import ArchiveReader
+from ..storage.archive_sums import read_sums_sha256
+from ..storage.files import FileSystem, parent_of
+from .snapshot_catalog import SnapshotCatalog
+from .snapshot_info import SnapshotInfo
+
+SUFFIXES = ("snap", "gz")
+MAX_LINKS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One archive of a chain. ``sums_sha256``: what the link after it calls it by; "" for the last."""
+
+    path: str
+    manifest: SnapshotManifest
+    size: int
+    sums_sha256: str = ""
+
+    def collection(self, collection_id: uuid.UUID) -> SnapshotCollection | None:
+        """What the archive says of a collection, or None."""
+        return next((each for each in self.manifest.collections if each.spec.id == collection_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Archives, base first; the last is the snapshot that was asked for. A full one is alone."""
+
+    links: tuple[Link, ...]
+
+    @property
+    def last(self) -> Link:
+        """The snapshot itself."""
+        return self.links[-1]
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the snapshots, base first."""
+        return [link.manifest.id for link in self.links]
+
+    def links_of(self, collection_id: uuid.UUID) -> tuple[Link, ...]:
+        """The links that a collection of the last one is made of, the one that has it whole first."""
+        found = []
+        for link in reversed(self.links):
+            collection = link.collection(collection_id)
+            assert collection is not None, "a chain is resolved as far as its collections need it"
+            found.append(link)
+            if collection.whole:
+                break
+        return tuple(reversed(found))
+
+
+class ChainFinder:
+    """Finds chains. Any thread; blocks: reads the manifest and the sums of each link."""
+
+    def __init__(self, fs: FileSystem, catalog: SnapshotCatalog, base_path: str | None = None) -> None:
+        self._fs = fs
+        self._catalog = catalog
+        self._base_path = base_path
+
+    def find(self, info: SnapshotInfo, wanted: set[uuid.UUID] | None = None) -> Chain:
+        """The chain of a snapshot, as far as the ``wanted`` collections (None: all of them) are made of it.
+
+        Raises FailedPrecondition where a link is missing or another one, Corruption where it is damaged: in every case
+        before anything else is looked at, with the link's name and where it was looked for.
+        """
+        archive = self._catalog.open(info)
+        archive.check_size()
+        links = [Link(archive.path, archive.manifest, archive.size)]
+        if wanted is None:
+            wanted = {each.spec.id for each in archive.manifest.collections}
+        open_ = _not_whole(links[0], wanted)
+        while open_:
+            base = links[0].manifest.base
+            assert base is not None, "what is not whole has a base: the manifest was checked"
+            links.insert(0, self._base_of(links[0], base))
+            if len(links) > MAX_LINKS:
+                raise Corruption(f"its chain has over {MAX_LINKS} links", path=info.path, reason="SNAPSHOT_DAMAGED")
+            open_ = _not_whole(links[0], open_)
+        return Chain(tuple(links))
+
+    def _base_of(self, link: Link, base: SnapshotBase) -> Link:
+        problems: list[HoldfastError] = []
+        looked: list[str] = []
+        for path in self._places(link, base):
+            if path in looked:
+                continue
+            looked.append(path)
+            try:
+                return self._open(link, base, path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                problems.append(Corruption(f"cannot be read: {error.strerror or error}", path=path))
+            except (Corruption, FailedPrecondition, UnsupportedFormat) as error:
+                problems.append(error)
+        if problems:
+            raise problems[0]
+        raise FailedPrecondition(
+            f"{base.id} is missing: {link.manifest.id} holds only what changed since it; looked for "
+            f"{', '.join(looked)}",
+            reason="SNAPSHOT_LINK_MISSING",
+            hint="bring its file back to one of these places, or name its directory with --base-path",
+            snapshot=base.id,
+        )
+
+    def _places(self, link: Link, base: SnapshotBase) -> Iterator[str]:
+        yield from self._catalog.paths_of(base.id)
+        directories = [parent_of(link.path)]
+        if base.path:
+            yield base.path
+        if self._base_path is not None:
+            directories.append(self._base_path)
+        for directory in directories:
+            for suffix in SUFFIXES:
+                yield posixpath.join(directory, f"{base.id}.{suffix}")
+
+    def _open(self, link: Link, base: SnapshotBase, path: str) -> Link:
+        archive = ArchiveReader(self._fs, path)
+        archive.check_size()
+        manifest = archive.manifest
+        sums = read_sums_sha256(self._fs, archive)
+        found = (manifest.id, manifest.store_id, manifest.timeline, manifest.sequence, sums)
+        if found != (base.id, base.store_id, base.timeline, base.sequence, base.sums_sha256):
+            raise FailedPrecondition(
+                f"{path} is not the {base.id} that {link.manifest.id} builds on: it has sequence {manifest.sequence} "
+                f"and the sums {sums[:16]}…, not {base.sequence} and {base.sums_sha256[:16]}…",
+                reason="SNAPSHOT_LINK_FOREIGN",
+                hint="name the directory of the right one with --base-path",
+                snapshot=base.id,
+                path=path,
+            )
+        return Link(path, manifest, archive.size, sums)
+
+
+def open_link(fs: FileSystem, link: Link) -> ArchiveReader:
+    """Open the archive of a link again. Raises Corruption where it is another one by now, OSError."""
+    archive = ArchiveReader(fs, link.path)
+    if archive.manifest != link.manifest:
+        raise Corruption(
+            "is another snapshot than a moment ago",
+            path=link.path,
+            reason="SNAPSHOT_CHANGED",
+            hint="let nobody write to it meanwhile, and try again",
+        )
+    return archive
+
+
+def _not_whole(link: Link, wanted: set[uuid.UUID]) -> set[uuid.UUID]:
+    """Of the wanted collections those for which the link's base is needed. Raises Corruption where one is not there."""
+    needed = set()
+    for collection_id in wanted:
+        collection = link.collection(collection_id)
+        if collection is None:
+            raise Corruption(
+                f"does not hold the collection {collection_id}, which a later link of its chain builds on",
+                path=link.path,
+                reason="SNAPSHOT_DAMAGED",
+                hint="this archive was not written by holdfastd; take another one",
+            )
+        if not collection.whole:
+            needed.add(collection_id)
+    return needed

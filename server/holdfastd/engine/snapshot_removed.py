@@ -1,0 +1,126 @@
+"""What an increment says of ids that were alive at its base and are not at its own sequence.
+
+A row that was there at the base and died since leaves an id that is gone, or written anew: then it is among the rows
+that the increment takes, and needs no word here. Checkpoints keep such rows for as long as a base may need them
+(RULES 21).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..format.hashing import digest_sums, hash_ids
+from ..format.npy import npy_header
+from ..format.segment import TOMBSTONE_DTYPE
+from ..format.snapshot import TOMBSTONE_IDS, TOMBSTONES
+from ..model import Digest, Int64Array, Sequence64, Uint64Array
+from . import parts
+from .snapshot_rows import Piece
+from .view import MemtableSlice, Part, View, locate
+
+ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedIds:
+    """The ids that are gone: rows of the parts that held them. ``sizes``: of the members that list them.
+
+    ``died``, ``died_digest``: of all rows of the base that are dead by now, those written anew included.
+    """
+
+    gone: tuple[tuple[Part, Int64Array], ...] = ()
+    count: int = 0
+    id_bytes: int = 0
+    died: int = 0
+    died_digest: Digest = field(default_factory=Digest)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each member, by its last name component; empty where no id is gone."""
+        if not self.count:
+            return {}
+        return {
+            TOMBSTONES: len(npy_header(TOMBSTONE_DTYPE, (self.count,))) + self.count * TOMBSTONE_DTYPE.itemsize,
+            TOMBSTONE_IDS: len(npy_header("|u1", (self.id_bytes,))) + self.id_bytes,
+        }
+
+
+NOTHING_REMOVED = RemovedIds()
+
+
+def removed_since(view: View, sequence: Sequence64, since: Sequence64) -> RemovedIds:
+    """The ids that were alive at ``since`` and are not at ``sequence``. Reads the facts of rows that died between."""
+    gone, count, id_bytes, died, digest = [], 0, 0, 0, Digest()
+    for part in view.parts():
+        rows = _died(part, sequence, since)
+        if not len(rows):
+            continue
+        left = []
+        for some in parts.chunks(rows, ROWS_AT_ONCE):
+            ids = parts.ids_at(part, some)
+            digest = digest.plus(*digest_sums(parts.hashes_at(part, some)))
+            missing = [place is None for place in locate(view, ids, hash_ids(ids))]
+            id_bytes += sum(len(id) for id, is_gone in zip(ids, missing, strict=True) if is_gone)
+            left.append(some[missing])
+        died += len(rows)
+        rows = np.concatenate(left)
+        if len(rows):
+            gone.append((part, rows))
+            count += len(rows)
+    return RemovedIds(tuple(gone), count, id_bytes, died, digest)
+
+
+def _died(part: Part, sequence: Sequence64, since: Sequence64) -> Int64Array:
+    """The rows that were alive at ``since`` and dead at ``sequence``."""
+    killed = parts.kills_of(part)
+    if killed is None:
+        return np.zeros(0, np.int64)
+    rows = np.flatnonzero((killed > since) & (killed <= sequence))
+    return rows[parts.sequences_at(part, rows) <= since] if len(rows) else rows
+
+
+def removed_pieces(removed: RemovedIds, file: str) -> Iterator[Piece]:
+    """The content of one member, in order; its size is the one that ``removed.sizes`` says."""
+    return _write_facts(removed) if file == TOMBSTONES else _write_ids(removed)
+
+
+def _write_facts(removed: RemovedIds) -> Iterator[Piece]:
+    yield npy_header(TOMBSTONE_DTYPE, (removed.count,))
+    start = 0
+    for part, rows, ids in _ids(removed):
+        facts = _facts(ids, _killed(part, rows), start)
+        start += sum(map(len, ids))
+        yield facts
+
+
+def _write_ids(removed: RemovedIds) -> Iterator[Piece]:
+    yield npy_header("|u1", (removed.id_bytes,))
+    for _, _, ids in _ids(removed):
+        yield b"".join(ids)
+
+
+def _ids(removed: RemovedIds) -> Iterator[tuple[Part, Int64Array, list[bytes]]]:
+    for part, rows in removed.gone:
+        for some in parts.chunks(rows, ROWS_AT_ONCE):
+            yield part, some, parts.ids_at(part, some)
+
+
+def _killed(part: Part, rows: Int64Array) -> Uint64Array:
+    killed = part.table.killed if isinstance(part, MemtableSlice) else part.killed
+    assert killed is not None
+    return killed[rows]
+
+
+def _facts(ids: list[bytes], killed: Uint64Array, start: int) -> NDArray[Any]:
+    facts = np.zeros(len(ids), TOMBSTONE_DTYPE)
+    facts["id_hash"] = hash_ids(ids)
+    facts["sequence"] = killed
+    facts["id_length"] = [len(id) for id in ids]
+    ends = np.cumsum(facts["id_length"], dtype=np.uint64) + np.uint64(start)
+    facts["id_offset"] = ends - facts["id_length"]
+    return facts
