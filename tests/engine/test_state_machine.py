@@ -32,7 +32,7 @@ from holdfastd.engine.changes import Replayed
 from holdfastd.engine.replay import ReplayRequest
 from holdfastd.engine.tickets import Caller, Outcome, Submission
 from holdfastd.engine.wal_control import WalChanges
-from holdfastd.errors import AlreadyExists, HoldfastError, InvalidArgument, NotFound
+from holdfastd.errors import AlreadyExists, FailedPrecondition, HoldfastError, InvalidArgument, NotFound
 from holdfastd.format.payloads import join_payloads
 from holdfastd.model import StorageKind
 from tests.support.engines import CALLER, Kit, abandon
@@ -41,7 +41,7 @@ from tests.support.snapshots import SnapshotKit, raise_failure
 from tests.support.worlds import Change, World, deletion
 
 SOAK = "HOLDFAST_STATE_EXAMPLES" in os.environ
-EXAMPLES = int(os.environ.get("HOLDFAST_STATE_EXAMPLES", "80"))
+EXAMPLES = int(os.environ.get("HOLDFAST_STATE_EXAMPLES", "120"))
 STEPS = int(os.environ.get("HOLDFAST_STATE_STEPS", "30"))
 
 IDS = ["a", "b", "c", "d", "ä", "e" * 30]
@@ -241,20 +241,32 @@ class StoreMachine(RuleBasedStateMachine):
 
     # Snapshots, and what is made of them.
 
+    @rule(only=st.none() | names, compress=st.booleans())
+    def increment(self, only: str | None, compress: bool) -> None:
+        self.snapshot(only, compress, incremental=True)
+
     @rule(only=st.none() | names | aliases, compress=st.booleans())
-    def snapshot(self, only: str | None, compress: bool) -> None:
+    def snapshot(self, only: str | None, compress: bool, incremental: bool = False) -> None:
         target, collection = self.resolve(only) if only else (None, None)
         if only and collection is None:
             self.refused(lambda: self.kit.snapshot(collection=only))
             return
-        made = self.kit.snapshot(collection=only, compress=compress)
+        try:
+            made = self.kit.snapshot(collection=only, compress=compress, incremental=incremental)
+        except FailedPrecondition as error:
+            assert error.reason == "NO_BASE"
+            self.tally["no base"] += 1
+            made = self.kit.snapshot(collection=only, compress=compress)
         self.world = self.world.snapshotted(made["snapshot_id"], made["sequence"], target)
         if not self.world.logging:
             self.is_durable()
         held = self.world.kept[-1].state.collections
-        self.tally["snapshots"] += 1
+        self.tally[made["type"]] += 1
         assert made["collections"] == sorted(held)
-        assert made["vectors"] == sum(len(collection.points) for collection in held.values())
+        members = self.kit.engine.snapshots.get(made["snapshot_id"]).record.members
+        assert sum(member.total_vectors for member in members) == sum(len(each.points) for each in held.values())
+        assert all(member.vectors == member.total_vectors for member in members if member.whole)
+        self.tally["delta"] += any(not member.whole and member.total_vectors for member in members)
 
     @precondition(lambda self: self.world.kept)
     @rule(data=st.data(), overwrite=st.booleans(), verify=st.booleans())
@@ -291,6 +303,14 @@ class StoreMachine(RuleBasedStateMachine):
     def drill(self, data: st.DataObject, bounded: bool) -> None:
         """What an operator rehearses: a copy of what was, rolled forward."""
         self.restore_as(data, "copy", overwrite=True)
+        self.replay(data, "copy", bounded)
+
+    @precondition(lambda self: any(kept.lives for kept in self.world.kept))
+    @rule(data=st.data(), bounded=st.booleans())
+    def late_drill(self, data: st.DataObject, bounded: bool) -> None:
+        """A copy that somebody has written to before it was rolled forward."""
+        self.restore_as(data, "copy", overwrite=True)
+        self.upsert("copy", [("a", 9, None)])
         self.replay(data, "copy", bounded)
 
     def restoring(self, id: str, **request: Any) -> Callable[[], object]:
@@ -345,6 +365,10 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def delete_snapshot(self, data: st.DataObject) -> None:
         kept = data.draw(st.sampled_from(self.world.kept))
+        if self.kit.engine.snapshots.get(kept.id).dependents:
+            with pytest.raises(FailedPrecondition, match="is the base of"):
+                self.kit.engine.snapshots.delete(kept.id)
+            return
         self.kit.engine.snapshots.delete(kept.id)
         self.world = replace(self.world, kept=tuple(each for each in self.world.kept if each is not kept))
 
@@ -462,6 +486,8 @@ def test_any_sequence_of_commands() -> None:
     )
     run_state_machine_as_test(lambda: StoreMachine(tally), settings=profile)
     assert {"restored", "replayed", "replay refused", "crashed", "crashed without a log"} <= tally.keys(), tally
+    assert tally["incremental"] > tally["no base"] > 0, tally
+    assert tally["delta"] > 0, tally
 
 
 def test_a_caller_may_be_named() -> None:
