@@ -41,7 +41,7 @@ from tests.support.snapshots import SnapshotKit, raise_failure
 from tests.support.worlds import Change, World, deletion
 
 SOAK = "HOLDFAST_STATE_EXAMPLES" in os.environ
-EXAMPLES = int(os.environ.get("HOLDFAST_STATE_EXAMPLES", "120"))
+EXAMPLES = int(os.environ.get("HOLDFAST_STATE_EXAMPLES", "100"))
 STEPS = int(os.environ.get("HOLDFAST_STATE_STEPS", "30"))
 
 IDS = ["a", "b", "c", "d", "ä", "e" * 30]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from ..errors import FailedPrecondition, InvalidArgument
+from ..errors import Corruption, FailedPrecondition, InvalidArgument
 from ..format.manifest import Manifest
 from ..format.snapshot import SnapshotBase
 from ..model import Sequence64
@@ -52,7 +52,7 @@ def choose_base(
     """The base of an increment of one collection or (None) of the whole store: the newest, or the one that is named.
 
     Blocks: reads the sums of the base's file. Raises FailedPrecondition with the remedy where none will do, NotFound
-    or InvalidArgument for a ``base_id`` that names none.
+    or InvalidArgument for a ``base_id`` that names none, Corruption where the file's end is damaged.
     """
     if base_id is not None:
         info = catalog.get(base_id)
@@ -112,4 +112,11 @@ def _covers(record: SnapshotRecord, collection_id: uuid.UUID | None) -> bool:
 def _named(catalog: SnapshotCatalog, info: SnapshotInfo) -> SnapshotBase:
     record = info.record
     sums = catalog.sums_sha256(info)
+    if record.sha256 not in ("", sums):
+        raise Corruption(
+            "its SHA256SUMS is not what it was when the snapshot was made: nothing can be built on it",
+            path=info.path,
+            reason="SNAPSHOT_DAMAGED",
+            hint=f"check it: holdfast storage snapshot verify {info.id}; {_FULL}",
+        )
     return SnapshotBase(record.id, uuid.UUID(record.store_id), record.timeline, record.sequence, sums, info.path)
