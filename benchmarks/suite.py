@@ -24,6 +24,7 @@ SECTIONS = {
     "sustained": "A growing collection",
     "single": "One upsert per RPC",
     "restart": "Recovery, replay, opening",
+    "snapshot": "Snapshots",
     "search": "Search",
     "startup": "Command line",
 }

@@ -35,6 +35,8 @@ def _snapshot(result: operation_pb2.SnapshotResult, status: str) -> Document:
         created_at=made.created_at,
         sequence=made.sequence,
         base_id=made.base_id,
+        base_sequence=made.base_sequence,
+        deleted=result.deleted_count,
         uncompressed_bytes=made.uncompressed_bytes,
         sha256=made.sha256,
         warnings=list(result.warnings),

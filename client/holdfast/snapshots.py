@@ -43,13 +43,13 @@ class Snapshots:
     @overload
     def create(
         self, collection: str | None = ..., *, path: str | None = ..., compress: bool = ..., incremental: bool = ...,
-        base_id: str | None = ..., validate_only: bool = ..., request_id: str | None = ...,
+        base: str | None = ..., validate_only: bool = ..., request_id: str | None = ...,
         wait: Literal[True] = ..., on_progress: OnProgress | None = ...,
     ) -> Document: ...  # fmt: skip
     @overload
     def create(
         self, collection: str | None = ..., *, path: str | None = ..., compress: bool = ..., incremental: bool = ...,
-        base_id: str | None = ..., validate_only: bool = ..., request_id: str | None = ...,
+        base: str | None = ..., validate_only: bool = ..., request_id: str | None = ...,
         wait: bool, on_progress: OnProgress | None = ...,
     ) -> Document | Operation: ...  # fmt: skip
     def create(
@@ -59,7 +59,7 @@ class Snapshots:
         path: str | None = None,
         compress: bool = False,
         incremental: bool = False,
-        base_id: str | None = None,
+        base: str | None = None,
         validate_only: bool = False,
         request_id: str | None = None,
         wait: bool = True,
@@ -67,18 +67,19 @@ class Snapshots:
     ) -> Document | Operation:
         """Write a snapshot of one collection or of everything; reads and writes go on meanwhile.
 
-        path: a directory; None: ``snapshots`` in the data directory. With ``wait`` it returns when the file is
-        complete, synced and under its final name; without, an `Operation`.
+        path: a directory; None: ``snapshots`` in the data directory. incremental: only what changed since ``base``;
+        None: the newest that covers it (FailedPrecondition if there is none). With ``wait`` it returns when the file
+        is complete, synced and under its final name; without, an `Operation`.
         """
         from holdfast.v1 import snapshot_pb2
 
         request = snapshot_pb2.CreateSnapshotRequest(
             collection=collection or "",
             path=path or "",
-            working_directory=working_directory(self._connection, path),
+            working_directory=self._directory(base or "", path),
             compress=compress,
             incremental=incremental,
-            base_id=base_id or "",
+            base_id=base or "",
             validate_only=validate_only,
             request_id=request_id or new_request_id(),
         )
@@ -118,7 +119,8 @@ class Snapshots:
         """Restore a snapshot: staged beside the live data, proven, then published at once; a failure changes nothing.
 
         collection: the name to restore to; to, before: where on the history to end (a time, a sequence, a mark), with
-        the log replayed behind the snapshot. AlreadyExists unless ``overwrite``.
+        the log replayed behind the snapshot. base_path: a directory to look for the snapshots in that an incremental
+        one builds on, besides where they are known to be. AlreadyExists unless ``overwrite``.
         """
         from holdfast.v1 import snapshot_pb2
 
@@ -157,7 +159,10 @@ class Snapshots:
         wait: bool = True,
         on_progress: OnProgress | None = None,
     ) -> Document | Operation:
-        """Read a snapshot and its chain against every checksum. Damage is a result: ``valid`` False, ``problems``."""
+        """Read a snapshot and its chain against every checksum. Damage is a result: ``valid`` False, ``problems``.
+
+        skip_chain: this file alone; base_path: as in `restore`.
+        """
         from holdfast.v1 import snapshot_pb2
 
         request = snapshot_pb2.VerifySnapshotRequest(
@@ -171,7 +176,7 @@ class Snapshots:
         return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
 
     def list(self, *, path: str | None = None, collection: str | None = None) -> Documents:
-        """Snapshots, newest first: those that the store knows, or those in one directory."""
+        """Snapshots, newest first: those that the store knows, or those in one directory, known from then on."""
         return self.list_with_warnings(path=path, collection=collection)[0]
 
     def list_with_warnings(
@@ -199,7 +204,12 @@ class Snapshots:
                 return found, tuple(warnings)
 
     def get(self, snapshot: str) -> Document:
-        """Everything known of one snapshot, with the ids of the chain that it builds on, base first."""
+        """Everything known of one snapshot, with its ``chain``: base first, the snapshot itself last.
+
+        A link that is nowhere to be found is the first, with ``state`` "missing". ``first_sequence``, ``first_time``:
+        the earliest moment that the chain holds. ``exclusive_bytes``: what this file alone takes; ``freeable_bytes``:
+        what deleting it would free now, 0 while others build on it.
+        """
         from holdfast.v1 import snapshot_pb2
 
         request = snapshot_pb2.GetSnapshotRequest(snapshot=snapshot, working_directory=self._directory(snapshot))
@@ -207,7 +217,13 @@ class Snapshots:
         return Document(
             snapshot_document(response.snapshot),
             members=_members(response.snapshot),
-            chain=[link.id for link in response.chain],
+            chain=[_link(message) for message in (*response.chain, response.snapshot)],
+            first_sequence=response.first_sequence or None,
+            last_sequence=response.last_sequence,
+            first_time=timestamp(response.first_time, whole_seconds=True),
+            last_time=timestamp(response.last_time, whole_seconds=True),
+            exclusive_bytes=response.exclusive_bytes,
+            freeable_bytes=response.freeable_bytes,
         )
 
     def delete(self, snapshot: str, *, validate_only: bool = False, request_id: str | None = None) -> Document:
@@ -356,7 +372,23 @@ def snapshot_document(message: common_pb2.Snapshot) -> Document:
         sha256=message.sha256,
         dependents=list(message.dependent_ids),
         verified_at=timestamp(message.verify_time),
+        damage=message.damage or None,
         daemon_version=message.daemon_version,
+    )
+
+
+def _link(message: common_pb2.Snapshot) -> Document:
+    """One of a chain: it holds what happened after ``base_sequence``, through ``sequence``."""
+    shown = snapshot_document(message)
+    return Document(
+        id=shown.id,
+        type=shown.type,
+        state=shown.state,
+        base_sequence=shown.base_sequence,
+        sequence=shown.sequence,
+        time=shown.created_at,
+        size_bytes=shown.size_bytes,
+        path=shown.path,
     )
 
 

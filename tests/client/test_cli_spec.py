@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +87,60 @@ def test_a_failed_search_and_a_missing_thing_exit_by_their_status(cli: Callable[
 
 
 @pytest.mark.usefixtures("store")
+def test_an_increment_says_what_it_builds_on_besides(cli: Callable[..., Outcome], daemon: FakeDaemon) -> None:
+    full = cli("storage", "snapshot", "show", "latest").json
+    line = ["storage", "snapshot", "create", "products", "--incremental", "--compress"]
+    made = cli(*line).json
+    assert list(made) == [*DOCUMENTS["snapshot create"], "base_id", "base_sequence", "deleted"]
+    assert (made["type"], made["base_id"], made["base_sequence"], made["deleted"]) == (
+        "incremental",
+        full["id"],
+        full["sequence"],
+        2,
+    )
+    assert cli(*line, "--base", full["id"]).json["base_id"] == full["id"]
+    assert [sent.base_id for sent in daemon.requests["CreateSnapshot"][-2:]] == ["", full["id"]]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_table_of_snapshots_shows_what_builds_on_what(cli: Callable[..., Outcome]) -> None:
+    base = cli("storage", "snapshot", "show", "latest").json["id"]
+    made = cli("storage", "snapshot", "create", "--incremental").json["snapshot_id"]
+    heading, _, newest, oldest, _ = cli("storage", "snapshot", "list", "--format", "table").out.splitlines()
+    assert heading.split()[:3] == ["ID", "TYPE", "BASE_ID"]
+    assert newest.split()[:3] == [made, "incremental", base]
+    assert oldest.split()[:3] == [base, "full", "-"]
+    assert "base_id" not in cli("storage", "snapshot", "list").json["snapshots"][0]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_chain_is_shown_base_first_and_the_snapshot_last(cli: Callable[..., Outcome]) -> None:
+    base = cli("storage", "snapshot", "show", "latest").json
+    assert [link["id"] for link in base["chain"]] == [base["id"]]
+    made = cli("storage", "snapshot", "create", "--incremental").json["snapshot_id"]
+    shown = cli("storage", "snapshot", "show", made).json
+    assert [(link["id"], link["type"], link["base_sequence"]) for link in shown["chain"]] == [
+        (base["id"], "full", 0),
+        (made, "incremental", base["sequence"]),
+    ]
+    assert (shown["first_time"], shown["last_time"]) == (base["created_at"], shown["created_at"])
+    assert (shown["verified_at"], shown["damage"], shown["freeable_bytes"]) == (None, None, 52428800)
+    table = cli("storage", "snapshot", "show", made, "--format", "table").out
+    assert f"  {base['id']}  full         ready" in table
+
+
+def test_where_else_to_look_for_a_chain_is_sent(
+    cli: Callable[..., Outcome], daemon: FakeDaemon, store: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli("storage", "snapshot", "restore", "latest", "--base-path", "./usb")
+    cli("storage", "snapshot", "verify", "latest", "--base-path", "/usb", "--skip-chain")
+    (restore,), (verify,) = daemon.requests["RestoreSnapshot"], daemon.requests["VerifySnapshot"]
+    assert (restore.base_path, restore.working_directory) == ("./usb", str(tmp_path))
+    assert (verify.base_path, verify.working_directory, verify.skip_chain) == ("/usb", "", True)
+
+
+@pytest.mark.usefixtures("store")
 def test_float32_is_shown_with_as_many_digits_as_it_has(cli: Callable[..., Outcome]) -> None:
     cli("vector", "insert", "products", "-v", "[0.1, 16777217]", "--id", "x")
     assert cli("vector", "get", "products", "--id", "x").json["vector"] == [0.1, 16777216.0]
@@ -163,7 +218,7 @@ def test_damage_exits_with_13_and_is_shown(cli: Callable[..., Outcome], daemon: 
     outcome = cli("storage", "snapshot", "verify", "latest")
     assert outcome.code == 13
     assert outcome.json["problems"][0]["offset"] == 512
-    assert outcome.err.startswith("error: 1 damaged place")
+    assert outcome.err == "error: checksum\nhint: take another copy\n"
     assert cli("storage", "wal", "verify").json["valid"] is True
 
 

@@ -150,6 +150,23 @@ def test_snapshots_are_listed_over_every_page(db: holdfast.Client, products: hol
     assert db.snapshots.get(listed[1].path).members[0].name == "products"
 
 
+def test_increments_are_made_shown_and_restored_by_the_library(
+    daemon: FakeDaemon, db: holdfast.Client, products: holdfast.Collection
+) -> None:
+    full = db.snapshots.create("products")
+    made = db.snapshots.create("products", incremental=True)
+    named = db.snapshots.create("products", incremental=True, base=full.path)
+    assert (made.type, made.base_id, made.deleted) == ("incremental", full.snapshot_id, 2)
+    assert [link.id for link in db.snapshots.get(made.snapshot_id).chain] == [full.snapshot_id, made.snapshot_id]
+    db.snapshots.restore("latest", base_path="/usb", overwrite=True)
+    db.snapshots.verify("latest", skip_chain=True, base_path="/usb")
+    assert daemon.requests["CreateSnapshot"][2].base_id == full.path
+    assert named.base_id == full.snapshot_id
+    assert daemon.requests["RestoreSnapshot"][0].base_path == "/usb"
+    verify = daemon.requests["VerifySnapshot"][0]
+    assert (verify.base_path, verify.skip_chain) == ("/usb", True)
+
+
 def test_restore_sends_targets_as_they_are_meant(
     daemon: FakeDaemon, db: holdfast.Client, products: holdfast.Collection
 ) -> None:

@@ -114,12 +114,22 @@ class Shop:
         self.db.collection("products").delete(["0"])
 
     def two_snapshots(self) -> None:
-        """A second snapshot, with fewer vectors, is the older one."""
+        """A second snapshot, incremental and with fewer vectors, is the older one."""
         older = self.db.collections.create("products", 2)
+        self.db.snapshots.create("products", path=str(self.path("/backups/full")))
         older.upsert([str(number) for number in range(5000)], np.ones((5000, 2), np.float32))
-        self.db.snapshots.create("products", path=str(self.path("/backups/snapshots")), compress=True)
+        self.db.snapshots.create("products", path=str(self.path("/backups/snapshots")), compress=True, incremental=True)
         self.db.collections.delete("products")
         self.snapshot()
+
+    def embeddings(self) -> None:
+        """`embeddings`, a full snapshot of it, and since then two vectors written and one deleted."""
+        self.clear()
+        made = self.db.collections.create("embeddings", 2)
+        made.upsert(["a", "b", "c"], [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        self.db.snapshots.create("embeddings")
+        made.upsert(["b", "d"], [[2.0, 0.0], [0.0, 2.0]])
+        made.delete(["a"])
 
     def rolled_back(self) -> None:
         """`products` and `embeddings`, restored to before five operations."""
@@ -205,6 +215,10 @@ EXAMPLES = [
     ),
     Example("/storage snapshot create --compress", "snapshot create", Shop.products, free("path")),
     Example(
+        "/storage snapshot create embeddings --incremental --compress",
+        "snapshot create, incremental", Shop.embeddings, free("path", "base_sequence"),
+    ),
+    Example(
         "/storage snapshot create --compress --path /backups/daily",
         "snapshot create", Shop.products, MEASURED, {"path": "/backups/daily/snap-2024-01-20-103045.gz"},
     ),
@@ -222,8 +236,7 @@ EXAMPLES = [
         "/storage snapshot restore /backups/snapshots/snap-2024-01-20-103045.gz --verify",
         "snapshot restore", Shop.lost, MEASURED,
     ),
-    Example("/storage snapshot list --path /backups/snapshots", "snapshot list", Shop.two_snapshots,
-            free("snapshots.1.type")),
+    Example("/storage snapshot list --path /backups/snapshots", "snapshot list", Shop.two_snapshots, MEASURED),
     Example("/storage wal enable --path /data/wal --sync-mode fsync", "wal enable"),
     Example("/storage wal enable", "wal enable", free=free("path")),
     Example(
@@ -310,7 +323,6 @@ def test_every_document_of_what_is_built_has_an_example() -> None:
         "/storage compact products",
         "/storage compact --aggressive",
         "/storage compact embeddings --threshold 30",
-        "/storage snapshot create products --incremental --compress",
     ],
 )
 def test_what_is_not_built_yet_is_refused_in_words(shop: Shop, line: str) -> None:
@@ -318,6 +330,74 @@ def test_what_is_not_built_yet_is_refused_in_words(shop: Shop, line: str) -> Non
     answer = shop.run(line)
     assert (answer.code, answer.out) == (UNIMPLEMENTED, "")
     assert answer.err.startswith("error: ")
+
+
+CRON = {
+    "daily": "0 2 * * * /storage snapshot create --compress --path /backups/daily",
+    "hourly": "0 * * * * /storage snapshot create --incremental --compress --path /backups/hourly",
+    "weekly": "0 2 * * 0 /storage snapshot create --compress --path /backups/weekly",
+}
+"""The specification's example of a backup strategy."""
+
+
+@pytest.fixture
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A daemon for one test alone, which may stop it."""
+    directory = tmp_path_factory.mktemp("own")
+    daemon = Daemon(directory).started()
+    with holdfast.connect(daemon.address) as db:
+        shop = Shop(daemon, db, "")
+        shop.places = {shown: directory / shown[1:] for shown in ("/backups", "/data", "/work")}
+        (directory / "work").mkdir()
+        try:
+            yield shop
+        finally:
+            shop.daemon.kill()
+
+
+def back_up(shop: Shop, schedule: str) -> Any:
+    """What cron does: the line behind its five fields."""
+    answer = shop.run(CRON[schedule].split(maxsplit=5)[5])
+    assert answer.code == 0, answer.err
+    assert answer.json["path"] == f"/backups/{schedule}/{answer.json['snapshot_id']}.gz"
+    return answer.json
+
+
+def test_the_backup_strategy_of_the_specification(own: Shop) -> None:
+    """Each hour names the newest of the others as its base; its restore finds it, with and without the registry."""
+    vectors = own.db.collections.create("embeddings", 2)
+    vectors.upsert([str(number) for number in range(100)], np.ones((100, 2), np.float32))
+    daily = back_up(own, "daily")
+    vectors.upsert(["0"], [[2.0, 0.0]])
+    first = back_up(own, "hourly")
+    assert (first["type"], first["base_id"], first["vectors"]) == ("incremental", daily["snapshot_id"], 1)
+    vectors.upsert(["100"], [[3.0, 0.0]])
+    weekly = back_up(own, "weekly")
+    vectors.upsert(["1", "101"], [[4.0, 0.0], [5.0, 0.0]])
+    vectors.delete(["2"])
+    second = back_up(own, "hourly")
+    third = back_up(own, "hourly")
+    assert (second["base_id"], second["vectors"], second["deleted"]) == (weekly["snapshot_id"], 2, 1)
+    assert (third["base_id"], third["vectors"], third["deleted"]) == (second["snapshot_id"], 0, 0)
+    digest = vectors.stats().digest
+
+    def restores(snapshot: str) -> None:
+        answer = own.run(f"/storage snapshot restore {snapshot} --collection copy --overwrite --verify -v")
+        assert answer.code == 0, answer.err
+        assert answer.json["chain"] == [made["snapshot_id"] for made in (weekly, second, third)]
+        assert own.db.collection("copy").stats().digest == digest
+
+    restores("latest")
+    assert own.daemon.stop() == 0
+    (own.daemon.data / "REGISTRY.json").unlink()
+    own.daemon = Daemon(own.daemon.data.parent).started()
+    assert own.run("/storage snapshot list").json["total"] == 0
+    restores(third["path"])
+    for schedule, count in (("daily", 1), ("weekly", 1), ("hourly", 3)):
+        assert own.run(f"/storage snapshot list --path /backups/{schedule}").json["total"] == count
+    restores(third["snapshot_id"])
+    refused = own.run(f"/storage snapshot delete {weekly['snapshot_id']}")
+    assert (refused.code, f"is the base of {second['snapshot_id']}" in refused.err) == (6, True)
 
 
 def test_a_replay_names_another_log_directory(shop: Shop) -> None:

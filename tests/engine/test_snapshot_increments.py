@@ -230,7 +230,7 @@ def test_all_after_a_later_snapshot_of_one_has_that_one_whole(kit: SnapshotKit) 
     assert_gives_it_back(kit, "latest")
 
 
-# The base --------------------------------------------------------------------------------------------------------------
+# The base -------------------------------------------------------------------------------------------------------------
 
 
 def assert_no_base(kit: SnapshotKit, why: str, **request: object) -> None:
@@ -319,7 +319,7 @@ def test_history_that_was_not_kept_is_noticed(kit: SnapshotKit) -> None:
     assert len(kit.ids()) == 1
 
 
-# History that was cut --------------------------------------------------------------------------------------------------
+# History that was cut -------------------------------------------------------------------------------------------------
 
 
 def lossy() -> SnapshotKit:

@@ -83,7 +83,7 @@ def test_a_directory_shows_what_is_in_it_known_or_not(kit: SnapshotKit) -> None:
     theirs = listing.snapshots[0].record
     assert (theirs.store_id, theirs.compressed, theirs.members[0].dimensions) == (str(foreign.engine.store_id), True, 3)
     assert theirs.uncompressed_bytes == made["uncompressed_bytes"]
-    assert [info.id for info in kit.engine.snapshots.list()] == [outside, inside]
+    assert kit.ids() == [made["snapshot_id"], outside, inside], "what was found is known"
 
 
 def test_files_put_into_the_default_directory_are_found(kit: SnapshotKit) -> None:
@@ -324,12 +324,13 @@ def test_only_snapshots_are_deleted(kit: SnapshotKit) -> None:
 
 
 def test_a_base_is_not_deleted(kit: SnapshotKit) -> None:
-    base, child = later(kit), later(kit)
-    catalog = kit.engine.snapshots._catalog
-    catalog.put(replace(kit.engine.snapshots.get(child).record, base_id=base))
+    base, child = later(kit), later(kit, incremental=True)
     assert kit.engine.snapshots.get(base).dependents == (child,)
     with pytest.raises(FailedPrecondition, match=f"{base} is the base of {child}"):
         kit.engine.snapshots.delete(base)
+    kit.engine.snapshots.delete(child)
+    kit.engine.snapshots.delete(base)
+    assert kit.ids() == []
 
 
 def test_a_snapshot_that_is_being_read_is_not_deleted(kit: SnapshotKit) -> None:

@@ -214,6 +214,8 @@ def test_an_incremental_one_names_its_base_and_what_is_gone_since() -> None:
         (replace(increment(), base=replace(BASE, id="snap-2026-01-02-000000-2")), "no snapshot id"),
         (replace(increment(), base=replace(BASE, sums_sha256="AB" * 32)), "no SHA-256"),
         (replace(increment(), base=replace(BASE, sequence=8)), "younger than itself"),
+        (replace(increment(), base=replace(BASE, path="daily/x.snap")), "path of its base"),
+        (replace(increment(), base=replace(BASE, path="/daily/\0.snap")), "path of its base"),
         (replace(increment(), base=replace(BASE, timeline=2)), "younger than itself"),
         (replace(increment(), base=replace(BASE, store_id=uuid.UUID(int=1))), "another store"),
     ],

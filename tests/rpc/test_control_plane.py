@@ -145,14 +145,15 @@ class TestSnapshots:
     @pytest.mark.parametrize(
         ("request_", "code"),
         [
-            (snapshot_pb2.CreateSnapshotRequest(incremental=True), REFUSED),
+            (snapshot_pb2.CreateSnapshotRequest(incremental=True, base_id="x"), WRONG),
+            (snapshot_pb2.CreateSnapshotRequest(incremental=True, base_id="./x.snap"), WRONG),
             (snapshot_pb2.CreateSnapshotRequest(base_id="x"), WRONG),
             (snapshot_pb2.CreateSnapshotRequest(collection="films"), grpc.StatusCode.NOT_FOUND),
             (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", to=Point(sequence=2)), REFUSED),
             (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", to=Point(mark="m")), grpc.StatusCode.NOT_FOUND),
             (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", to=Point()), WRONG),
-            (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", base_path="/x"), REFUSED),
-            (snapshot_pb2.VerifySnapshotRequest(snapshot="latest", base_path="/x"), REFUSED),
+            (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", base_path="x"), WRONG),
+            (snapshot_pb2.VerifySnapshotRequest(snapshot="latest", base_path="x"), WRONG),
             (snapshot_pb2.DeleteSnapshotRequest(snapshot="latest"), WRONG),
             (snapshot_pb2.PruneSnapshotsRequest(), REFUSED),
             (snapshot_pb2.DiffSnapshotsRequest(), REFUSED),

@@ -45,7 +45,11 @@ class SnapshotServicer(snapshot_pb2_grpc.SnapshotServiceServicer):
             compressed=request.compress, path=f"{directory}/{snapshot_id}.{suffix}", sequence=self._daemon.sequence,
         )  # fmt: skip
         snapshot.create_time.seconds = START_SECONDS + len(self._daemon.snapshots)
-        result = operation_pb2.SnapshotResult(snapshot=snapshot, duration_ms=5432)
+        if request.incremental:
+            base = self._find(request.base_id or "latest")
+            snapshot.base_id, snapshot.base_sequence = base.id, base.sequence
+        gone = 2 if request.incremental else 0
+        result = operation_pb2.SnapshotResult(snapshot=snapshot, duration_ms=5432, deleted_count=gone)
         if request.validate_only:
             state = operation_pb2.Operation.STATE_SUCCEEDED
             return operation_pb2.Operation(state=state, snapshot=result)
@@ -75,7 +79,15 @@ class SnapshotServicer(snapshot_pb2_grpc.SnapshotServiceServicer):
         )  # fmt: skip
 
     def GetSnapshot(self, request: Any, context: Any) -> Any:
-        return snapshot_pb2.GetSnapshotResponse(snapshot=self._find(request.snapshot))
+        snapshot = self._find(request.snapshot)
+        chain = [snapshot]
+        while chain[0].base_id:
+            chain.insert(0, self._find(chain[0].base_id))
+        return snapshot_pb2.GetSnapshotResponse(
+            snapshot=snapshot, chain=chain[:-1], first_sequence=chain[0].sequence, last_sequence=snapshot.sequence,
+            first_time=chain[0].create_time, last_time=snapshot.create_time, exclusive_bytes=snapshot.size_bytes,
+            freeable_bytes=snapshot.size_bytes,
+        )  # fmt: skip
 
     def RestoreSnapshot(self, request: Any, context: Any) -> Any:
         snapshot = self._find(request.snapshot)
@@ -91,7 +103,8 @@ class SnapshotServicer(snapshot_pb2_grpc.SnapshotServiceServicer):
     def VerifySnapshot(self, request: Any, context: Any) -> Any:
         snapshot = self._find(request.snapshot)
         damaged = snapshot.state == common_pb2.Snapshot.STATE_DAMAGED
-        problem = operation_pb2.VerifyResult.Problem(path=f"{snapshot.path}:ids.npy", offset=512, message="checksum")
+        problem = operation_pb2.VerifyResult.Problem(path=f"{snapshot.path}:ids.npy", offset=512, message="checksum",
+                                                    hint="take another copy")  # fmt: skip
         result = operation_pb2.VerifyResult(
             valid=not damaged, snapshot_id=snapshot.id, path=snapshot.path, chain=[snapshot.id], file_count=7,
             vector_count=snapshot.vector_count, size_bytes=snapshot.size_bytes, duration_ms=100,

@@ -21,6 +21,7 @@ from holdfastd.format.snapshot import (
     encode_snapshot,
     sums_text,
 )
+from holdfastd.storage.files import make_dirs, parent_of
 from tests.support.engines import CALLER, ROOT, Kit
 
 COLLECTIONS_DIR = f"{ROOT}/collections"
@@ -59,7 +60,8 @@ class SnapshotKit(Kit):
         return [info.id for info in self.engine.snapshots.list()]
 
     def put(self, path: str, data: bytes) -> str:
-        """Write a file, replacing it; returns its path."""
+        """Write a file, replacing it, and its directory where there is none; returns its path."""
+        make_dirs(self.fs, parent_of(path))
         if self.fs.exists(path):
             self.fs.unlink(path)
         file = self.fs.create(path)

@@ -15,7 +15,7 @@ from ..format.snapshot import SnapshotBase
 from ..model import Sequence64
 from ..storage.registry import SnapshotMember, SnapshotRecord
 from .snapshot_catalog import SnapshotCatalog
-from .snapshot_info import READY, SnapshotInfo
+from .snapshot_info import BASE_MISSING, READY, SnapshotInfo
 
 NO_BASE = "NO_BASE"
 _FULL = "make a full one: the same command without --incremental"
@@ -92,6 +92,8 @@ def _problem_with(info: SnapshotInfo, manifest: Manifest, collection_id: uuid.UU
         return "was made by another store"
     if not _covers(record, collection_id):
         return "does not hold all that is asked for"
+    if info.state == BASE_MISSING:
+        return f"is of no use now: {info.problem}"
     if info.state != READY:
         return f"is {info.state}: {info.path}"
     if not manifest.reaches_back_to(record.timeline, record.sequence):

@@ -17,13 +17,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import Corruption, FailedPrecondition, HoldfastError, InvalidArgument, NotFound
-from ..format.snapshot import MANIFEST, SnapshotManifest, archive_bytes, readme_text
 from ..storage.archive_reader import ArchiveReader
 from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout, check_snapshot_id
-from ..storage.registry import PendingSnapshot, Registry, SnapshotMember, SnapshotRecord, snapshot_file_id
-from .snapshot_info import DAMAGED, MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
+from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, snapshot_file_id
+from .snapshot_adoption import judge
+from .snapshot_info import MISSING, SnapshotInfo, SnapshotListing, age_key, newest
+from .snapshot_lineage import Lineage
+from .snapshot_record import record_of
 
 LATEST = "latest"
 
@@ -34,6 +36,7 @@ class SnapshotCatalog:
     def __init__(self, fs: FileSystem, layout: Layout) -> None:
         self._fs = fs
         self._layout = layout
+        self._store_id = ""
         # Guarded by _lock.
         self._lock = threading.Lock()
         self._registry: Registry | None = None
@@ -42,8 +45,12 @@ class SnapshotCatalog:
 
     # At start -------------------------------------------------------------------------------------------------------
 
-    def load(self) -> None:
-        """Read the registry and remove what a crash left half-written. Call once, before anything else."""
+    def load(self, store_id: str) -> None:
+        """Read the registry and remove what a crash left half-written. Call once, before anything else.
+
+        ``store_id``: whose registry it is.
+        """
+        self._store_id = store_id
         with self._lock:
             self._registry = registry = Registry.load(self._fs, self._layout)
             for pending in registry.pending:
@@ -70,7 +77,10 @@ class SnapshotCatalog:
     # Looking --------------------------------------------------------------------------------------------------------
 
     def listing(self, path: str | None = None, collection: str | None = None) -> SnapshotListing:
-        """Snapshots of the registry and of the default directory, or of the directory ``path``."""
+        """Snapshots of the registry and of the default directory, or of the directory ``path``.
+
+        What lies in that directory and is new to the registry is adopted; durable on return.
+        """
         directory = self._layout.snapshots if path is None else self._layout.resolve(path)
         if path is not None and not self._fs.is_dir(directory):
             raise NotFound(
@@ -79,20 +89,17 @@ class SnapshotCatalog:
                 hint="leave --path out to list every snapshot that the store knows",
                 path=directory,
             )
-        known = {self._layout.resolve(record.path): record for record in self._records()}
+        warnings = [problem for problem in (self._the_registry().problem,) if problem]
+        unnamed, unreadable = self._unnamed_in(directory)
+        warnings += [*unreadable.values(), *self._adopt(unnamed)]
+        shown = {self._layout.resolve(record.path): record for record in self._records()}
         if path is not None:
-            known = {where: record for where, record in known.items() if parent_of(where) == directory}
-        unreadable: dict[str, str] = {}
-        for where in self._files_in(directory):
-            if where not in known:
-                try:
-                    known[where] = record_of(self._fs, self._layout, where)
-                except (HoldfastError, OSError) as error:
-                    unreadable[where] = error.message if isinstance(error, HoldfastError) else str(error)
-        found = [self._info(record) for record in known.values()]
+            shown = {where: record for where, record in shown.items() if parent_of(where) == directory}
+        shown = {self._layout.resolve(record.path): record for record in unnamed} | shown
+        lineage = self._lineage()
+        found = [lineage.info(record) for record in shown.values()]
         if collection is not None:
             found = [info for info in found if collection in info.collections]
-        warnings = [problem for problem in (self._the_registry().problem, *unreadable.values()) if problem]
         return SnapshotListing(sorted(found, key=age_key, reverse=True), warnings, unreadable)
 
     def get(self, reference: str) -> SnapshotInfo:
@@ -112,6 +119,10 @@ class SnapshotCatalog:
             )
         return min(found, key=lambda info: info.state == MISSING)
 
+    def chain(self, info: SnapshotInfo) -> tuple[SnapshotInfo, ...]:
+        """The snapshots that one builds on, base first; it begins with a missing one where that is nowhere. Blocks."""
+        return self._lineage().chain(info.record)
+
     def open(self, info: SnapshotInfo) -> ArchiveReader:
         """Open a snapshot's file. Raises NotFound when it is not where it was, or Corruption."""
         try:
@@ -130,28 +141,26 @@ class SnapshotCatalog:
     def _at(self, path: str) -> SnapshotInfo:
         for record in self._records():
             if self._layout.resolve(record.path) == path:
-                return self._info(record)
+                return self._lineage().info(record)
         if not self._fs.exists(path) or self._fs.is_dir(path):
             raise _missing(path)
-        return self._info(record_of(self._fs, self._layout, path))
+        return self._lineage().info(record_of(self._fs, self._layout, path))
 
-    def _info(self, record: SnapshotRecord) -> SnapshotInfo:
-        path = self._layout.resolve(record.path)
-        state, problem = self._state(record, path)
-        dependents = tuple(other.id for other in self._records() if other.base_id == record.id)
-        return SnapshotInfo(record, path, state, dependents, problem)
+    def _lineage(self, *more: SnapshotRecord) -> Lineage:
+        """What is known now, and ``more`` that the registry does not know."""
+        return Lineage(self._fs, self._layout, self._store_id, (*more, *self._records()))
 
-    def _state(self, record: SnapshotRecord, path: str) -> tuple[str, str]:
-        """Ready, missing or damaged, and why: by what an earlier reading found, and by the file's size."""
-        try:
-            size = self._fs.size(path)
-        except OSError as error:
-            return MISSING, f"its file is not to be found: {error}"
-        if record.damage:
-            return DAMAGED, record.damage
-        if size != record.size_bytes:
-            return DAMAGED, f"{path} has {size} bytes, it had {record.size_bytes} when it was written"
-        return READY, ""
+    def _unnamed_in(self, directory: str) -> tuple[list[SnapshotRecord], dict[str, str]]:
+        """Snapshots in a directory that the registry does not name there, and why others, by path, cannot be read."""
+        named = {self._layout.resolve(record.path) for record in self._records()}
+        found, unreadable = [], {}
+        for where in self._files_in(directory):
+            if where not in named:
+                try:
+                    found.append(record_of(self._fs, self._layout, where))
+                except (HoldfastError, OSError) as error:
+                    unreadable[where] = error.message if isinstance(error, HoldfastError) else str(error)
+        return found, unreadable
 
     def _files_in(self, directory: str) -> list[str]:
         if not self._fs.exists(directory):
@@ -213,6 +222,33 @@ class SnapshotCatalog:
         with self._lock:
             self._the_registry().put(replace(record, path=self._layout.relative(record.path)))
 
+    def _adopt(self, unnamed: Iterable[SnapshotRecord]) -> list[str]:
+        """Let the registry know what was found, as far as it should; durable on return. Returns what is to be said."""
+        warnings: list[str] = []
+        with self._lock:
+            registry = self._the_registry()
+            known = {record.id: record for record in registry.snapshots}
+            being_written = {pending.id for pending in registry.pending}
+            adopted: dict[str, SnapshotRecord] = {}
+            for record in unnamed:
+                path, same = self._layout.resolve(record.path), known.get(record.id)
+                # One that is being published gets there by itself; another may have been deleted since it was read.
+                if record.id in being_written or not self._fs.exists(path):
+                    continue
+                is_there = same is not None and self._fs.exists(self._layout.resolve(same.path))
+                finding = judge(record, path, same, is_there=is_there, store_id=self._store_id)
+                if finding.warning:
+                    warnings.append(finding.warning)
+                if finding.record is not None:
+                    known[record.id] = adopted[record.id] = finding.record
+            try:
+                registry.put(*adopted.values())
+            except OSError as error:
+                warnings.append(
+                    f"the registry could not be written ({error.strerror}): what was found is not kept in it"
+                )
+        return warnings
+
     def note_verified(self, path: str, now_us: int) -> None:
         """Keep that the whole file has been read and is right, if the registry knows it."""
         self._note(lambda known: known == path, verified_us=now_us, damage="")
@@ -239,12 +275,14 @@ class SnapshotCatalog:
                 hint="name the id: holdfast storage snapshot list",
             )
         info = self.get(reference)
-        if info.dependents:
+        beside, _ = self._unnamed_in(parent_of(info.path))
+        dependents = self._lineage(*beside).dependents(info.record)
+        if dependents:
             raise FailedPrecondition(
-                f"{info.id} is the base of {', '.join(info.dependents)}",
+                f"{info.id} is the base of {', '.join(dependents)}",
                 reason="SNAPSHOT_IS_BASE",
                 hint="delete those first",
-                dependents=",".join(info.dependents),
+                dependents=",".join(dependents),
             )
         with self._lock:
             if self._in_use.get(info.path):
@@ -283,66 +321,6 @@ class SnapshotCatalog:
 def is_path(reference: str) -> bool:
     """Whether a reference names a file rather than an id."""
     return "/" in reference or reference.endswith((".snap", ".gz"))
-
-
-def record_of(fs: FileSystem, layout: Layout, path: str) -> SnapshotRecord:
-    """What a snapshot's file says about itself; reads its manifest only. Raises Corruption, OSError."""
-    archive = ArchiveReader(fs, path)
-    archive.check_size()
-    stem = snapshot_file_id(posixpath.basename(path))
-    if stem is not None and stem != archive.manifest.id:
-        raise Corruption(
-            f"says that it is {archive.manifest.id}",
-            path=f"{path}:{MANIFEST}",
-            reason="SNAPSHOT_DAMAGED",
-            hint="give the file the name that it had",
-        )
-    manifest = archive.manifest
-    return make_record(
-        manifest,
-        path=layout.relative(path),
-        size_bytes=archive.size,
-        uncompressed_bytes=archive_bytes(manifest, archive.manifest_bytes, len(readme_text(manifest))),
-        compressed=archive.compressed,
-    )
-
-
-def make_record(
-    manifest: SnapshotManifest, *, path: str, size_bytes: int, uncompressed_bytes: int, compressed: bool
-) -> SnapshotRecord:
-    """A record from an archive's manifest."""
-    members = [
-        SnapshotMember(
-            name=collection.spec.name,
-            collection_id=str(collection.spec.id),
-            dimensions=collection.spec.dimensions,
-            metric=collection.spec.metric.value,
-            storage=collection.spec.storage.value,
-            vectors=sum(part.rows for part in collection.parts),
-            digest=collection.digest.hex(),
-            deleted=collection.deleted,
-            whole=collection.whole,
-            total_vectors=collection.count,
-        )
-        for collection in manifest.collections
-    ]
-    return SnapshotRecord(
-        id=manifest.id,
-        type=manifest.type,
-        path=path,
-        created_us=manifest.created_us,
-        store_id=str(manifest.store_id),
-        timeline=manifest.timeline,
-        sequence=manifest.sequence,
-        size_bytes=size_bytes,
-        uncompressed_bytes=uncompressed_bytes,
-        compressed=compressed,
-        everything=manifest.everything,
-        members=tuple(sorted(members, key=lambda member: member.name)),
-        base_id="" if manifest.base is None else manifest.base.id,
-        base_sequence=0 if manifest.base is None else manifest.base.sequence,
-        daemon_version=manifest.daemon_version,
-    )
 
 
 def _missing(path: str) -> NotFound:

@@ -7,7 +7,6 @@ names; a file of the right name that is another one is passed over, and said so 
 
 from __future__ import annotations
 
-import posixpath
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from ..errors import Corruption, FailedPrecondition, HoldfastError, UnsupportedF
 from ..format.snapshot import SnapshotBase, SnapshotCollection, SnapshotManifest
 from ..storage.archive_reader import ArchiveReader
 from ..storage.archive_sums import read_sums_sha256
-from ..storage.files import FileSystem, parent_of
+from ..storage.files import FileSystem
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_info import SnapshotInfo
+from .snapshot_lineage import named_in, places_of
 
-SUFFIXES = ("snap", "gz")
 MAX_LINKS = 10_000
 
 
@@ -121,15 +120,9 @@ class ChainFinder:
         )
 
     def _places(self, link: Link, base: SnapshotBase) -> Iterator[str]:
-        yield from self._catalog.paths_of(base.id)
-        directories = [parent_of(link.path)]
-        if base.path:
-            yield base.path
+        yield from places_of(base.id, self._catalog.paths_of(base.id), link.path, base.path)
         if self._base_path is not None:
-            directories.append(self._base_path)
-        for directory in directories:
-            for suffix in SUFFIXES:
-                yield posixpath.join(directory, f"{base.id}.{suffix}")
+            yield from named_in(self._base_path, base.id)
 
     def _open(self, link: Link, base: SnapshotBase, path: str) -> Link:
         archive = ArchiveReader(self._fs, path)

@@ -50,8 +50,9 @@ from .disk_errors import disk_errors_of
 from .manifest_swap import swap_manifest
 from .operations import Work
 from .snapshot_base import Base, choose_base
-from .snapshot_catalog import SnapshotCatalog, make_record
+from .snapshot_catalog import SnapshotCatalog
 from .snapshot_context import SnapshotContext, disk_error
+from .snapshot_record import make_record
 from .snapshot_removed import NOTHING_REMOVED, RemovedIds, removed_pieces, removed_since
 from .snapshot_rows import TakenPart, digest_of, pieces, take
 from .view import View

@@ -5,18 +5,19 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass
 
-from ..errors import Corruption, HoldfastError, NotFound
+from ..errors import Corruption, FailedPrecondition, HoldfastError, NotFound
 from ..storage.names import SNAPSHOT_ID
 from ..storage.registry import SnapshotRecord, snapshot_file_id
 
-READY, MISSING, DAMAGED = "ready", "missing", "damaged"
+READY, MISSING, DAMAGED, BASE_MISSING = "ready", "missing", "damaged", "base_missing"
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotInfo:
-    """A snapshot as it is listed. ``path`` is absolute; ``state``: ready, missing or damaged.
+    """A snapshot as it is listed. ``path`` is absolute; ``state``: ready, missing, damaged or base_missing.
 
-    ``problem``: what is wrong with one that is not ready, else "".
+    ``dependents``: ids of the increments that build directly on it. ``problem``: what is wrong with one that is not
+    ready, else "". ``foreign``: another store made it.
     """
 
     record: SnapshotRecord
@@ -24,6 +25,7 @@ class SnapshotInfo:
     state: str
     dependents: tuple[str, ...] = ()
     problem: str = ""
+    foreign: bool = False
 
     @property
     def id(self) -> str:
@@ -34,6 +36,16 @@ class SnapshotInfo:
     def collections(self) -> tuple[str, ...]:
         """The names of the collections in it, sorted."""
         return tuple(member.name for member in self.record.members)
+
+    @property
+    def exclusive_bytes(self) -> int:
+        """What its file alone takes; 0 where that is gone."""
+        return 0 if self.state == MISSING else self.record.size_bytes
+
+    @property
+    def freeable_bytes(self) -> int:
+        """What its deletion would free now: nothing while others need it."""
+        return 0 if self.dependents else self.exclusive_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +67,15 @@ def age_key(info: SnapshotInfo) -> str:
 
 
 def newest(listing: SnapshotListing) -> SnapshotInfo:
-    """The newest snapshot of all. Raises NotFound or Corruption where that one is missing, damaged or unreadable.
+    """The newest snapshot of all that this store has made.
 
-    An older one never stands in for it unasked: whoever restores it would lose what lies between, and not know.
+    Raises NotFound, Corruption or FailedPrecondition where that one is missing, damaged, unreadable, or lacks a link.
+    An older one never stands in for it unasked: whoever restores it would lose what lies between, and not know. Nor
+    does another store's, only because it was found somewhere.
     """
-    first = listing.snapshots[0] if listing.snapshots else None
-    ready = next((info for info in listing.snapshots if info.state == READY), None)
+    own = [info for info in listing.snapshots if not info.foreign]
+    first = own[0] if own else None
+    ready = next((info for info in own if info.state == READY), None)
     # What cannot be read tells its age by its name alone, to the second; ids sort like times.
     unread = max(listing.unreadable, key=lambda path: _id_key(_id_in(path)), default=None)
     if unread is not None and (first is None or _id_key(_id_in(unread)) > _id_key(first.id)):
@@ -69,7 +84,7 @@ def newest(listing: SnapshotListing) -> SnapshotInfo:
         raise NotFound(
             "there is no snapshot yet",
             reason="SNAPSHOT_NOT_FOUND",
-            hint="create one with `holdfast storage snapshot create`",
+            hint="create one with `holdfast storage snapshot create`, or name one of another store by its path",
         )
     if first.state != READY:
         forget = f"`holdfast storage snapshot delete {first.id}`"
@@ -80,12 +95,14 @@ def newest(listing: SnapshotListing) -> SnapshotInfo:
 def _unusable(id: str, path: str, state: str, problem: str, older: SnapshotInfo | None, give_up: str) -> HoldfastError:
     """The error for a newest snapshot that is not what it should be. ``give_up``: what makes another the newest."""
     problem = problem.removeprefix(path).lstrip(":/ ")
-    what = f"the newest snapshot, {id}, is {state}: {problem}"
+    what = f"the newest snapshot, {id}, is {'incomplete' if state == BASE_MISSING else state}: {problem}"
     then = "no older one is whole: create one with `holdfast storage snapshot create`"
     if older is not None:
         then = f"the newest whole one before it: `holdfast storage snapshot restore {older.id}`"
     before = None if older is None else older.id
     hint = f"{then}; to give {id} up: {give_up}"
+    if state == BASE_MISSING:
+        return FailedPrecondition(what, reason="SNAPSHOT_LINK_MISSING", hint=hint, path=path, snapshot=id, older=before)
     if state == MISSING:
         return NotFound(what, reason="SNAPSHOT_MISSING", hint=hint, path=path, snapshot=id, older=before)
     return Corruption(what, path=path, reason="SNAPSHOT_DAMAGED", hint=hint, snapshot=id, older=before)

@@ -76,7 +76,7 @@ class Snapshots:
 
     def load(self) -> None:
         """Read the registry, remove what a crash left half-written. Blocks; call once, at start."""
-        self._catalog.load()
+        self._catalog.load(str(self._context.keeper.current.store_id))
 
     # Long work ------------------------------------------------------------------------------------------------------
 
@@ -181,7 +181,10 @@ class Snapshots:
     # Short work -----------------------------------------------------------------------------------------------------
 
     def listing(self, path: str | None = None, collection: str | None = None) -> SnapshotListing:
-        """Snapshots, newest first: those that the store knows, or those in the directory ``path``; with warnings."""
+        """Snapshots, newest first: those that the store knows, or those in the directory ``path``; with warnings.
+
+        What is found there is known from then on. Blocks; durable on return.
+        """
         with disk_errors_of("listing snapshots"):
             return self._catalog.listing(path, collection)
 
@@ -193,6 +196,14 @@ class Snapshots:
         """The snapshot that an id, ``latest`` or a path stands for. Raises NotFound, InvalidArgument or Corruption."""
         with disk_errors_of(f"reading {snapshot}"):
             return self._catalog.get(snapshot)
+
+    def chain(self, info: SnapshotInfo) -> tuple[SnapshotInfo, ...]:
+        """The snapshots that one builds on, base first; none of a full one.
+
+        It begins with one whose ``state`` is missing where a link is nowhere. Blocks: may read manifests.
+        """
+        with disk_errors_of(f"looking for what {info.id} builds on"):
+            return self._catalog.chain(info)
 
     def delete(self, snapshot: str, *, caller: Caller = NOBODY, validate_only: bool = False) -> SnapshotInfo:
         """Delete a snapshot's file; returns the snapshot as it was. Raises NotFound or FailedPrecondition.

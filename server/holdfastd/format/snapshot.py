@@ -308,6 +308,8 @@ def _check_base(base: SnapshotBase, manifest: SnapshotManifest) -> None:
         raise ValueError("snapshot: its base is named by no snapshot id, or by no SHA-256")
     if not 0 <= base.sequence <= manifest.sequence or not 0 < base.timeline <= manifest.timeline:
         raise ValueError("snapshot: its base is younger than itself")
+    if base.path and (not base.path.startswith("/") or "\0" in base.path):
+        raise ValueError("snapshot: the path of its base is no absolute one")
     if base.store_id != manifest.store_id:
         raise ValueError("snapshot: its base is of another store")
 

@@ -135,12 +135,17 @@ def _snapshot_result(result: Mapping[str, Any]) -> operation_pb2.SnapshotResult:
         uncompressed_bytes=result.get("uncompressed_bytes", 0),
         path=result.get("path") or "",
         sequence=result.get("sequence", 0),
+        base_id=result.get("base_id") or "",
+        base_sequence=result.get("base_sequence", 0),
         timeline=result.get("timeline", 0),
         sha256=result.get("sha256") or "",
         duration_ms=result.get("duration_ms", 0),
     )
     return operation_pb2.SnapshotResult(
-        snapshot=snapshot, duration_ms=result.get("duration_ms", 0), warnings=result.get("warnings", ())
+        snapshot=snapshot,
+        duration_ms=result.get("duration_ms", 0),
+        warnings=result.get("warnings", ()),
+        deleted_count=result.get("deleted", 0),
     )
 
 

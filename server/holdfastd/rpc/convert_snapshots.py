@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from holdfast.v1 import common_pb2
+from holdfast.v1 import common_pb2, snapshot_pb2
 
-from ..engine.snapshot_info import SnapshotInfo
+from ..engine.snapshot_info import MISSING, SnapshotInfo
 from ..model import Metric, StorageKind
 from ..storage.registry import SnapshotMember
 from .convert import METRIC_OF, STORAGE_KIND_OF, timestamp
@@ -18,6 +18,10 @@ _STATES: Mapping[str, common_pb2.Snapshot.State.ValueType] = {
     "damaged": common_pb2.Snapshot.STATE_DAMAGED,
     "base_missing": common_pb2.Snapshot.STATE_BASE_MISSING,
 }
+_TYPES: Mapping[str, common_pb2.Snapshot.Type.ValueType] = {
+    "full": common_pb2.Snapshot.TYPE_FULL,
+    "incremental": common_pb2.Snapshot.TYPE_INCREMENTAL,
+}
 
 
 def snapshot_message(info: SnapshotInfo) -> common_pb2.Snapshot:
@@ -26,7 +30,7 @@ def snapshot_message(info: SnapshotInfo) -> common_pb2.Snapshot:
     return common_pb2.Snapshot(
         id=record.id,
         state=_STATES[info.state],
-        type=common_pb2.Snapshot.TYPE_INCREMENTAL if record.base_id else common_pb2.Snapshot.TYPE_FULL,
+        type=_TYPES.get(record.type, common_pb2.Snapshot.TYPE_UNSPECIFIED),
         collections=map(_member_message, record.members),
         vector_count=record.vectors,
         size_bytes=record.size_bytes,
@@ -44,6 +48,23 @@ def snapshot_message(info: SnapshotInfo) -> common_pb2.Snapshot:
         dependent_ids=info.dependents,
         verify_time=timestamp(record.verified_us),
         daemon_version=record.daemon_version,
+        damage=record.damage,
+    )
+
+
+def described(info: SnapshotInfo, chain: Sequence[SnapshotInfo]) -> snapshot_pb2.GetSnapshotResponse:
+    """A snapshot with the chain that it builds on, base first, which begins with a missing one where it is broken."""
+    first = chain[0] if chain else info
+    is_known = first.state != MISSING or not chain
+    return snapshot_pb2.GetSnapshotResponse(
+        snapshot=snapshot_message(info),
+        chain=map(snapshot_message, chain),
+        first_sequence=first.record.sequence if is_known else 0,
+        last_sequence=info.record.sequence,
+        first_time=timestamp(first.record.created_us if is_known else 0),
+        last_time=timestamp(info.record.created_us),
+        exclusive_bytes=info.exclusive_bytes,
+        freeable_bytes=info.freeable_bytes,
     )
 
 

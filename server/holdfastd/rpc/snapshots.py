@@ -15,7 +15,7 @@ from ..engine.snapshot_info import age_key
 from ..engine.snapshots import RestoreRequest, SnapshotRequest
 from ..errors import InvalidArgument, Unimplemented
 from .convert_operations import operation_message
-from .convert_snapshots import snapshot_message
+from .convert_snapshots import described, snapshot_message
 from .convert_wal import Bound, bound_of
 from .plans import started_or_planned
 from .requests import Callers, Paths, page_by_key
@@ -47,7 +47,7 @@ class SnapshotService(SnapshotServiceServicer):
             path=self._paths.resolve(request.path, request.working_directory, context),
             compress=request.compress,
             incremental=request.incremental,
-            base_id=request.base_id or None,
+            base_id=self._reference(request.base_id, request.working_directory, context, field="base_id") or None,
             validate_only=request.validate_only,
         )
         caller = self._callers.of(context, request.request_id)
@@ -71,7 +71,7 @@ class SnapshotService(SnapshotServiceServicer):
         self, request: snapshot_pb2.GetSnapshotRequest, context: grpc.ServicerContext
     ) -> snapshot_pb2.GetSnapshotResponse:
         info = self._snapshots.get(self._reference(request.snapshot, request.working_directory, context))
-        return snapshot_pb2.GetSnapshotResponse(snapshot=snapshot_message(info))
+        return described(info, self._snapshots.chain(info))
 
     def RestoreSnapshot(
         self, request: snapshot_pb2.RestoreSnapshotRequest, context: grpc.ServicerContext
@@ -111,8 +111,7 @@ class SnapshotService(SnapshotServiceServicer):
         reference = self._reference(request.snapshot, request.working_directory, context)
         caller = self._callers.of(context, request.request_id)
         info = self._snapshots.delete(reference, caller=caller, validate_only=request.validate_only)
-        freed = 0 if info.state == "missing" else info.record.size_bytes
-        return snapshot_pb2.DeleteSnapshotResponse(snapshot=snapshot_message(info), freed_bytes=freed)
+        return snapshot_pb2.DeleteSnapshotResponse(snapshot=snapshot_message(info), freed_bytes=info.exclusive_bytes)
 
     def PruneSnapshots(
         self, request: snapshot_pb2.PruneSnapshotsRequest, context: grpc.ServicerContext
@@ -136,11 +135,13 @@ class SnapshotService(SnapshotServiceServicer):
     ) -> Iterator[snapshot_pb2.UploadSnapshotResponse]:
         _not_built("uploading snapshots", "copy the file to the daemon's machine and restore it by its path")
 
-    def _reference(self, snapshot: str, working_directory: str, context: grpc.ServicerContext) -> str:
+    def _reference(
+        self, snapshot: str, working_directory: str, context: grpc.ServicerContext, *, field: str = "snapshot"
+    ) -> str:
         """The snapshot as the engine takes it: an id or `latest` as they are, a path made absolute."""
         if not is_path(snapshot):
             return snapshot
-        return self._paths.resolve(snapshot, working_directory, context, field="snapshot") or snapshot
+        return self._paths.resolve(snapshot, working_directory, context, field=field) or snapshot
 
 
 def _not_built(what: str, instead: str) -> NoReturn:

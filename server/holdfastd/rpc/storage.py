@@ -11,6 +11,7 @@ from holdfast.v1 import common_pb2, operation_pb2, storage_pb2
 from holdfast.v1.storage_pb2_grpc import StorageServiceServicer
 
 from .. import __version__
+from ..engine.snapshot_info import READY
 from ..errors import Unimplemented
 from ..model import Alarm
 from ..storage.clock import Clock
@@ -93,9 +94,9 @@ class StorageService(StorageServiceServicer):
 
 
 def _last_snapshot(engine: Engine) -> common_pb2.Snapshot | None:
-    """The newest complete one."""
-    ready = (info for info in engine.snapshots.list() if info.state == "ready")
-    newest = next(ready, None)
+    """The newest complete one that this store has made."""
+    whole = (info for info in engine.snapshots.list() if info.state == READY and not info.foreign)
+    newest = next(whole, None)
     return None if newest is None else snapshot_message(newest)
 
 

@@ -43,6 +43,7 @@ class SnapshotRecord:
     """What is known of a snapshot. Sizes in bytes; ``path`` is relative inside the data directory, else absolute.
 
     ``sha256``: of its SHA256SUMS, "" while nobody has read that far. ``damage``: what the last reading found, or "".
+    ``base_path``: where the base lay when the increment was made, absolute.
     """
 
     id: str
@@ -61,6 +62,7 @@ class SnapshotRecord:
     sha256: str = ""
     base_id: str = ""
     base_sequence: int = 0
+    base_path: str = ""
     verified_us: int = 0
     damage: str = ""
     daemon_version: str = ""
@@ -144,18 +146,21 @@ class Registry:
         """Forget what was begun; its file is gone."""
         self._replace(replace(self._content, pending=self._pending_but(snapshot_id)))
 
-    def put(self, record: SnapshotRecord) -> None:
-        """Add a snapshot, in the place of one of the same id and of what was begun under that id."""
-        others = tuple(known for known in self.snapshots if known.id != record.id)
-        self._replace(replace(self._content, snapshots=(*others, record), pending=self._pending_but(record.id)))
+    def put(self, *records: SnapshotRecord) -> None:
+        """Add snapshots, in the place of those of the same ids and of what was begun under these; all or none."""
+        if not records:
+            return
+        ids = {record.id for record in records}
+        others = tuple(known for known in self.snapshots if known.id not in ids)
+        self._replace(replace(self._content, snapshots=(*others, *records), pending=self._pending_but(*ids)))
 
     def remove(self, snapshot_id: str) -> None:
         """Forget a snapshot."""
         others = tuple(known for known in self.snapshots if known.id != snapshot_id)
         self._replace(replace(self._content, snapshots=others))
 
-    def _pending_but(self, snapshot_id: str) -> tuple[PendingSnapshot, ...]:
-        return tuple(pending for pending in self.pending if pending.id != snapshot_id)
+    def _pending_but(self, *snapshot_ids: str) -> tuple[PendingSnapshot, ...]:
+        return tuple(pending for pending in self.pending if pending.id not in snapshot_ids)
 
     def _replace(self, content: _Content) -> None:
         replace_file(self._fs, self._layout.registry, encode_document("registry", content))

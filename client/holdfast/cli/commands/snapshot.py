@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 _CREATE_KEYS = (
     "snapshot_id", "type", "collections", "vectors", "size_bytes", "compressed", "path", "duration_ms", "status",
 )  # fmt: skip
+_INCREMENT_KEYS = (*_CREATE_KEYS, "base_id", "base_sequence", "deleted")
 _RESTORE_KEYS = ("snapshot_id", "collections_restored", "vectors_restored", "duration_ms", "status")
 _LIST_KEYS = ("id", "type", "collections", "vectors", "size_bytes", "compressed", "created_at", "path", "state")
+_TABLE_KEYS = ("id", "type", "base_id", *_LIST_KEYS[2:])
 _VERIFY_KEYS = (
     "valid", "snapshot_id", "chain", "vectors", "path", "files", "size_bytes", "problems", "duration_ms", "status",
 )  # fmt: skip
@@ -34,6 +36,7 @@ _VERIFY_KEYS = (
         "holdfast storage snapshot create products --path /backups/snapshots",
         "holdfast storage snapshot create --compress",
         "holdfast storage snapshot create embeddings --incremental --compress",
+        "holdfast storage snapshot create --incremental --base snap-2024-01-20-020000 --path /backups/hourly",
     ],
 )
 @click.argument("collection", required=False, shell_complete=complete_collections)
@@ -62,7 +65,7 @@ def create(
     """Create a snapshot of a collection or of everything.
 
     It holds one exact moment; reads and writes go on meanwhile. Done means that the file is complete, on the disk and
-    under its final name.
+    under its final name. An incremental one is worth as much as what it builds on: keep both.
     """
     if base is not None and not incremental:
         raise click.UsageError("--base needs --incremental")
@@ -71,11 +74,11 @@ def create(
         path=path,
         compress=compress,
         incremental=incremental,
-        base_id=base,
+        base=base,
         validate_only=dry_run,
         wait=False,
     )
-    return conclude(state, started, _CREATE_KEYS, wait=not no_wait)
+    return conclude(state, started, _INCREMENT_KEYS if incremental else _CREATE_KEYS, wait=not no_wait)
 
 
 @click.command(
@@ -84,6 +87,7 @@ def create(
         "holdfast storage snapshot restore /backups/snapshots/snap-2024-01-20-103045.gz",
         "holdfast storage snapshot restore snap-2024-01-20-103045 --collection products-restored",
         "holdfast storage snapshot restore latest --overwrite --verify",
+        "holdfast storage snapshot restore /mnt/usb/snap-2024-01-20-110000.gz --base-path /mnt/usb/daily",
         "holdfast storage snapshot restore latest --collection at-1032 --to 'yesterday 10:32'",
     ],
 )
@@ -153,11 +157,15 @@ def restore(
 def list_snapshots(state: State, path: str | None, collection: str | None) -> Document:
     """List snapshots, newest first.
 
+    Those found in DIR are known from then on: by their ids, and as what incremental ones build on.
+
     The state is "ready"; "missing" where the file is not where it was; "damaged" where its size has changed or a
-    verification or restore has found damage. Nothing else is read here: "verify" reads everything.
+    verification or restore has found damage; "base_missing" where one that it builds on is not where it was. Nothing
+    else is read here: "verify" reads everything.
     """
     found, warnings = state.client.snapshots.list_with_warnings(path=path, collection=collection)
-    rows = [state.shown(row, _LIST_KEYS) for row in found]
+    keys = _TABLE_KEYS if state.output_format == "table" else _LIST_KEYS
+    rows = [state.shown(row, keys) for row in found]
     return Document(snapshots=rows, total=len(rows), warnings=list(warnings))
 
 
@@ -165,13 +173,21 @@ def list_snapshots(state: State, path: str | None, collection: str | None) -> Do
 @click.argument("snapshot", shell_complete=complete_snapshots)
 @pass_state
 def show(state: State, snapshot: str) -> Document:
-    """Show everything known of a snapshot."""
+    """Show everything known of a snapshot.
+
+    Its chain, base first, with what each file holds; whether it was ever verified, what builds on it, and what
+    deleting it would free.
+    """
     return state.client.snapshots.get(snapshot)
 
 
 @click.command(
     cls=Command,
-    examples=["holdfast storage snapshot verify latest", "holdfast storage snapshot verify /backups/daily/x.gz -v"],
+    examples=[
+        "holdfast storage snapshot verify latest",
+        "holdfast storage snapshot verify /backups/daily/x.gz -v",
+        "holdfast storage snapshot verify /backups/hourly/x.gz --skip-chain",
+    ],
 )
 @click.argument("snapshot", shell_complete=complete_snapshots)
 @click.option("--skip-chain", is_flag=True, help="Only this file, not those that it builds on.")
@@ -181,7 +197,8 @@ def show(state: State, snapshot: str) -> Document:
 def verify(state: State, snapshot: str, skip_chain: bool, base_path: str | None, no_wait: bool) -> Document | None:
     """Check a snapshot and its chain.
 
-    Reads every byte against every checksum. Exits with 13 and lists the problems if anything is damaged.
+    Reads every byte against every checksum. Exits with 13 and lists the problems if anything is damaged, or missing
+    from its chain.
     """
     started = state.client.snapshots.verify(snapshot, skip_chain=skip_chain, base_path=base_path, wait=False)
     return verdict(state, conclude(state, started, _VERIFY_KEYS, wait=not no_wait))
@@ -200,8 +217,11 @@ def delete(state: State, snapshot: str, dry_run: bool) -> Document:
 
 
 def verdict(state: State, document: Document | None) -> Document | None:
-    """The result of a verification; damage sets the exit code, and says so on stderr."""
+    """The result of a verification; what is wrong sets the exit code, and is said on stderr."""
     if document is not None and document.get("valid") is False:
         state.exit_code = exit_codes.OF_STATUS["DATA_LOSS"]
-        state.say(f"error: {len(document.problems)} damaged places in {document.path}")
+        for problem in document.problems:
+            state.say(f"error: {problem.message}")
+            if problem.hint:
+                state.say(f"hint: {problem.hint}")
     return document

@@ -1,0 +1,58 @@
+"""What a snapshot's file that is found somewhere means to a registry that does not name it there.
+
+Found for the first time it is adopted, so that chains over several directories are whole again after the registry is
+lost. One whose file is gone from where it was has moved. A copy beside a file that is where it was is no news. Two
+snapshots of one id, which two stores may have made, are told apart: the store's own is the one that the id stands for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..storage.registry import SnapshotRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``record``: what the registry is to hold from now on; None: what it holds. ``warning``: "" for none."""
+
+    record: SnapshotRecord | None = None
+    warning: str = ""
+
+
+NO_NEWS = Finding()
+
+
+def judge(found: SnapshotRecord, path: str, known: SnapshotRecord | None, *, is_there: bool, store_id: str) -> Finding:
+    """What to make of a file at ``path`` (absolute) that the registry does not name there.
+
+    ``known``: what the registry has under its id; ``is_there``: whether that one's file exists. ``store_id``: our own.
+    """
+    if known is None:
+        return Finding(found)
+    if _identity(found) == _identity(known):
+        return NO_NEWS if is_there else Finding(_moved(known, found))
+    if store_id == found.store_id != known.store_id:
+        return Finding(found)
+    whose = "another store" if found.store_id != known.store_id else f"another moment, sequence {found.sequence}"
+    return Finding(
+        warning=f"{path} is a snapshot of {whose}, and {found.id} stands for the one that the registry knows: "
+        "name this one by its path"
+    )
+
+
+def _identity(record: SnapshotRecord) -> tuple[object, ...]:
+    return record.id, record.store_id, record.timeline, record.sequence, record.created_us
+
+
+def _moved(known: SnapshotRecord, found: SnapshotRecord) -> SnapshotRecord:
+    """What is known of a snapshot, of a file in another place: nobody has verified that one yet."""
+    return replace(
+        known,
+        path=found.path,
+        size_bytes=found.size_bytes,
+        compressed=found.compressed,
+        uncompressed_bytes=found.uncompressed_bytes,
+        base_path=found.base_path,
+        verified_us=0,
+    )

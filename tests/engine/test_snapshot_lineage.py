@@ -1,0 +1,155 @@
+"""What a snapshot builds on and what builds on it, told without opening more archives than it takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from holdfastd.engine.snapshot_info import SnapshotInfo
+from holdfastd.errors import FailedPrecondition, InvalidArgument
+from holdfastd.model import StorageKind
+from tests.support.engines import CALLER
+from tests.support.snapshots import Archive, SnapshotKit
+
+SECOND_US = 1_000_000
+
+
+@pytest.fixture
+def kit() -> SnapshotKit:
+    kit = SnapshotKit()
+    kit.create("c")
+    kit.upsert(["a", "b"], 1, 2)
+    return kit
+
+
+def later(kit: SnapshotKit, **request: Any) -> SnapshotInfo:
+    """A snapshot of the next second."""
+    kit.clock.advance_us(SECOND_US)
+    return kit.engine.snapshots.get(kit.snapshot(**request)["snapshot_id"])
+
+
+def increment(kit: SnapshotKit, directory: str) -> SnapshotInfo:
+    """An increment with one more vector."""
+    kit.upsert([f"in {directory}"], 3)
+    return later(kit, path=directory, incremental=True)
+
+
+def state(kit: SnapshotKit, snapshot: SnapshotInfo) -> str:
+    return kit.engine.snapshots.get(snapshot.id).state
+
+
+def chain(kit: SnapshotKit, snapshot: SnapshotInfo) -> list[tuple[str, str]]:
+    """The links below a snapshot: their paths and states."""
+    info = kit.engine.snapshots.get(snapshot.path)
+    return [(link.path, link.state) for link in kit.engine.snapshots.chain(info)]
+
+
+def test_a_chain_is_told_base_first_with_what_each_file_takes(kit: SnapshotKit) -> None:
+    full = later(kit, path="/daily")
+    one, two = increment(kit, "/hourly"), increment(kit, "/hourly")
+    assert chain(kit, full) == []
+    assert chain(kit, two) == [(full.path, "ready"), (one.path, "ready")]
+    bottom, middle, top = (kit.engine.snapshots.get(each.id) for each in (full, one, two))
+    assert (bottom.dependents, middle.dependents, top.dependents) == ((one.id,), (two.id,), ())
+    assert (top.record.base_sequence, middle.record.base_sequence) == (one.record.sequence, full.record.sequence)
+    for each in (bottom, middle, top):
+        assert each.exclusive_bytes == kit.fs.size(each.path) > 0
+    assert (bottom.freeable_bytes, middle.freeable_bytes, top.freeable_bytes) == (0, 0, top.exclusive_bytes)
+    kit.fs.unlink(top.path)
+    gone = kit.engine.snapshots.get(two.id)
+    assert (gone.state, gone.exclusive_bytes, gone.freeable_bytes) == ("missing", 0, 0)
+
+
+def test_a_missing_link_is_told_of_all_that_build_on_it(kit: SnapshotKit) -> None:
+    full = later(kit, path="/daily")
+    one, two = increment(kit, "/hourly"), increment(kit, "/elsewhere")
+    other = later(kit)
+    content = kit.fs.read(full.path)
+    kit.fs.unlink(full.path)
+    assert [(each.id, each.state) for each in kit.engine.snapshots.list()] == [
+        (other.id, "ready"),
+        (two.id, "base_missing"),
+        (one.id, "base_missing"),
+        (full.id, "missing"),
+    ]
+    assert chain(kit, two) == [(full.path, "missing"), (one.path, "base_missing")]
+    assert kit.engine.snapshots.get(two.id).problem == f"it builds on {full.id}, which is missing"
+    with pytest.raises(FailedPrecondition) as caught:
+        kit.restore(two.id, collection="copy")
+    assert caught.value.reason == "SNAPSHOT_LINK_MISSING"
+    kit.put(f"/hourly/{full.id}.snap", content)
+    assert (state(kit, one), state(kit, two)) == ("ready", "ready"), "it lies beside the first increment now"
+    assert chain(kit, two) == [(f"/hourly/{full.id}.snap", "ready"), (one.path, "ready")]
+    kit.restore(two.id, collection="copy")
+
+
+def test_what_nobody_knows_is_found_where_it_was_and_read_only_to_be_shown(kit: SnapshotKit) -> None:
+    full = later(kit, path="/daily")
+    one, two = increment(kit, "/hourly"), increment(kit, "/hourly")
+    kit.fs.unlink("/data/REGISTRY.json")
+    kit.reopen()
+    kit.engine.snapshots.list("/hourly")
+    opened: list[str] = []
+    reading = kit.fs.read
+
+    def read(path: str, *arguments: Any) -> bytes:
+        opened.append(path)
+        return reading(path, *arguments)
+
+    kit.fs.read = read  # type: ignore[method-assign]
+    assert [each.state for each in kit.engine.snapshots.list()] == ["ready", "ready"]
+    assert [path for path in opened if path.endswith(".snap")] == [], "a list opens no archive that it knows"
+    assert chain(kit, two) == [(full.path, "ready"), (one.path, "ready")]
+    kit.fs.unlink(full.path)
+    assert [each.state for each in kit.engine.snapshots.list()] == ["base_missing", "base_missing"]
+    (missing, _) = kit.engine.snapshots.chain(kit.engine.snapshots.get(two.id))
+    said = missing.record
+    assert (said.id, said.sequence, missing.path) == (full.id, full.record.sequence, full.path)
+    assert (missing.state, missing.exclusive_bytes, missing.collections) == ("missing", 0, ())
+
+
+def test_an_increment_that_is_whole_needs_nothing(kit: SnapshotKit) -> None:
+    """All that is left of the base's collections was made since."""
+    full = later(kit)
+    kit.engine.collections.drop("c", caller=CALLER)
+    kit.create("d")
+    kit.create("m", storage=StorageKind.MEMORY)
+    kit.upsert(["x"], 1, name="d")
+    whole = later(kit, incremental=True)
+    assert whole.record.base_id == full.id
+    kit.fs.unlink(full.path)
+    assert state(kit, whole) == "ready"
+    assert chain(kit, whole) == []
+    kit.restore(whole.id, overwrite=True)
+
+
+def test_no_increment_is_made_on_a_broken_chain(kit: SnapshotKit) -> None:
+    full = later(kit, path="/daily")
+    broken, whole = increment(kit, "/hourly"), later(kit, path="/weekly")
+    kit.upsert(["later"], 4)
+    newest = later(kit, path="/hourly", incremental=True, base_id=broken.id)
+    kit.fs.unlink(full.path)
+    made = later(kit, incremental=True)
+    assert made.record.base_id == whole.id, f"{newest.id} is newer, and cannot be restored"
+    with pytest.raises(InvalidArgument, match=f"{broken.id} cannot be the base .*: it builds on {full.id}"):
+        later(kit, incremental=True, base_id=broken.id)
+
+
+def test_snapshots_that_claim_to_build_on_each_other_are_shown_as_they_are(kit: SnapshotKit) -> None:
+    """No daemon writes such files; nobody hangs because of them."""
+    later(kit)
+    one = later(kit, incremental=True, path="/hourly")
+    two = later(kit, incremental=True, path="/hourly")
+    archive = Archive.of(kit.fs.read(one.path))
+    base = archive.manifest.base
+    assert base is not None
+    turned = replace(base, id=two.id, sequence=two.record.sequence, path=two.path)
+    archive.set_manifest(lambda manifest: replace(manifest, base=turned))
+    kit.put(one.path, archive.tar())
+    kit.fs.unlink("/data/REGISTRY.json")
+    kit.reopen()
+    kit.engine.snapshots.list("/hourly")
+    assert [path for path, _ in chain(kit, two)][-1] == one.path
+    assert state(kit, one) == state(kit, two) == "ready"
