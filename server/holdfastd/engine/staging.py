@@ -69,10 +69,12 @@ class Staging:
         killed = 0
         for live in live_in_segments(self.index, self.segments, ids, id_hashes):
             assert isinstance(live.table, Segment)
-            high, low = digest_sums(hashes_at(live.table, live.rows))
-            live.table.kill(live.rows, sequences[live.positions])
+            # An id that stands twice has one row, which dies once.
+            rows, first = np.unique(live.rows, return_index=True)
+            high, low = digest_sums(hashes_at(live.table, rows))
+            live.table.kill(rows, sequences[live.positions[first]])
             self.digest = self.digest.plus(-high, -low)
-            killed += len(live.rows)
+            killed += len(rows)
         self.count -= killed
         return killed
 

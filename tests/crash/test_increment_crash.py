@@ -1,0 +1,121 @@
+"""Power cuts at every file operation of an increment and of the restore of a chain, and a failure of each of them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from holdfastd.model import SyncMode
+from tests.support.engines import CALLER
+from tests.support.oracle import observe
+from tests.support.snapshot_sweeps import BACKUPS, IDS, Sweep, assert_goes_on, assert_tidy, failing, prepared
+from tests.support.snapshots import SnapshotKit
+
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
+
+
+def changed(mode: SyncMode = SyncMode.FSYNC) -> SnapshotKit:
+    """Since the full snapshot: rows written anew in a segment and in memory, one gone, one back, a new collection."""
+    kit = prepared(mode)
+    kit.delete("b")
+    kit.engine.checkpoint()
+    kit.upsert(["c"], 30)
+    kit.create("new")
+    kit.upsert(["p"], 1, name="new")
+    kit.sync_log()
+    return kit
+
+
+def chained(mode: SyncMode = SyncMode.FSYNC) -> SnapshotKit:
+    """A full snapshot, an increment on it elsewhere, one more beside it, and then everything different."""
+    kit = changed(mode)
+    kit.snapshot(incremental=True, path=BACKUPS)
+    kit.clock.advance_us(1_000_000)
+    kit.upsert(["a"], 1000)
+    kit.delete("d", "c")
+    kit.snapshot(incremental=True, compress=True)
+    kit.clock.advance_us(1_000_000)
+    kit.upsert(["b", "z"], 5, 6)
+    kit.engine.checkpoint()
+    kit.sync_log()
+    return kit
+
+
+@pytest.mark.parametrize("request_", [{}, {"path": BACKUPS, "compress": True}], ids=["plain", "gz"])
+@pytest.mark.parametrize("mode", [SyncMode.FSYNC, SyncMode.ASYNC])
+def test_a_power_cut_while_an_increment_is_created(
+    request_: dict[str, Any], mode: SyncMode, record_property: Callable[[str, object], None]
+) -> None:
+    sweep = Sweep(changed(mode), lambda kit: kit.snapshot(incremental=True, **request_))
+    old, new = sweep.kit.ids()[1], sweep.result["snapshot_id"]
+    outcomes = [0, 0]
+
+    def check(kit: SnapshotKit, done: bool) -> None:
+        assert observe(kit.engine, IDS) == sweep.before
+        ids = kit.ids()
+        assert ids in ([old], [new, old])
+        assert not done or ids[0] == new
+        assert_tidy(kit)
+        outcomes[ids[0] == new] += 1
+        if len(sweep.seen) % 25 == 0:
+            # The next one builds on whatever there is now.
+            kit.clock.advance_us(5_000_000)
+            kit.upsert(["e"], 9)
+            assert kit.snapshot(incremental=True)["base_id"] == ids[0]
+            kit.restore("latest", from_collection="c", collection="other")
+            assert kit.values("other") == kit.values()
+            assert_goes_on(kit)
+
+    sweep.run(check, seed=11)
+    record_property("crash_states", sweep.states)
+    record_property("distinct_states", len(sweep.seen))
+    assert min(outcomes) > 0
+
+
+EVERYTHING: dict[str, Any] = {"overwrite": True}
+COPY: dict[str, Any] = {"collection": "copy", "from_collection": "c", "verify": True}
+
+
+@pytest.mark.parametrize(
+    ("request_", "mode"),
+    [(EVERYTHING, SyncMode.FSYNC), (COPY, SyncMode.ASYNC), (COPY, None)],
+    ids=["everything", "another name, async", "another name, no log"],
+)
+def test_a_power_cut_while_a_chain_is_restored(
+    request_: dict[str, Any], mode: SyncMode | None, record_property: Callable[[str, object], None]
+) -> None:
+    kit = chained(mode or SyncMode.FSYNC)
+    if mode is None:
+        kit.engine.wal.disable(caller=CALLER)
+        kit.engine.checkpoint()
+    # Its operations are many; those of the restore of a full one are swept more often.
+    sweep = Sweep(kit, lambda kit: kit.restore("latest", **request_), draws=1)
+    assert len(sweep.result["chain"]) == 3
+    assert sweep.before != sweep.after
+    outcomes = [0, 0]
+
+    def check(kit: SnapshotKit, done: bool) -> None:
+        found = observe(kit.engine, IDS)
+        assert found in (sweep.before, sweep.after)
+        assert not done or found == sweep.after
+        outcomes[found == sweep.after] += 1
+        assert_tidy(kit)
+        if len(sweep.seen) % 25 == 0:
+            assert_goes_on(kit)
+
+    sweep.run(check, seed=12)
+    record_property("crash_states", sweep.states)
+    record_property("distinct_states", len(sweep.seen))
+    assert min(outcomes) > 0
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_each_operation_of_an_increment_fails(code: int) -> None:
+    failing(lambda kit: kit.snapshot(path=BACKUPS, incremental=True), code, changed)
+
+
+def test_each_operation_of_the_restore_of_a_chain_fails() -> None:
+    failing(lambda kit: kit.restore("latest", collection="copy", from_collection="c"), errno.EIO, chained)

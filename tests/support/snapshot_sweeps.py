@@ -1,0 +1,151 @@
+"""Power cuts and failures at every file operation of what is done with snapshots: the stores, and what must hold."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from holdfastd.errors import HoldfastError
+from holdfastd.model import StorageKind, SyncMode
+from tests.support.engines import CALLER
+from tests.support.memfs import MemFileSystem
+from tests.support.oracle import StoreState, observe
+from tests.support.snapshots import COLLECTIONS_DIR, SNAPSHOTS_DIR, SnapshotKit
+
+DRAWS = int(os.environ.get("HOLDFAST_CRASH_DRAWS", "3"))
+BACKUPS = "/backups"
+IDS = ["a", "b", "c", "d", "z"]
+
+Action = Callable[[SnapshotKit], dict[str, Any]]
+
+
+def prepared(mode: SyncMode = SyncMode.FSYNC) -> SnapshotKit:
+    """A store with rows in segments and memtables, some dead, an alias, a memory collection and one snapshot."""
+    kit = SnapshotKit(sync_mode=mode)
+    kit.create("c")
+    kit.create("m", storage=StorageKind.MEMORY)
+    kit.engine.collections.create_alias("alias", "c", caller=CALLER)
+    kit.upsert(["a", "b", "c"], 1, 2, 3, payloads=[b'{"n":1}', None, b"{}"])
+    kit.engine.checkpoint()
+    kit.upsert(["b", "d"], 20, 4)
+    kit.delete("c")
+    kit.upsert(["x"], 1, name="m")
+    kit.clock.advance_us(1_000_000)
+    kit.snapshot(compress=True)
+    kit.upsert(["a", "z"], 100, 26)
+    kit.sync_log()
+    kit.clock.advance_us(1_000_000)
+    return kit
+
+
+@dataclass
+class Sweep:
+    """A kit in which ``action`` was recorded between two operation counts, and the states before and after it."""
+
+    kit: SnapshotKit
+    action: Action
+    draws: int = DRAWS
+    before: StoreState = field(init=False)
+    after: StoreState = field(init=False)
+    start: int = field(init=False)
+    end: int = field(init=False)
+    states: int = 0
+    starts: int = 0
+    seen: set[tuple[int, bool]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.before, self.start = observe(self.kit.engine, IDS).restarted(), self.kit.fs.ops
+        self.result = self.action(self.kit)
+        self.after, self.end = observe(self.kit.engine, IDS).restarted(), self.kit.fs.ops
+
+    def run(self, check: Callable[[SnapshotKit, bool], None], seed: int) -> Sweep:
+        """``check`` a store after each power cut; it is told whether the action was reported as done by then."""
+        rng = random.Random(seed)
+        for cut in range(self.start, self.end + 1):
+            for draw in range(self.draws):
+                disk = self.kit.fs.crash_disk_at(cut, rng, "prefix" if (cut + draw) % 3 == 0 else "subset")
+                self.states += 1
+                key = (disk.digest(), cut == self.end)
+                if key in self.seen:
+                    continue
+                self.seen.add(key)
+                fs = MemFileSystem(disk)
+                recovered = self.opened(fs)
+                started = fs.ops
+                check(recovered, cut == self.end)
+                if rng.random() < 0.04:
+                    self.cut_recovery(fs, started, check, rng, cut == self.end)
+        return self
+
+    def opened(self, fs: MemFileSystem) -> SnapshotKit:
+        """A start on what is left, with ids that nobody has drawn before."""
+        self.starts += 1
+        return SnapshotKit(fs, sync_mode=self.kit.sync_mode, seed=1000 + self.starts)
+
+    def cut_recovery(
+        self, fs: MemFileSystem, ops: int, check: Callable[[SnapshotKit, bool], None], rng: random.Random, done: bool
+    ) -> None:
+        """The power goes again during the start, which took the first ``ops`` operations of ``fs``."""
+        for again in range(ops + 1):
+            disk = fs.crash_disk_at(again, rng, "subset")
+            check(self.opened(MemFileSystem(disk)), done)
+
+
+def assert_tidy(kit: SnapshotKit) -> None:
+    """Nothing half-written, nothing that nobody names, and every snapshot listed is whole."""
+    alive = {str(stats.spec.id) for stats in kit.engine.collections.list()}
+    assert set(kit.fs.listdir(COLLECTIONS_DIR)) <= alive
+    listed = kit.engine.snapshots.listing()
+    assert listed.warnings == []
+    files = {info.path for info in listed.snapshots}
+    for directory in (SNAPSHOTS_DIR, BACKUPS):
+        if kit.fs.exists(directory):
+            assert {f"{directory}/{name}" for name in kit.fs.listdir(directory)} <= files
+    for info in listed.snapshots:
+        assert info.state == "ready"
+        assert kit.verify(info.path)["valid"], info.id
+
+
+def assert_goes_on(kit: SnapshotKit) -> None:
+    """The store takes writes, checkpoints, snapshots and restores, and loses none of them."""
+    kit.clock.advance_us(60_000_000)
+    before = kit.engine.sequence
+    kit.upsert(["new"], 9)
+    assert kit.engine.sequence == before + 1
+    kit.engine.checkpoint()
+    expected = observe(kit.engine).collections["c"]
+    kit.snapshot(path=BACKUPS)
+    kit.restore("latest", from_collection="c", collection="again")
+    kit.reopen()
+    found = observe(kit.engine).collections
+    assert found["c"] == found["again"] == expected
+    assert_tidy(kit)
+
+
+def failing(action: Action, code: int, prepare: Callable[[], SnapshotKit] = prepared) -> None:
+    """Fail each file operation of ``action`` in turn: it succeeds or says why, and the store is whole either way."""
+    kit = prepare()
+    start = kit.fs.ops
+    action(kit)
+    count = kit.fs.ops - start
+    raised = 0
+    for step in range(count):
+        kit = prepare()
+        before = observe(kit.engine, IDS)
+        kit.fs.fail_at(kit.fs.ops + step, code)
+        try:
+            action(kit)
+        except HoldfastError:
+            raised += 1
+        kit.fs.heal()
+        live = observe(kit.engine, IDS)
+        kit.reopen()
+        found = observe(kit.engine, IDS)
+        assert found.restarted() in (before.restarted(), live.restarted())
+        assert_tidy(kit)
+        if step % 20 == 0:
+            assert_goes_on(kit)
+    assert raised > count // 2
