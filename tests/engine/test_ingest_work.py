@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import Counter
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from holdfastd.storage.id_index import FANOUT
 from holdfastd.storage.id_run import Run
-from tests.support.engines import ROOT, Kit
+from tests.support.engines import CALLER, ROOT, Kit
 
 CHECKPOINTS = 3 * FANOUT**2 + 2 * FANOUT + 5
 ROWS = 4
@@ -139,3 +142,23 @@ def cost_of(ingest: Ingest, monkeypatch: pytest.MonkeyPatch, ids: list[str]) -> 
         ingest.kit.upsert(ids)
     ingest.kit.fs.on_operation = None
     return operations, searches
+
+
+def test_a_batch_is_let_go_with_its_memtable_and_needs_no_collector() -> None:
+    kit = Kit()
+    kit.create()
+    count = 200
+    vectors = np.ones((count, 2), np.float32)
+    vectors.flags.writeable = False
+    watched = weakref.ref(vectors)
+    gc.collect()
+    gc.disable()
+    try:
+        points = kit.engine.points
+        points.commit(points.prepare_upsert("c", [f"id-{n}" for n in range(count)], vectors, b"", caller=CALLER))
+        del vectors
+        assert watched() is not None, "it was to be kept as it came"
+        kit.engine.checkpoint()
+        assert watched() is None
+    finally:
+        gc.enable()

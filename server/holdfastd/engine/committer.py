@@ -343,7 +343,9 @@ class Committer:
 
     def _check(self, submission: Submission) -> None:
         if submission.check is not None:
-            submission.check()
+            # Let go at once: it may hold the submission itself, and with it the batch until the collector comes by.
+            check, submission.check = submission.check, None
+            check()
         # After the check, which may have found another collection for it.
         self._check_can_sync(submission)
         if self.room is not None and submission.parts:
