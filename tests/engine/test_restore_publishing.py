@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,12 +12,16 @@ from typing import Any
 import pytest
 
 from holdfastd.engine.manifest_swap import swap_manifest
+from holdfastd.engine.operations import Work
+from holdfastd.engine.snapshot_restore import Restoration
+from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import CommitUnknown
 from holdfastd.model import SyncMode
 from tests.support.engines import CALLER
 from tests.support.oracle import observe
 from tests.support.restores import assert_sound, before_the_staged_entry, with_rows
 from tests.support.snapshots import SnapshotKit
+from tests.support.waiting import until
 
 SWAP = ["/data/requests-*.json*", "/data/MANIFEST.json.tmp"]
 
@@ -133,3 +138,88 @@ def test_without_a_log_a_restore_keeps_what_was_written_before_it(kit: SnapshotK
     del held["after"]
     assert kit.values() == held
     assert "copy" in observe(kit.engine).collections
+
+
+def test_without_a_log_a_write_that_is_acknowledged_while_a_restore_is_published_stays_with_it(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit.snapshot()
+    kit.engine.wal.disable(caller=CALLER)
+    begin = Work.begin_final_phase
+
+    def meanwhile(work: Work, phase: str) -> None:
+        begin(work, phase)
+        kit.upsert(["meanwhile"], 5)
+
+    monkeypatch.setattr(Work, "begin_final_phase", meanwhile)
+    kit.restore("latest", collection="copy", from_collection="c")
+    held = kit.values()
+    kit.reopen()
+    assert "copy" in observe(kit.engine).collections
+    assert kit.values() == held
+    assert "meanwhile" in held
+
+
+@pytest.mark.crash
+def test_without_a_log_no_power_cut_keeps_a_restore_and_not_what_came_before_it(kit: SnapshotKit) -> None:
+    kit.snapshot()
+    kit.engine.wal.disable(caller=CALLER)
+    kit.upsert(["before"], 5)
+    begun = kit.fs.ops
+    kit.restore("latest", collection="copy", from_collection="c")
+    restored = 0
+    for index in range(begun, kit.fs.ops + 1):
+        again = SnapshotKit(kit.fs.crash_at(index, random.Random(index)), seed=99)
+        if "copy" in observe(again.engine).collections:
+            restored += 1
+            assert again.values() == kit.values()
+    assert restored > 0
+
+
+def test_without_a_log_writes_wait_until_the_manifest_has_the_restore(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit.snapshot()
+    kit.engine.wal.disable(caller=CALLER)
+    commit, committer, sequences = Restoration._commit, kit.engine._committer, []
+    writer = threading.Thread(target=lambda: sequences.append(kit.upsert(["waiting"], 5).sequence))
+    wait_for_room, waits = committer._wait_for_room, threading.Event()
+
+    def noticed(submission: Any) -> None:
+        if committer._why_wait(submission) is not None:
+            waits.set()
+        wait_for_room(submission)
+
+    def meanwhile(restoration: Restoration, plan: Any) -> Any:
+        writer.start()
+        until(lambda: waits.is_set() or not writer.is_alive())
+        return commit(restoration, plan)
+
+    monkeypatch.setattr(committer, "_wait_for_room", noticed)
+    monkeypatch.setattr(Restoration, "_commit", meanwhile)
+    restored = kit.restore("latest", collection="copy", from_collection="c")["sequence"]
+    writer.join()
+    (written,) = sequences
+    assert waits.is_set()
+    assert written > restored
+
+
+def test_a_log_that_is_enabled_while_a_restore_holds_writes_gets_its_record(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit.snapshot()
+    kit.engine.wal.disable(caller=CALLER)
+    kit.upsert(["before"], 5)
+    checkpoint = kit.engine._checkpointer.run
+
+    def and_enable(**how: bool) -> int:
+        reached = checkpoint(**how)
+        monkeypatch.setattr(kit.engine._checkpointer, "run", checkpoint)
+        kit.engine.wal.enable(WalChanges(), caller=CALLER)
+        return reached
+
+    monkeypatch.setattr(kit.engine._checkpointer, "run", and_enable)
+    restored = kit.restore("latest", collection="copy", from_collection="c")["sequence"]
+    assert restored in [each.record.sequence for each in kit.engine.wal.records()]
+    expected = observe(kit.engine)
+    assert_sound(kit, expected)

@@ -256,14 +256,14 @@ class Restoration:
     def _carry_out(self, plan: RestorePlan, chain: Chain) -> Outcome:
         if self._request.verify:
             self._verify(plan, chain)
-        try:
-            self._stage(plan, chain)
-            self._keep_what_came_before()
-            self._work.begin_final_phase("publishing")
-        except BaseException:
-            self._discard(plan)
-            raise
-        with self._context.checkpointer.exclusive():
+        with contextlib.ExitStack() as held:
+            try:
+                self._stage(plan, chain)
+                self._work.begin_final_phase("publishing")
+                self._hold_off(held)
+            except BaseException:
+                self._discard(plan)
+                raise
             outcome = self._commit(plan)
             self._make_durable(plan)
         return outcome
@@ -299,12 +299,33 @@ class Restoration:
             self._reported_bytes = self._done_bytes
             self._work.report(done_bytes=self._done_bytes, done_vectors=self._done_vectors)
 
-    def _keep_what_came_before(self) -> None:
-        """With the log disabled: a kill takes the last writes, and never one before a restore that it leaves."""
+    def _hold_off(self, held: contextlib.ExitStack) -> None:
+        """Checkpoints, for as long as ``held`` lasts; with the log disabled writes as well.
+
+        Without a log a kill takes the last writes, and never one before a restore that it leaves: what came before is
+        in segments, and what comes meanwhile waits until the manifest has the restore.
+        """
         context = self._context
-        in_segments = context.keeper.current.checkpoint_sequence
-        if context.committer.log is None and context.applier.sequence > in_segments:
-            context.checkpointer.run()
+        with contextlib.ExitStack() as turn:
+            turn.enter_context(context.checkpointer.exclusive())
+            if self._is_logged():
+                held.enter_context(turn.pop_all())
+                return
+        # Not while checkpoints are held off: a write that is under way may be waiting for one.
+        held.enter_context(context.committer.writes_held("a restore is being published"))
+        while True:
+            reached = context.keeper.current.checkpoint_sequence
+            if context.applier.sequence > reached:
+                reached = context.checkpointer.run()
+            with contextlib.ExitStack() as turn:
+                turn.enter_context(context.checkpointer.exclusive())
+                # Only now do the log and the sequence stand still: it may have been enabled, another restore published.
+                if self._is_logged() or context.applier.sequence == reached:
+                    held.enter_context(turn.pop_all())
+                    return
+
+    def _is_logged(self) -> bool:
+        return self._context.committer.log is not None
 
     def _discard(self, plan: RestorePlan) -> None:
         """Remove the staging; what cannot be removed is garbage to the next start."""
