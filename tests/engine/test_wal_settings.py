@@ -175,6 +175,144 @@ def test_the_log_is_sound_after_it_was_off_and_has_moved_on(kit: Kit) -> None:
     assert [operation.record.sequence for operation in kit.engine.wal.records()] == [1, 2, 3, 4, 5]
 
 
+# Disabling that the manifest could not follow: the log is closed, and the settings say that it is not.
+
+
+def half_disabled(kit: Kit) -> None:
+    kit.upsert(["a"])
+    for kind in ("create", "write"):
+        kit.fs.fail_on(kind, f"{ROOT}/MANIFEST*", errno.ENOSPC, forever=True)
+    with pytest.raises(HoldfastError):
+        kit.engine.wal.disable(caller=CALLER)
+    assert kit.engine.failure is None
+
+
+@pytest.fixture
+def closed(kit: Kit) -> Kit:
+    """A store whose log is closed, with room on the disk again."""
+    half_disabled(kit)
+    kit.fs.heal()
+    kit.engine._room.tend()
+    return kit
+
+
+def test_a_write_to_a_log_that_is_closed_is_told_what_to_do(closed: Kit) -> None:
+    with pytest.raises(FailedPrecondition, match="the log is closed") as caught:
+        closed.upsert(["b"])
+    assert "storage wal enable" in str(caught.value.hint)
+    assert "storage wal disable" in str(caught.value.hint)
+    assert closed.engine.wal.status().state == "disabled"
+    (alarm,) = closed.engine.alarms()
+    assert (alarm.code, alarm.severity) == ("WAL_CLOSED", "critical")
+
+
+def test_disabling_again_completes_it(closed: Kit) -> None:
+    status = closed.engine.wal.disable(caller=CALLER)
+    assert (status.state, status.settings.enabled) == ("disabled", False)
+    assert [alarm.code for alarm in closed.engine.alarms()] == ["WAL_DISABLED"]
+    assert not closed.upsert(["b"]).durable
+    closed.restart()
+    assert closed.engine.wal.status().state == "disabled"
+    assert set(closed.values()) == {"a", "b"}
+
+
+def test_enabling_begins_the_log_again_behind_the_closed_one(closed: Kit) -> None:
+    status = closed.engine.wal.enable(WalChanges(), caller=CALLER)
+    assert (status.state, status.settings.enabled) == ("active", True)
+    assert [bool(file.header.gap_before) for file in status.files] == [False, True]
+    assert closed.engine.alarms() == []
+    assert closed.upsert(["b"]).durable
+    assert closed.engine.wal.verify().sound
+    for again in (crashed(closed), closed):
+        again.restart()
+        assert set(again.values()) == {"a", "b"}
+        assert again.upsert(["c"]).durable
+
+
+@pytest.mark.parametrize("finish", ["disable", "enable"])
+def test_a_second_try_without_room_leaves_it_to_a_third(kit: Kit, finish: str) -> None:
+    half_disabled(kit)
+
+    def again() -> None:
+        if finish == "disable":
+            kit.engine.wal.disable(caller=CALLER)
+        else:
+            kit.engine.wal.enable(WalChanges(path="wal-2"), caller=CALLER)
+
+    with pytest.raises(HoldfastError):
+        again()
+    kit.fs.heal()
+    again()
+    assert kit.upsert(["b"]).durable == (finish == "enable")
+    kit.restart()
+    assert set(kit.values()) == {"a", "b"}
+
+
+@pytest.mark.parametrize("kind", ["mkdir", "create", "write", "resize", "sync", "rename", "sync_dir"])
+@pytest.mark.parametrize("nth", range(4))
+def test_whatever_fails_in_beginning_it_again_loses_nothing(closed: Kit, kind: str, nth: int) -> None:
+    kit, seen = closed, 0
+
+    def hook(called: str, path: str) -> None:
+        nonlocal seen
+        if called == kind:
+            seen += 1
+            if seen == nth + 1:
+                kit.fs.fail_on(kind, "*", errno.ENOSPC)
+
+    kit.fs.on_operation = hook
+    with contextlib.suppress(HoldfastError):
+        kit.engine.wal.enable(WalChanges(), caller=CALLER)
+    kit.fs.on_operation = None
+    kit.fs.heal()
+    expected = {"a"}
+    if kit.engine.failure is None:
+        kit.engine.wal.enable(WalChanges(), caller=CALLER)
+        assert kit.upsert(["b"]).durable
+        expected = {"a", "b"}
+    assert set(crashed(kit).values()) == expected
+    kit.reopen()
+    assert set(kit.values()) == expected
+    assert kit.upsert(["c"]).durable
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("finish", ["disable", "enable"])
+def test_a_power_cut_while_it_is_completed_loses_nothing(closed: Kit, finish: str) -> None:
+    begun = closed.fs.ops
+    if finish == "disable":
+        closed.engine.wal.disable(caller=CALLER)
+    else:
+        closed.engine.wal.enable(WalChanges(), caller=CALLER)
+    assert closed.fs.ops > begun
+    for index in range(begun, closed.fs.ops + 1):
+        for seed in range(2):
+            again = Kit(closed.fs.crash_at(index, random.Random(seed)), seed=11 + seed)
+            assert set(again.values()) == {"a"}
+            again.upsert(["b"])
+            again.restart()
+            assert set(again.values()) == {"a", "b"}
+            assert again.engine.wal.verify().sound
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_a_store_whose_log_is_closed_is_stopped_and_starts_with_a_new_one(closed: Kit, end: str) -> None:
+    closed.restart() if end == "stop" else closed.reopen()
+    assert closed.engine.wal.status().state == "active"
+    assert closed.upsert(["b"]).durable
+    for again in (crashed(closed), closed):
+        again.restart()
+        assert set(again.values()) == {"a", "b"}
+        assert again.engine.wal.verify().sound
+
+
+def test_the_fsync_thread_lives_on_beside_a_closed_log(closed: Kit) -> None:
+    assert closed.log is not None
+    assert not closed.log.marker()
+    assert not closed.log.write_ahead()
+    assert not closed.log.prepare_next()
+
+
 # Marks.
 
 

@@ -249,8 +249,19 @@ class Engine:
         )
 
     def _tell_of_the_log(self) -> None:
-        if self._committer.log is not None:
+        log = self._committer.log
+        if log is None or not log.closed:
+            self._alarms.clear("WAL_CLOSED")
+        if log is not None:
             self._alarms.clear("WAL_DISABLED")
+            if log.closed:
+                self._alarms.raise_(
+                    "WAL_CLOSED",
+                    "the log is closed, but disabling it could not be completed: writes are refused",
+                    hint="make room on the disk, then complete it with `holdfast storage wal disable`, or begin the "
+                    "log again: `holdfast storage wal enable`",
+                    severity="critical",
+                )
             return
         self._alarms.raise_(
             "WAL_DISABLED",

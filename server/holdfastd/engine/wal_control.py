@@ -236,7 +236,7 @@ class WalControl:
     def _state(self, log: Wal | None) -> str:
         if self._committer.failure is not None:
             return "failed"
-        if log is None:
+        if log is None or log.closed:
             return "disabled"
         return "full" if self._room.full else "active"
 
@@ -371,15 +371,16 @@ class WalControl:
         before, log = self._keeper.current, self._committer.log
         # Here and not before: somebody else may have changed settings meanwhile, and switched the log off.
         wanted = merged(before.wal_settings, given)
-        if log is None and reached != self._applier.sequence:
+        begins = log is None or log.closed
+        if begins and reached != self._applier.sequence:
             raise _NotCheckpointed
         directory = self._layout.wal_dir(wanted.path)
         if directory not in map(self._layout.wal_dir, before.wal_directories):
             made = take_directory(self._fs, self._locks, directory)
             # Named in the manifest before it is used.
             self._keeper.update(lambda manifest: with_directory(manifest, wanted.path, made=made))
-        if log is None:
-            log = self._begin_log(before, wanted, directory)
+        if log is None or log.closed:
+            log = self._begin_log(before, wanted, directory, log)
         elif directory != log.files[-1].directory:
             log.rotate(directory=directory)
         if wanted.sync_mode is SyncMode.FSYNC:
@@ -391,7 +392,11 @@ class WalControl:
         self._committer.sync_mode = wanted.sync_mode
         self._syncer.flush_interval_seconds = wanted.flush_interval_us / 1e6
 
-    def _begin_log(self, manifest: Manifest, wanted: WalSettings, directory: str) -> Wal:
+    def _begin_log(self, manifest: Manifest, wanted: WalSettings, directory: str, closed: Wal | None) -> Wal:
+        """``closed``: the log before it, where disabling it was not completed."""
+        if closed is not None:
+            self._files_before_gap = closed.files
+            closed.close()
         return Wal.create(
             self._fs,
             self._clock,
@@ -414,7 +419,9 @@ class WalControl:
         self._check_usable()
         if log is None:
             return
-        self._room.insist(log.close_log)
+        if not log.closed:
+            # Not so where the manifest could not follow the last time.
+            self._room.insist(log.close_log)
         self._files_before_gap = log.files
         self._keeper.update(
             lambda manifest: replace(

@@ -52,7 +52,7 @@ class WalService(WalServiceServicer):
         self._draining = draining
 
     def EnableWal(self, request: wal_pb2.EnableWalRequest, context: grpc.ServicerContext) -> wal_pb2.EnableWalResponse:
-        was_enabled = self._wal.status().settings.enabled
+        was_logging = self._wal.status().state != "disabled"
         changes = WalChanges(
             path=self._paths.resolve(request.path, request.working_directory, context),
             sync_mode=chosen(SYNC_MODES, request.sync_mode, "sync_mode"),
@@ -65,7 +65,7 @@ class WalService(WalServiceServicer):
         )
         caller = self._callers.of(context, request.request_id)
         status = self._wal.enable(changes, caller=caller, validate_only=request.validate_only)
-        warnings = [] if was_enabled else ["point-in-time recovery does not reach back beyond this moment"]
+        warnings = [] if was_logging else ["point-in-time recovery does not reach back beyond this moment"]
         return wal_pb2.EnableWalResponse(status=status_message(status), warnings=warnings)
 
     def DisableWal(

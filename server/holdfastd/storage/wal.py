@@ -20,7 +20,7 @@ from .files import FileSystem
 from .log import Log
 from .wal_active import ActiveFile, StagedFile, next_header, publish_file, remove_files, stage_file
 from .wal_entry import MAX_PAYLOAD_BYTES, Entry, Link, encode_group, group_size
-from .wal_errors import is_lack_of_space, refusal, sync_failure
+from .wal_errors import is_lack_of_space, no_log, refusal, sync_failure
 from .wal_files import Position, WalFileInfo
 from .wal_reader import LoggedRecord, read_log
 from .wal_recovery import RecoveredLog
@@ -150,11 +150,7 @@ class Wal:
         Raises FailedPrecondition for a log that is empty or closed: such a log is begun anew with ``create``.
         """
         if recovered.tail is None or recovered.closed:
-            raise FailedPrecondition(
-                "the log is closed" if recovered.closed else "there is no log to go on with",
-                reason="LOG_DISABLED",
-                hint="enable it: holdfast storage wal enable",
-            )
+            raise no_log("the log is closed" if recovered.closed else "there is no log to go on with")
         last = recovered.files[-1]
         active = ActiveFile(
             file=fs.open(last.path),
@@ -189,6 +185,11 @@ class Wal:
     def synced_sequence(self) -> int:
         """The last sequence known durable."""
         return self._synced_sequence
+
+    @property
+    def closed(self) -> bool:
+        """Whether the log has had its last word, so that nothing can be appended to it."""
+        return self._closed
 
     @property
     def position(self) -> Position:
@@ -320,8 +321,8 @@ class Wal:
 
         For a log that has become idle, and before closing. False when there is nothing to prove. Raises as ``append``.
         """
-        self._check_open()
-        if self._marked or self._offset == FILE_HEADER_SIZE:
+        self._check_failed()
+        if self._closed or self._marked or self._offset == FILE_HEADER_SIZE:
             return False
         self.sync()
         self._append_bare(RecordKind.MARKER)
@@ -339,9 +340,9 @@ class Wal:
 
         Raises EngineFailed.
         """
-        self._check_open()
+        self._check_failed()
         try:
-            if not self._active.write_zeros(self._offset):
+            if self._closed or not self._active.write_zeros(self._offset):
                 return False
         except OSError as error:
             self._fail("the log", error)
@@ -486,9 +487,7 @@ class Wal:
     def _check_open(self) -> None:
         self._check_failed()
         if self._closed:
-            raise FailedPrecondition(
-                "the log is closed", reason="LOG_DISABLED", hint="enable it: holdfast storage wal enable"
-            )
+            raise no_log("the log is closed, and no other has been begun")
 
     def _check_failed(self) -> None:
         if self.failed is not None:

@@ -29,6 +29,15 @@ def refusal(what: str, error: OSError) -> HoldfastError:
     )
 
 
+def no_log(why: str) -> FailedPrecondition:
+    """Nothing can be appended, because the log has had its last word or was never begun."""
+    return FailedPrecondition(
+        why,
+        reason="LOG_DISABLED",
+        hint="begin it again with `holdfast storage wal enable`, or go on without one: `holdfast storage wal disable`",
+    )
+
+
 def sync_failure(what: str, error: OSError) -> EngineFailed:
     """A sync failed: what the disk holds is unknown until the next start."""
     return EngineFailed(
