@@ -197,6 +197,34 @@ def test_a_log_that_was_off_in_between_is_not_crossed(kit: ReplayKit) -> None:
     assert caught.value.reason == "LOG_GAP"
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_window_begins_behind_a_gap_and_marks_before_it_are_reached_from_before_it(
+    kit: ReplayKit, restarted: bool
+) -> None:
+    early = kit.engine.wal.mark("early", caller=CALLER)
+    kit.engine.wal.disable(caller=CALLER)
+    kit.upsert(["unlogged"])
+    begun = kit.engine.sequence + 1
+    kit.engine.wal.enable(WalChanges(), caller=CALLER)
+    kit.upsert(["after"])
+    kit.snapshot(collection="c")
+    late = kit.engine.wal.mark("late", caller=CALLER)
+    if restarted:
+        kit.restart()
+        kit.engine.start()
+    status = kit.engine.wal.status()
+    assert (status.first_sequence, status.earliest_sequence) == (1, begun)
+    assert status.window_reason == "the log was disabled before that"
+    assert status.earliest_us >= early.time_us
+    assert status.marks == (late, early)
+    newest, oldest = kit.ids()
+    for mark, snapshot in ((early, oldest), (late, newest)):
+        kit.restore(snapshot, collection=mark.name)
+        kit.replay(collection=mark.name, to_sequence=mark.sequence)
+    assert kit.values("early") == {"a": 10.0, "x": 3.0, "f": 6.0}
+    assert kit.values("late") == kit.values()
+
+
 def test_a_replay_that_fails_half_way_goes_on_later(kit: ReplayKit) -> None:
     kit.restore("latest", collection="copy")
     kit.fs.fail_on("sync", "*/wal/*", times=1)

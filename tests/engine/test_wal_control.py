@@ -7,6 +7,7 @@ import pytest
 from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import AlreadyExists, DataDirectoryLocked, FailedPrecondition, InvalidArgument
+from holdfastd.model import Mark
 from tests.support.engines import CALLER, ROOT, Kit, open_engine
 from tests.support.logs import flip
 
@@ -102,6 +103,13 @@ class TestMarks:
             kit.engine.checkpoint()
         assert kit.engine.wal.status().marks == ()
         assert kit.engine.wal.mark("here", caller=CALLER).sequence > first.sequence
+
+    def test_one_of_which_the_log_holds_no_record_is_not_listed(self, kit: Kit) -> None:
+        kit.engine.wal.disable(caller=CALLER)
+        kit.upsert(["unlogged"])
+        kit.engine._applier.marks = {"lost": Mark("lost", kit.engine.sequence, kit.engine._applier.time_us)}
+        kit.engine.wal.enable(WalChanges(), caller=CALLER)
+        assert kit.engine.wal.status().marks == ()
 
 
 class TestOutside:

@@ -269,6 +269,26 @@ class TestWal:
         assert wire.wal.EnableWal(wal_pb2.EnableWalRequest()).warnings
         assert wire.vectors.Upsert(batch(["d"])).durable
 
+    def test_the_window_begins_behind_a_gap(self, wire: Wire) -> None:
+        status = wire.wal.GetWalStatus(wal_pb2.GetWalStatusRequest()).status
+        assert (status.pitr_window.available, status.pitr_window.earliest_sequence) == (True, 1)
+        assert status.pitr_window.reason == "the store was created then"
+        assert not wire.wal.DisableWal(wal_pb2.DisableWalRequest()).status.pitr_window.available
+        wire.vectors.Upsert(batch(["c"]))
+        wire.wal.EnableWal(wal_pb2.EnableWalRequest())
+        wire.vectors.Upsert(batch(["d"]))
+        status = wire.wal.GetWalStatus(wal_pb2.GetWalStatusRequest()).status
+        window = status.pitr_window
+        assert (status.first_sequence, window.available, window.earliest_sequence, window.latest_sequence) == (
+            1,
+            True,
+            4,
+            4,
+        )
+        assert window.reason == "the log was disabled before that"
+        (record,) = self.dump(wire, start=Point(sequence=4))
+        assert window.earliest_time == record.time
+
     def test_verifying_is_an_operation(self, wire: Wire) -> None:
         found = wire.ended(wire.wal.VerifyWal(wal_pb2.VerifyWalRequest()))
         assert (found.kind, found.verify.valid, found.verify.operation_count) == (Operation.KIND_VERIFY_WAL, True, 2)

@@ -57,9 +57,10 @@ _SETTINGS = tuple(each.name for each in fields(WalChanges))
 
 @dataclass(frozen=True, slots=True)
 class WalStatus:
-    """The log as ``wal status`` shows it. Sequences: 0 where there are none; ``window_reason`` tells why it starts.
+    """The log as ``wal status`` shows it. Sequences: 0 where there are none.
 
-    ``marks``: those that the log still reaches back to, newest first.
+    ``earliest_…``: where the history begins that leads to now without a gap, and ``window_reason`` why it does.
+    ``marks``: those that the log holds, newest first: one from before a gap is reached from a snapshot from before it.
     """
 
     settings: WalSettings
@@ -72,6 +73,7 @@ class WalStatus:
     checkpoint_sequence: Sequence64
     files: tuple[WalFileInfo, ...]
     size_bytes: int
+    earliest_sequence: Sequence64
     earliest_us: int
     latest_us: int
     window_reason: str
@@ -138,8 +140,9 @@ class WalControl:
         """The log now. Does not block."""
         manifest, log = self._keeper.current, self._committer.log
         settings = manifest.wal_settings
-        files = log.files if log is not None else ()
-        earliest = files[0].first_timestamp_us or files[0].header.created_us if files else 0
+        files = log.files if log is not None and not log.closed else ()
+        window = _without_a_gap(files)
+        earliest = window[0].first_timestamp_us or window[0].header.created_us if window else 0
         return WalStatus(
             settings=settings,
             path=self._layout.wal_dir(settings.path),
@@ -151,9 +154,10 @@ class WalControl:
             checkpoint_sequence=manifest.checkpoint_sequence,
             files=files,
             size_bytes=log.size_bytes if log is not None else 0,
+            earliest_sequence=window[0].first_sequence if window else 0,
             earliest_us=earliest,
             latest_us=max(self._clock.now_us(), self._applier.time_us) if files else 0,
-            window_reason=_window_reason(files),
+            window_reason=_window_reason(window),
             marks=tuple(sorted(filter(self._reaches, self._applier.marks.values()), key=_sequence_of, reverse=True)),
         )
 
@@ -171,7 +175,8 @@ class WalControl:
 
     def _reaches(self, mark: Mark) -> bool:
         log = self._committer.log
-        return log is not None and mark.sequence >= log.files[0].first_sequence
+        files = log.files if log is not None else ()
+        return any(file.first_sequence <= mark.sequence <= file.last_sequence for file in files)
 
     def verify(self, path: str | None = None) -> LogCheck:
         """Read the whole log, or the one in ``path``, and check every record and the chain, going on behind damage.
@@ -461,6 +466,12 @@ def _with_settings(manifest: Manifest, wanted: WalSettings, changes: WalChanges,
 
 def _origin(caller: Caller) -> str:
     return f"command by {caller.actor}" if caller.actor else "command"
+
+
+def _without_a_gap(files: tuple[WalFileInfo, ...]) -> tuple[WalFileInfo, ...]:
+    """The files behind the last time without a log: what no replay leads across (RULES 5)."""
+    first = max((number for number, file in enumerate(files) if file.header.gap_before), default=0)
+    return files[first:]
 
 
 def _window_reason(files: tuple[WalFileInfo, ...]) -> str:

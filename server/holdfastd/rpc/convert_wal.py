@@ -115,7 +115,7 @@ def status_message(status: WalStatus) -> wal_pb2.WalStatus:
         size_bytes=status.size_bytes,
         pitr_window=wal_pb2.PitrWindow(
             available=bool(status.files),
-            earliest_sequence=status.first_sequence,
+            earliest_sequence=status.earliest_sequence,
             latest_sequence=status.last_sequence,
             earliest_time=timestamp(status.earliest_us),
             latest_time=timestamp(status.latest_us),
