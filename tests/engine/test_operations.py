@@ -1,16 +1,19 @@
-"""The end of an operation: on the disk before anybody is told, or whoever is told hears that it is not."""
+"""An operation's beginning and end: on the disk before anybody is told, or whoever is told hears that it is not."""
 
 from __future__ import annotations
 
 import errno
+import threading
 from typing import Any
 
 import pytest
 
+from holdfastd.engine import operations
 from holdfastd.engine.operations import Operation, OperationState, Work
 from holdfastd.errors import HoldfastError, NotFound
 from tests.support.engines import ROOT, Kit
 from tests.support.snapshots import SnapshotKit
+from tests.support.waiting import until
 
 FILES = f"{ROOT}/operations/*"
 
@@ -97,3 +100,51 @@ def finished(kit: SnapshotKit) -> Operation | None:
             return None
     (operation,) = kit.engine.operations.list()
     return operation
+
+
+# The beginning.
+
+
+def nothing(work: Work) -> dict[str, Any]:
+    return {"status": "completed"}
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES])
+def test_one_that_cannot_be_forgotten_keeps_none_from_running(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    monkeypatch.setattr(operations, "MAX_KEPT", 2)
+    kit = Kit()
+    registry = kit.engine.operations
+    first, second = (registry.wait(registry.start("verify", nothing, request={}).id) for _ in range(2))
+    kit.fs.fail_on("unlink", FILES, code)
+    third = registry.start("verify", nothing, request={}, request_id="job")
+    assert registry.start("verify", nothing, request={}, request_id="job").id == third.id
+    assert registry.wait(third.id).state is OperationState.SUCCEEDED
+    assert first in registry.list(), "its file is there"
+    registry.wait(registry.start("verify", nothing, request={}).id)
+    assert {first.id, second.id}.isdisjoint(each.id for each in registry.list())
+
+
+def test_nobody_is_told_of_one_whose_beginning_could_not_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    kit = Kit()
+    registry, told = kit.engine.operations, list[Operation]()
+    twin = threading.Thread(
+        target=lambda: told.append(registry.start("verify", nothing, request={}, request_id="job")), daemon=True
+    )
+    save, outcome = registry._save, threading.Event()
+
+    def refused(operation: Operation) -> None:
+        monkeypatch.setattr(registry, "_save", save)
+        twin.start()
+        # Either it waits for this one to be decided, or it has been told of it already.
+        until(lambda: registry._starting.locked() or bool(told))
+        assert registry.begun("job") is None
+        assert registry.list() == []
+        outcome.set()
+        raise OSError(errno.EIO, "the disk refuses")
+
+    monkeypatch.setattr(registry, "_save", refused)
+    with pytest.raises(HoldfastError):
+        registry.start("verify", nothing, request={}, request_id="job")
+    twin.join()
+    assert outcome.is_set()
+    assert registry.wait(told[0].id).state is OperationState.SUCCEEDED

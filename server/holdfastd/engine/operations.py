@@ -130,7 +130,9 @@ class Work:
 
 
 class OperationRegistry:
-    """All operations of the store. Thread-safe; ``watch`` blocks, the others do not."""
+    """All operations of the store. Thread-safe; ``start`` blocks for the disk, ``watch``, ``wait`` and ``take`` for the
+    work, the others do not.
+    """
 
     def __init__(self, fs: FileSystem, clock: Clock, randomness: Randomness, layout: Layout) -> None:
         self._fs = fs
@@ -142,6 +144,8 @@ class OperationRegistry:
         # Set once by the engine.
         self.room: Room | None = None
         self._pool = ThreadPoolExecutor(MAX_RUNNING, thread_name_prefix="operation")
+        # Held while one is begun and those before it are forgotten; always taken before _changed.
+        self._starting = threading.Lock()
         # Guarded by _changed.
         self._changed = threading.Condition()
         self._operations: dict[str, Operation] = {}
@@ -188,8 +192,9 @@ class OperationRegistry:
         A plan is not written down; whoever asked for it fetches it with ``take``. Raises InvalidArgument where the
         request id was another request's, by the digest of what was asked for.
         """
-        with self._changed:
-            known = None if planned else self._begun_locked(request_id, request_digest)
+        # A twin waits until this one is on the disk: it must not be told an id that is refused in the end.
+        with self._starting:
+            known = None if planned else self.begun(request_id, request_digest)
             if known is not None:
                 return known
             operation = Operation(
@@ -203,16 +208,13 @@ class OperationRegistry:
                 planned=planned,
                 request_digest=request_digest,
             )
-            self._operations[operation.id] = operation
-            work = self._work[operation.id] = Work(self, operation.id, self._clock)
-            self._forget_oldest()
-        try:
             with disk_errors_of(f"beginning a {kind}"):
                 self._save(operation)
-        except HoldfastError:
+            work = Work(self, operation.id, self._clock)
             with self._changed:
-                del self._operations[operation.id], self._work[operation.id]
-            raise
+                self._operations[operation.id] = operation
+                self._work[operation.id] = work
+            self._forget_oldest()
         self._pool.submit(self._run, operation.id, run, work)
         return operation
 
@@ -222,7 +224,11 @@ class OperationRegistry:
         Raises InvalidArgument where that one asked for something else.
         """
         with self._changed:
-            return self._begun_locked(request_id, request_digest)
+            known = self._operations.values() if request_id else ()
+            begun = next((each for each in known if each.request_id == request_id and not each.planned), None)
+        if begun is not None and differ(begun.request_digest, request_digest):
+            raise reused(request_id, f"which began the operation {begun.id}")
+        return begun
 
     def get(self, operation_id: str) -> Operation:
         """One operation. Raises NotFound."""
@@ -327,13 +333,6 @@ class OperationRegistry:
             self._operations[operation_id] = replace(self._get_locked(operation_id), **changes)
             self._changed.notify_all()
 
-    def _begun_locked(self, request_id: str, request_digest: int) -> Operation | None:
-        known = self._operations.values() if request_id else ()
-        begun = next((each for each in known if each.request_id == request_id and not each.planned), None)
-        if begun is not None and differ(begun.request_digest, request_digest):
-            raise reused(request_id, f"which began the operation {begun.id}")
-        return begun
-
     def _get_locked(self, operation_id: str) -> Operation:
         operation = self._operations.get(operation_id)
         if operation is None:
@@ -345,15 +344,26 @@ class OperationRegistry:
         return operation
 
     def _forget_oldest(self) -> None:
-        ended = sorted((o for o in self._operations.values() if o.state.final), key=lambda o: o.created_us)
-        excess = len(self._operations) - MAX_KEPT
+        """A file that cannot be removed stays listed, and is tried again with the next start."""
+        with self._changed:
+            ended = sorted((o for o in self._operations.values() if o.state.final), key=lambda o: o.created_us)
+            excess = len(self._operations) - MAX_KEPT
         promised_us = self._clock.now_us() - MAX_AGE_US
         for operation in ended[: max(0, excess)]:
             if operation.request_id and operation.created_us >= promised_us and excess <= MAX_REMEMBERED:
                 continue
-            del self._operations[operation.id]
-            if not operation.planned:
-                self._fs.unlink(self._path(operation.id))
+            if operation.planned or self._remove(operation):
+                with self._changed:
+                    self._operations.pop(operation.id, None)
+
+    def _remove(self, operation: Operation) -> bool:
+        try:
+            self._fs.unlink(self._path(operation.id))
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
 
     def _save(self, operation: Operation) -> None:
         if operation.planned:
