@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +14,7 @@ from holdfastd.engine.replay import ReplayRequest
 from holdfastd.engine.requests import MAX_AGE_US, MAX_REMEMBERED, RequestTable
 from holdfastd.engine.snapshots import RestoreRequest, SnapshotRequest
 from holdfastd.engine.tickets import Caller, Outcome
-from holdfastd.errors import HoldfastError, NotFound
+from holdfastd.errors import FailedPrecondition, HoldfastError, NotFound
 from holdfastd.format.requests import encode_requests
 from tests.support.engines import CALLER, ROOT
 from tests.support.memfs import MemFileSystem
@@ -235,6 +236,40 @@ def test_a_deletion_that_failed_is_no_answer(kit: SnapshotKit) -> None:
     assert kit.ids() == [id]
     assert kit.engine.snapshots.delete(id, caller=ASKED).id == id
     assert kit.ids() == []
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("killed", [False, True])
+def test_whatever_fails_in_a_deletion_sent_again_it_is_done(code: int, killed: bool) -> None:
+    counted = store()
+    begun, failed = counted.fs.ops, 0
+    counted.engine.snapshots.delete(*counted.ids(), caller=ASKED)
+    for step in range(counted.fs.ops - begun):
+        kit = store()
+        (id,) = kit.ids()
+        kit.fs.fail_at(kit.fs.ops + step, code)
+        try:
+            kit.engine.snapshots.delete(id, caller=ASKED)
+        except HoldfastError:
+            failed += 1
+        kit.fs.heal()
+        if killed or kit.engine.failure is not None:
+            kit.reopen()
+        assert kit.engine.snapshots.delete(id, caller=ASKED).id == id
+        assert kit.ids() == []
+        assert not any(entry.high_water for entry in kit.engine._keeper.current.collections)
+    assert failed > 0
+
+
+def test_what_a_refused_deletion_would_have_deleted_is_looked_at_again(kit: SnapshotKit) -> None:
+    (id,) = kit.ids()
+    info = kit.engine.snapshots.get(id)
+    with kit.engine.snapshots._catalog.in_use(info.path), pytest.raises(FailedPrecondition):
+        kit.engine.snapshots.delete(id, caller=ASKED)
+    kit.engine.snapshots.delete(id)
+    with pytest.raises(NotFound):
+        kit.engine.snapshots.delete(id, caller=ASKED)
 
 
 def test_on_a_full_disk_a_snapshot_can_be_deleted(kit: SnapshotKit) -> None:

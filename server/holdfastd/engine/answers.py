@@ -75,6 +75,8 @@ class Answers(Generic[T]):
     def once(self, caller: Caller, look: Callable[[], T], do: Callable[[T], None]) -> T:
         """``look()`` and then ``do`` it, or what was looked at for this request before. An error is no answer.
 
+        Where it comes after something has been done, the request sent again goes on from there.
+
         ``do`` may be told to finish what it has done in part or in whole. Blocks; the answer is durable on return,
         unless the disk is full. Raises InvalidArgument where the request id was another request's.
         """
@@ -94,15 +96,16 @@ class Answers(Generic[T]):
                 raise reused(request_id, "which was carried out")
             answer = msgspec.convert(receipt.answer, self._of)
             if not receipt.done:
-                self._finish(receipt, answer, do)
+                self._finish(receipt, answer, look, do)
             return answer
 
-    def _finish(self, receipt: _Receipt, answer: T, do: Callable[[T], None]) -> None:
+    def _finish(self, receipt: _Receipt, answer: T, look: Callable[[], T], do: Callable[[T], None]) -> None:
         try:
             do(answer)
         except BaseException:
-            del self._receipts[receipt.request_id]
-            self._save()
+            if _nothing_done(answer, look):
+                del self._receipts[receipt.request_id]
+                self._save()
             raise
         self._put(replace(receipt, done=True))
 
@@ -120,3 +123,11 @@ class Answers(Generic[T]):
         oldest_us = self._clock.now_us() - MAX_AGE_US
         young = [receipt for receipt in self._receipts.values() if receipt.time_us >= oldest_us]
         self._receipts = {receipt.request_id: receipt for receipt in young[-MAX_ANSWERS:]}
+
+
+def _nothing_done(answer: T, look: Callable[[], T]) -> bool:
+    """Whether all still looks as it did before the request; not where that cannot be told."""
+    try:
+        return look() == answer
+    except Exception:
+        return False

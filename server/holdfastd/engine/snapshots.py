@@ -227,7 +227,8 @@ class Snapshots:
         with disk_errors_of(f"deleting {info.id}"):
             for reference in (info.id, info.path):
                 with suppress(NotFound):
-                    if self._catalog.get(reference).path == info.path:
+                    found = self._catalog.get(reference)
+                    if (found.id, found.path) == (info.id, info.path):
                         self._catalog.delete(reference)
         self._catalog.doubt(uuid.UUID(member.collection_id) for member in info.record.members)
         forget_history(self._context, self._catalog)
