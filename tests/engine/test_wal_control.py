@@ -78,6 +78,16 @@ class TestVerify:
             kit.engine.wal.verify(path)
 
 
+    @pytest.mark.parametrize("path", [f"{ROOT}/snapshots", "collections", "/backup"])
+    def test_a_directory_without_a_log_is_none_that_is_sound(self, kit: Kit, path: str) -> None:
+        copied_elsewhere(kit)
+        kit.fs.mkdir(f"{ROOT}/snapshots") if not kit.fs.exists(f"{ROOT}/snapshots") else None
+        for read in (kit.engine.wal.verify, lambda path: list(kit.engine.wal.records(path=path))):
+            with pytest.raises(FailedPrecondition, match="holds no log") as caught:
+                read(path)
+            assert caught.value.reason == "LOG_NOT_FOUND"
+
+
 class TestMarks:
     def test_they_survive_restarts_and_end_with_the_log(self, kit: Kit) -> None:
         made = kit.engine.wal.mark("here", caller=CALLER)

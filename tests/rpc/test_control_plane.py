@@ -293,6 +293,13 @@ class TestWal:
         found = wire.ended(wire.wal.VerifyWal(wal_pb2.VerifyWalRequest()))
         assert (found.kind, found.verify.valid, found.verify.operation_count) == (Operation.KIND_VERIFY_WAL, True, 2)
 
+    def test_a_directory_without_a_log_is_refused(self, wire: Wire) -> None:
+        found = wire.ended(wire.wal.VerifyWal(wal_pb2.VerifyWalRequest(path="/data/collections")))
+        assert found.state == Operation.STATE_FAILED
+        assert "holds no log" in found.error.message
+        failure = failing(lambda: self.dump(wire, path="/data/collections"))
+        assert (failure.code, failure.info.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "LOG_NOT_FOUND")
+
     def test_verifying_lists_every_problem(self, wire: Wire) -> None:
         wire.vectors.Upsert(batch(["c"]))
         for record in self.dump(wire)[1:]:

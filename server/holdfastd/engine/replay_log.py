@@ -67,15 +67,7 @@ class ReplayLogs:
         if directory is None or directory in self._own_directories():
             self._sync()
             return self._control.source(None)
-        source = self._control.source(directory)
-        if not self.files(source):
-            raise FailedPrecondition(
-                f"{directory} holds no log",
-                reason="LOG_NOT_FOUND",
-                hint="name the directory that holds the WAL segments themselves",
-                path=directory,
-            )
-        return source
+        return self._control.source(directory)
 
     def _sync(self) -> None:
         """What is acknowledged belongs to history, whatever the store's mode is."""

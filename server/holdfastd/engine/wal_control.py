@@ -28,6 +28,7 @@ from .change_codec import Logged, decode_change
 from .changes import SetMark
 from .checkpoint import Checkpointer
 from .committer import Committer
+from .log_reach import check_holds_log
 from .manifest_keeper import ManifestKeeper
 from .places import check_place
 from .retention import Retention
@@ -194,13 +195,17 @@ class WalControl:
             )
 
     def source(self, path: str | None = None) -> LogSource:
-        """The store's own log, or the one in the directory ``path``, whatever store wrote it."""
+        """The store's own log, or the one in the directory ``path``, whatever store wrote it.
+
+        Blocks; raises FailedPrecondition where ``path`` holds none.
+        """
         manifest, log = self._keeper.current, self._committer.log
         store_id = manifest.store_id
         directories = tuple(self._layout.wal_dir(each) for each in manifest.wal_directories)
         if path is not None:
             directories = (self._layout.resolve(path),)
             store_id = store_in(self._fs, directories[0]) or store_id
+            check_holds_log(self._fs, directories[0], store_id)
         written = log is not None and log.files[-1].directory in directories
         return LogSource(directories, store_id, log.synced_position if log is not None and written else None)
 
