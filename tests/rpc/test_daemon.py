@@ -22,7 +22,15 @@ from holdfast.v1.collection_pb2_grpc import CollectionServiceStub
 from holdfast.v1.vector_pb2_grpc import VectorServiceStub
 from holdfastd.daemon import EXIT_CONFIG, EXIT_DATA, EXIT_LOCKED, EXIT_UNAVAILABLE, exit_code_of
 from holdfastd.daemon.notify import Notifier
-from holdfastd.errors import Corruption, DataDirectoryLocked, EngineFailed, HoldfastError, UnsupportedFormat
+from holdfastd.errors import (
+    Corruption,
+    DataDirectoryLocked,
+    EngineFailed,
+    FailedPrecondition,
+    HoldfastError,
+    ResourceExhausted,
+    UnsupportedFormat,
+)
 from tests.rpc.calls import batch
 from tests.rpc.process import Daemon, environment
 
@@ -240,6 +248,9 @@ def test_a_light_installation_is_told_what_is_missing(tmp_path: Path) -> None:
         (Corruption("bad", path="/x"), EXIT_DATA),
         (UnsupportedFormat("newer"), EXIT_DATA),
         (EngineFailed("sync"), 74),
+        (ResourceExhausted("no room", reason="NO_SPACE"), 74),
+        (FailedPrecondition("the disk refuses", reason="DISK_ERROR"), 74),
+        (FailedPrecondition("a directory is gone", reason="WAL_DIRECTORY_MISSING"), EXIT_DATA),
         (HoldfastError("bug"), 70),
     ],
 )

@@ -80,7 +80,7 @@ def exit_code_of(error: errors.HoldfastError) -> int:
         return EXIT_CONFIG
     if isinstance(error, errors.Unavailable):
         return EXIT_UNAVAILABLE
-    if isinstance(error, errors.EngineFailed | errors.ResourceExhausted):
+    if isinstance(error, errors.EngineFailed | errors.ResourceExhausted) or error.reason == "DISK_ERROR":
         return EXIT_DISK
     return EXIT_DATA if isinstance(error, errors.FailedPrecondition) else EXIT_SOFTWARE
 
