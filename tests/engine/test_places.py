@@ -61,6 +61,33 @@ def test_the_log_is_not_put_where_a_start_removes_what_it_does_not_know(
     engine.stop()
 
 
+@pytest.mark.parametrize("way", [".", "wal/..", "link"])
+def test_the_log_is_not_put_into_the_data_directory_itself(engine: Engine, tmp_path: Path, way: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    path = str(tmp_path / "link") if way == "link" else f"{tmp_path}/data/{way}"
+    for validate_only in (True, False):
+        with pytest.raises(InvalidArgument, match="is the data directory itself"):
+            engine.wal.enable(WalChanges(path=path), caller=CALLER, validate_only=validate_only)
+    assert engine.wal.status().settings.path == "wal"
+    engine.stop()
+
+
+@pytest.mark.parametrize("path", ["wal", "wal/below", "log", "wal/../log"])
+def test_no_snapshot_is_put_where_a_part_of_the_log_lies(engine: Engine, path: str) -> None:
+    engine.wal.enable(WalChanges(path="log"), caller=CALLER)
+    with pytest.raises(InvalidArgument, match="belongs to the store's own files"):
+        engine.snapshots.start_create(SnapshotRequest(path=path), caller=CALLER)
+    engine.stop()
+
+
+def test_a_snapshot_may_lie_beside_a_log_that_lies_elsewhere(engine: Engine, tmp_path: Path) -> None:
+    engine.wal.enable(WalChanges(path=str(tmp_path / "disk2")), caller=CALLER)
+    path = str(tmp_path / "disk2" / "snapshots")
+    operation = engine.snapshots.start_create(SnapshotRequest(path=path), caller=CALLER)
+    assert engine.operations.wait(operation.id).result is not None
+    engine.stop()
+
+
 @pytest.mark.parametrize("own", ["collections", "operations"])
 @pytest.mark.parametrize("linked", [False, True])
 def test_no_snapshot_is_put_there_either(engine: Engine, tmp_path: Path, own: str, linked: bool) -> None:

@@ -1,25 +1,35 @@
-"""Where an operator may have the log and snapshots put: not where the store removes what it does not know."""
+"""Where an operator may have the log and snapshots put: not where the store keeps files of its own."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from ..errors import InvalidArgument
 from ..storage.files import FileSystem
 from ..storage.names import Layout
 
 
-def check_place(fs: FileSystem, layout: Layout, directory: str, *, snapshots: bool) -> None:
-    """Raise InvalidArgument for a directory inside one of the store's own, whatever links lead there.
+def check_log_place(fs: FileSystem, layout: Layout, directory: str) -> None:
+    """Raise InvalidArgument for the data directory and for one inside the store's own, whatever links lead there."""
+    hint = "choose another directory, such as wal in the data directory"
+    if fs.real_path(directory) == fs.real_path(layout.root):
+        raise InvalidArgument(f"{directory} is the data directory itself", field="path", hint=hint)
+    _check_outside(fs, directory, (layout.collections, layout.operations, layout.staging, layout.snapshots), hint)
 
-    ``snapshots``: whether it is for snapshots, which have a directory of their own among these.
+
+def check_snapshot_place(fs: FileSystem, layout: Layout, directory: str, wal_directories: Iterable[str]) -> None:
+    """The same for snapshots, which have a directory of their own.
+
+    ``wal_directories``: those of the log, absolute; one that is not inside the data directory is the operator's.
     """
-    own = [layout.collections, layout.operations, layout.staging, *([] if snapshots else [layout.snapshots])]
+    root = f"{fs.real_path(layout.root)}/"
+    logs = [each for each in wal_directories if fs.real_path(each).startswith(root)]
+    hint = "choose a directory of its own, such as snapshots in the data directory"
+    _check_outside(fs, directory, (layout.collections, layout.operations, layout.staging, *logs), hint)
+
+
+def _check_outside(fs: FileSystem, directory: str, own: Iterable[str], hint: str) -> None:
     real = fs.real_path(directory)
     for taken in own:
         if f"{real}/".startswith(f"{fs.real_path(taken)}/"):
-            raise InvalidArgument(
-                f"{directory} belongs to the store's own files",
-                field="path",
-                hint="choose a directory of its own, such as snapshots in the data directory"
-                if snapshots
-                else "choose another directory, such as wal in the data directory",
-            )
+            raise InvalidArgument(f"{directory} belongs to the store's own files", field="path", hint=hint)

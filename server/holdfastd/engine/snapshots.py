@@ -20,7 +20,7 @@ from .committer import Committer
 from .disk_errors import disk_errors_of
 from .manifest_keeper import ManifestKeeper
 from .operations import Operation, OperationRegistry
-from .places import check_place
+from .places import check_snapshot_place
 from .room import Room
 from .settings import EngineConfig
 from .snapshot_base import choose_base
@@ -92,7 +92,8 @@ class Snapshots:
         caller = caller.asking("create snapshot", *asked)
         if request.path is not None:
             layout = self._context.layout
-            check_place(self._context.fs, layout, layout.resolve(request.path), snapshots=True)
+            logs = map(layout.wal_dir, self._context.keeper.current.wal_directories)
+            check_snapshot_place(self._context.fs, layout, layout.resolve(request.path), logs)
         catalog = self._context.applier.catalog
         names = sorted(catalog.names)
         if request.collection is not None:

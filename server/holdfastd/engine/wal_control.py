@@ -30,7 +30,7 @@ from .checkpoint import Checkpointer
 from .committer import Committer
 from .log_reach import check_holds_log
 from .manifest_keeper import ManifestKeeper
-from .places import check_place
+from .places import check_log_place
 from .retention import Retention
 from .room import Room
 from .syncer import Syncer
@@ -340,7 +340,7 @@ class WalControl:
         }
         if changes.path is not None:
             given["path"] = self._layout.relative(self._layout.resolve(changes.path))
-            check_place(self._fs, self._layout, self._layout.resolve(changes.path), snapshots=False)
+            check_log_place(self._fs, self._layout, self._layout.resolve(changes.path))
         check_ranges(given)
         return given
 
