@@ -6,8 +6,13 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
+import pytest
+
+from holdfastd.engine.tickets import Submission
 from holdfastd.engine.wal_control import WalChanges
+from holdfastd.errors import FailedPrecondition, NotFound
 from holdfastd.model import SyncMode
 from tests.support.engines import CALLER, Kit, rows
 from tests.support.waiting import until
@@ -82,3 +87,23 @@ def test_a_log_that_is_switched_off_while_settings_change_begins_behind_a_checkp
     committing.join()
     again = Kit(kit.fs.crash(random.Random(1)), seed=11)
     assert sorted(again.values()) == ["after", "between"]
+
+
+def test_no_mark_is_made_while_the_log_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    kit = Kit()
+    kit.create()
+    committer, sequence = kit.engine._committer, kit.engine.sequence
+    submit = committer.submit
+
+    def late(submission: Submission) -> Any:
+        monkeypatch.setattr(committer, "submit", submit)
+        kit.engine.wal.disable(caller=CALLER)
+        return submit(submission)
+
+    monkeypatch.setattr(committer, "submit", late)
+    with pytest.raises(FailedPrecondition) as caught:
+        kit.engine.wal.mark("here", caller=CALLER)
+    assert caught.value.reason == "WAL_DISABLED"
+    assert kit.engine.sequence == sequence
+    with pytest.raises(NotFound):
+        kit.engine.wal.find_mark("here")

@@ -262,14 +262,11 @@ class WalControl:
         earlier = self._committer.earlier(caller)
         if earlier is not None:
             return Mark(name, earlier.sequence, earlier.time_us)
-        if self._committer.log is None:
-            raise FailedPrecondition(
-                "the log is disabled, so no moment can be returned to",
-                reason="WAL_DISABLED",
-                hint="enable it with `holdfast storage wal enable`",
-            )
+        self._check_logging()
 
         def check() -> None:
+            # Again: it may have been disabled meanwhile.
+            self._check_logging()
             known = self._applier.marks.get(name)
             if known is not None and self._reaches(known):
                 raise AlreadyExists(
@@ -283,6 +280,14 @@ class WalControl:
             self._committer, writer.make_submission(SetMark(name), caller, barrier=True, check=check)
         )
         return Mark(name, outcome.sequence, outcome.time_us)
+
+    def _check_logging(self) -> None:
+        if self._committer.log is None:
+            raise FailedPrecondition(
+                "the log is disabled, so no moment can be returned to",
+                reason="WAL_DISABLED",
+                hint="enable it with `holdfast storage wal enable`",
+            )
 
     def enable(self, changes: WalChanges, *, caller: Caller, validate_only: bool = False) -> WalStatus:
         """Change settings, and begin logging again where it was disabled. Durable on return.
