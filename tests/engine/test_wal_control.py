@@ -77,7 +77,6 @@ class TestVerify:
         with pytest.raises(FailedPrecondition):
             kit.engine.wal.verify(path)
 
-
     @pytest.mark.parametrize("path", [f"{ROOT}/snapshots", "collections", "/backup"])
     def test_a_directory_without_a_log_is_none_that_is_sound(self, kit: Kit, path: str) -> None:
         copied_elsewhere(kit)

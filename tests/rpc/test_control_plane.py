@@ -225,10 +225,38 @@ class TestWal:
             ({"start": Point(mark="m")}, grpc.StatusCode.NOT_FOUND),
             ({"start": Point(time=Timestamp(seconds=-5))}, grpc.StatusCode.INVALID_ARGUMENT),
             ({"collection": "films"}, grpc.StatusCode.NOT_FOUND),
+            ({"start": Point(sequence=2), "to": Point(sequence=1)}, grpc.StatusCode.INVALID_ARGUMENT),
+            ({"start": Point(sequence=3), "before": Point(sequence=2)}, grpc.StatusCode.INVALID_ARGUMENT),
+            (
+                {"start": Point(time=Timestamp(seconds=9)), "to": Point(time=Timestamp(seconds=8))},
+                grpc.StatusCode.INVALID_ARGUMENT,
+            ),
         ],
     )
     def test_ranges_that_make_no_sense(self, wire: Wire, change: dict[str, object], code: grpc.StatusCode) -> None:
         assert failing(lambda: self.dump(wire, **change)).code is code
+
+    def test_a_range_that_ends_where_it_starts(self, wire: Wire) -> None:
+        assert [r.sequence for r in self.dump(wire, start=Point(sequence=2), to=Point(sequence=2))] == [2]
+        assert self.dump(wire, start=Point(sequence=2), before=Point(sequence=2)) == []
+
+    def test_an_end_in_history_that_was_trimmed_is_out_of_range(self, wire: Wire) -> None:
+        begun = self.dump(wire)[0].time
+        log = wire.kit.log
+        assert log is not None
+        wire.kit.engine._committer.between_groups(log.rotate)
+        for id in ("c", "d"):
+            wire.vectors.Upsert(batch([id]))
+        wire.kit.clock.advance_us(48 * 3600 * 1_000_000)
+        for _ in range(2):
+            wire.kit.engine.checkpoint()
+        first = self.dump(wire)[0].sequence
+        assert first > 2
+        for end in ({"start": Point(sequence=2)}, {"to": Point(sequence=2)}, {"before": Point(sequence=first)}):
+            failure = failing(lambda end=end: self.dump(wire, **end))  # type: ignore[misc]
+            assert (failure.code, failure.info.reason) == (grpc.StatusCode.OUT_OF_RANGE, "LOG_TRIMMED")
+        assert failing(lambda: self.dump(wire, to=Point(time=begun))).code is grpc.StatusCode.OUT_OF_RANGE
+        assert [r.sequence for r in self.dump(wire, to=Point(sequence=first))] == [first]
 
     def test_a_tail_shows_what_comes(self, wire: Wire) -> None:
         tail = wire.wal.TailWal(wal_pb2.TailWalRequest())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import uuid
 
 from ..errors import FailedPrecondition
+from ..model import Sequence64
 from ..storage.files import FileSystem
 from ..storage.wal_errors import unreadable
 from ..storage.wal_files import FoundFile, find_wal_files
+from ..storage.wal_reader import trimmed
 
 
 def check_holds_log(fs: FileSystem, directory: str, store_id: uuid.UUID) -> None:
@@ -19,6 +21,25 @@ def check_holds_log(fs: FileSystem, directory: str, store_id: uuid.UUID) -> None
             hint="name the directory that holds the WAL segments themselves",
             path=directory,
         )
+
+
+def check_reaches_back(
+    fs: FileSystem,
+    directories: tuple[str, ...],
+    store_id: uuid.UUID,
+    to_sequence: Sequence64 | None,
+    to_us: int | None,
+) -> None:
+    """Raise OutOfRange for an end, inclusive, in front of what a log holds since it was trimmed. Blocks."""
+    files = _found(fs, directories, store_id)
+    header = files[0].header if files else None
+    if header is None or not header.previous_sequence:
+        return
+    why = f"the log begins after sequence {header.previous_sequence}"
+    if to_sequence is not None and 0 < to_sequence <= header.previous_sequence:
+        raise trimmed(f"records up to sequence {to_sequence}", why, sequence=to_sequence)
+    if to_us is not None and to_us < (files[0].first_timestamp_us or header.created_us):
+        raise trimmed("records up to that time", why, sequence=header.previous_sequence)
 
 
 def _found(fs: FileSystem, directories: tuple[str, ...], store_id: uuid.UUID) -> list[FoundFile]:

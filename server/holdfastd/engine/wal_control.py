@@ -28,7 +28,7 @@ from .change_codec import Logged, decode_change
 from .changes import SetMark
 from .checkpoint import Checkpointer
 from .committer import Committer
-from .log_reach import check_holds_log
+from .log_reach import check_holds_log, check_reaches_back
 from .manifest_keeper import ManifestKeeper
 from .places import check_log_place
 from .retention import Retention
@@ -218,9 +218,15 @@ class WalControl:
         to_us: int | None = None,
         path: str | None = None,
     ) -> Iterator[LoggedOperation]:
-        """Durable operations in order, bounds inclusive. Pins the log while it is read."""
+        """Durable operations in order, bounds inclusive. Pins the log while it is read.
+
+        Raises OutOfRange where an end lies in history that was trimmed: of times ``to_us``, of sequences both.
+        """
         with self._retention.pinned(from_sequence or self._oldest()):
-            for record in self._read(from_sequence, path):
+            source = self.source(path)
+            if not from_sequence:
+                check_reaches_back(self._fs, source.directories, source.store_id, to_sequence, to_us)
+            for record in self._read(from_sequence, source):
                 time_us = record.header.timestamp_us
                 past = to_sequence is not None and record.sequence > to_sequence
                 if past or (to_us is not None and time_us > to_us):
@@ -232,8 +238,7 @@ class WalControl:
         log = self._committer.log
         return log.files[0].first_sequence if log is not None else 0
 
-    def _read(self, from_sequence: Sequence64, path: str | None) -> Iterator[LoggedRecord]:
-        source = self.source(path)
+    def _read(self, from_sequence: Sequence64, source: LogSource) -> Iterator[LoggedRecord]:
         return read_log(
             self._fs,
             source.directories,

@@ -95,6 +95,20 @@ def end_of(request: wal_pb2.DumpWalRequest | wal_pb2.ReplayWalRequest, wal: WalC
     return Bound()
 
 
+def check_order(request: wal_pb2.DumpWalRequest, start: Bound, end: Bound) -> None:
+    """Raise InvalidArgument for a range that ends before it starts; a sequence and a time cannot be compared.
+
+    One whose start is its exclusive end is empty, and no mistake.
+    """
+    field = "before" if request.HasField("before") else "to"
+    slack = 1 if field == "before" else 0
+    for first, last in ((start.sequence, end.sequence), (start.time_us, end.time_us)):
+        if first is not None and last is not None and first > last + slack:
+            raise InvalidArgument(
+                f"the range starts after its end, {field}", field="start", hint="exchange the two, or leave one out"
+            )
+
+
 def status_message(status: WalStatus) -> wal_pb2.WalStatus:
     """The log as it is now."""
     settings = status.settings

@@ -19,6 +19,7 @@ from ..storage.clock import Clock
 from .convert import SYNC_MODES, chosen, microseconds_of
 from .convert_operations import operation_message
 from .convert_wal import (
+    check_order,
     collection_of,
     end_of,
     kind_of,
@@ -127,6 +128,7 @@ class WalService(WalServiceServicer):
         if request.limit < 0:
             raise InvalidArgument(f"limit is {request.limit}, it cannot be negative", field="limit")
         start, end = start_of(request, self._wal), end_of(request, self._wal)
+        check_order(request, start, end)
         records = self._wal.records(
             from_sequence=start.sequence or 0,
             to_sequence=end.sequence,

@@ -19,7 +19,7 @@ from .wal_files import FoundFile, Position, find_wal_files, start_index
 from .wal_scan import PIECE_BYTES, LoggedRecord, Scan, ScanEnd, scan_file
 from .wal_tail import Before, Problem, chain_problem, link_into, live_problem, sealed_problem, tail_problem
 
-__all__ = ["LogReader", "LoggedRecord", "Mode", "Position", "read_log", "sequence_at_time"]
+__all__ = ["LogReader", "LoggedRecord", "Mode", "Position", "read_log", "sequence_at_time", "trimmed"]
 
 Mode = Literal["strict", "point-in-time"]
 
@@ -205,12 +205,17 @@ class LogReader:
         )
 
     def _trimmed(self, why: str) -> OutOfRange:
-        return OutOfRange(
-            f"records from sequence {self._from} on are no longer in the log: {why}",
-            reason="LOG_TRIMMED",
-            hint="start from a newer snapshot; for a longer window: holdfast storage wal enable --retention DURATION",
-            sequence=self._from,
-        )
+        return trimmed(f"records from sequence {self._from} on", why, sequence=self._from)
+
+
+def trimmed(what: str, why: str, *, sequence: int) -> OutOfRange:
+    """The error for records that were wanted, ``what``, and that the log does not reach back to."""
+    return OutOfRange(
+        f"{what} are no longer in the log: {why}",
+        reason="LOG_TRIMMED",
+        hint="start from a newer snapshot; for a longer window: holdfast storage wal enable --retention DURATION",
+        sequence=sequence,
+    )
 
 
 def up_to(files: list[FoundFile], upto: Position | None) -> list[FoundFile]:
