@@ -266,12 +266,18 @@ def run_info() -> RunInfo:
     return RunInfo(2, 1, *[FileInfo(len(image), crc32c(image)) for image in images])
 
 
-REQUESTS = (("import-1", 2, 2, START_US + 2, (), 0), ("größer", 5, 0, START_US + 5, (), 0))
+REQUESTS = (("import-1", 2, 2, START_US + 2, (), 0, False), ("größer", 5, 0, START_US + 5, (), 0, False))
 """As they were written before requests had digests."""
 DIGEST = 0xD16E_57D1_6E57_D16E
 REQUESTS_WITH_DIGESTS = (
-    ("import-1", 2, 2, START_US + 2, (), DIGEST),
-    ("drop-1", 5, 7, START_US + 5, ("shop",), 1),
+    ("import-1", 2, 2, START_US + 2, (), DIGEST, False),
+    ("drop-1", 5, 7, START_US + 5, ("shop",), 1, False),
+)
+"""As they were written before a change of the catalog was told from others."""
+REQUESTS_OF_THE_CATALOG = (
+    ("import-1", 2, 2, START_US + 2, (), DIGEST, False),
+    ("drop-1", 5, 7, START_US + 5, ("shop",), 1, True),
+    ("create-1", 6, 0, START_US + 6, (), 0, True),
 )
 DELETE_WITH_DIGEST = LogOperation(
     **_ABOUT, request_id="r-2", request_digest=DIGEST, delete=log_pb2.DeleteBody(ids=["b"])
@@ -292,6 +298,7 @@ def files() -> dict[str, bytes]:
         "MANIFEST.json": encode_manifest(manifest()),
         "requests-00000000000000000005.json": encode_requests(REQUESTS),
         "requests-with-digests.json": encode_requests(REQUESTS_WITH_DIGESTS),
+        "requests-of-the-catalog.json": encode_requests(REQUESTS_OF_THE_CATALOG),
         "delete-with-digest.operation": encode(DELETE_WITH_DIGEST),
     }
 

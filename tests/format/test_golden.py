@@ -147,6 +147,7 @@ def test_the_request_ids_are_read() -> None:
     assert name is not None
     assert decode_requests(golden(name)) == examples.REQUESTS
     assert decode_requests(golden("requests-with-digests.json")) == examples.REQUESTS_WITH_DIGESTS
+    assert decode_requests(golden("requests-of-the-catalog.json")) == examples.REQUESTS_OF_THE_CATALOG
 
 
 def test_the_digest_of_a_request_is_read() -> None:

@@ -125,3 +125,6 @@ Change: TypeAlias = (
     | Replayed
     | SetMark
 )
+
+POINTS = (UpsertRows, DeleteIds, Truncate, Replayed)
+"""Changes of what a collection holds: only its next checkpoint reflects them, all others the next manifest does."""

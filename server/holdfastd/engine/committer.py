@@ -33,7 +33,7 @@ from .disk_errors import lacks_space
 from .foresight import foresee
 from .requests import RequestTable, differ, reused
 from .room import GROWS, Room
-from .tickets import Caller, Outcome, Submission
+from .tickets import Caller, KeptIn, Outcome, Submission
 
 MAX_GROUP_BYTES = 8 << 20
 """A group is synced as one: larger ones gain no throughput and only add latency."""
@@ -423,7 +423,14 @@ class Committer:
                 on_disk = durable and bool(submission.parts)
                 count = submission.rows_sent or done.count
                 outcome = Outcome(
-                    sequence + n, count, on_disk, done.versions, time_us + n, done.names, submission.request_digest
+                    sequence + n,
+                    count,
+                    on_disk,
+                    done.versions,
+                    time_us + n,
+                    done.names,
+                    submission.request_digest,
+                    KeptIn.of(submission.change),
                 )
                 if submission.request_id:
                     self.requests.remember(submission.request_id, outcome)

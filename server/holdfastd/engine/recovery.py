@@ -107,7 +107,6 @@ class _Recovery:
             make_dirs(self.fs, path)
         self._sync_names()
         self._adopt()
-        self._load_requests()
         recovered = self._recover_log()
         self._renew_memory_collections()
         self.applier.publish()
@@ -175,7 +174,8 @@ class _Recovery:
         self.applier.time_us = manifest.last_timestamp_us
         self.applier.marks = {mark.name: mark for mark in manifest.marks}
 
-    def _load_requests(self) -> None:
+    def _load_requests(self, recovered: RecoveredLog) -> None:
+        """The answers that the manifest goes with, but for those that a crash or a cut of the log has belied."""
         name = self.manifest.requests_file
         if name is None:
             return
@@ -187,6 +187,7 @@ class _Recovery:
             self.warnings.append(
                 f"{path}: {error}; writes before sequence {self.manifest.sequence} that are sent again are done again"
             )
+        self.requests.forget_lost(known_through(self.manifest, recovered.last_sequence))
 
     # The log --------------------------------------------------------------------------------------------------------
 
@@ -210,6 +211,7 @@ class _Recovery:
             self.warnings.append(f"history was cut: {verdict.problem.path}: {verdict.problem.message}")
             leave_timeline(self.keeper, manifest, verdict)
         recovered = settle_log(self.fs, verdict)
+        self._load_requests(recovered)
         for collection in self.applier.catalog.collections.values():
             self.opener.mend(collection)
         # Also when the log is disabled: what was acknowledged before that may not be in any segment yet.

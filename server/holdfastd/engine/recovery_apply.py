@@ -12,9 +12,9 @@ from ..storage.names import parse_requests_name
 from ..storage.wal_reader import LoggedRecord
 from .apply import Applied, Applier
 from .change_codec import Logged, decode_change
-from .changes import DeleteIds, Replayed, Truncate, UpsertRows
+from .changes import POINTS, Change
 from .requests import RequestTable
-from .tickets import Outcome
+from .tickets import KeptIn, Outcome
 
 
 def apply_log(records: Iterable[LoggedRecord], manifest: Manifest, applier: Applier, requests: RequestTable) -> int:
@@ -28,10 +28,12 @@ def apply_log(records: Iterable[LoggedRecord], manifest: Manifest, applier: Appl
         header, logged = record.header, _decoded(record)
         number += 1
         change, applied = logged.change, Applied()
-        if change is not None and _is_news(change, header.sequence, applier, manifest):
+        if change is None:
+            continue
+        if _is_news(change, header.sequence, applier, manifest):
             applied = applier.apply(change, header.sequence, header.timestamp_us, logged.origin_sequence)
         if logged.request_id and header.sequence > answered:
-            requests.remember(logged.request_id, _outcome(header, logged, applied))
+            requests.remember(logged.request_id, _outcome(header, logged, change, applied))
     return number
 
 
@@ -41,7 +43,7 @@ def stored_through(manifest: Manifest) -> Sequence64:
     return 0 if name is None else parse_requests_name(name) or 0
 
 
-def _outcome(header: RecordHeader, logged: Logged, applied: Applied) -> Outcome:
+def _outcome(header: RecordHeader, logged: Logged, change: Change, applied: Applied) -> Outcome:
     """What the request of a record was told, or would have been."""
     count = applied.count + logged.rows_left_out
     return Outcome(
@@ -51,6 +53,7 @@ def _outcome(header: RecordHeader, logged: Logged, applied: Applied) -> Outcome:
         time_us=header.timestamp_us,
         names=applied.names,
         request_digest=logged.request_digest,
+        kept_in=KeptIn.of(change),
     )
 
 
@@ -66,8 +69,8 @@ def _decoded(record: LoggedRecord) -> Logged:
         ) from error
 
 
-def _is_news(change: object, sequence: Sequence64, applier: Applier, manifest: Manifest) -> bool:
-    if isinstance(change, UpsertRows | DeleteIds | Truncate | Replayed):
+def _is_news(change: Change, sequence: Sequence64, applier: Applier, manifest: Manifest) -> bool:
+    if isinstance(change, POINTS):
         collection = applier.catalog.get(change.collection_id)
         return collection is not None and sequence > collection.checkpoint_sequence
     return sequence > manifest.sequence

@@ -14,7 +14,7 @@ from ..format.requests import RequestRow, decode_requests, encode_requests
 from ..model import Sequence64
 from ..storage.files import FileSystem, replace_file
 from ..storage.names import Layout
-from .tickets import Outcome
+from .tickets import KeptIn, Outcome
 
 MAX_REMEMBERED = 100_000
 MAX_AGE_US = 10 * 60 * 1_000_000
@@ -47,20 +47,38 @@ class RequestTable:
         while len(self._outcomes) > MAX_REMEMBERED or self._oldest_us() + MAX_AGE_US < outcome.time_us:
             self._outcomes.popitem(last=False)
 
+    def forget_lost(self, known_through: Sequence64) -> None:
+        """Forget what was answered about points beyond ``known_through``: neither log nor segments have it any more.
+
+        Sent again it is done again. What the catalog was asked for is in the manifest that the table belongs to.
+        """
+        lost = [id for id, o in self._outcomes.items() if o.sequence > known_through and o.kept_in is KeptIn.LOG]
+        for id in lost:
+            del self._outcomes[id]
+
     def _oldest_us(self) -> int:
         return next(iter(self._outcomes.values())).time_us
 
     def rows(self) -> list[RequestRow]:
         """The table as it is now, to be encoded for a checkpoint."""
-        return [(id, o.sequence, o.count, o.time_us, o.names, o.request_digest) for id, o in self._outcomes.items()]
+        return [
+            (id, o.sequence, o.count, o.time_us, o.names, o.request_digest, o.kept_in is KeptIn.MANIFEST)
+            for id, o in self._outcomes.items()
+        ]
 
     @classmethod
     def load(cls, data: bytes) -> RequestTable:
         """The table whose ``rows`` were encoded. Raises ValueError, or UnsupportedFormat for a newer one."""
         table = cls()
-        for id, sequence, count, time_us, names, digest in decode_requests(data):
+        for id, sequence, count, time_us, names, digest, catalog in decode_requests(data):
             table._outcomes[id] = Outcome(
-                sequence, count, durable=True, time_us=time_us, names=names, request_digest=digest
+                sequence,
+                count,
+                durable=True,
+                time_us=time_us,
+                names=names,
+                request_digest=digest,
+                kept_in=KeptIn.MANIFEST if catalog else KeptIn.LOG,
             )
         return table
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,21 @@ from numpy.typing import NDArray
 from ..errors import HoldfastError, Unavailable
 from ..format.requests import request_digest
 from ..model import Sequence64, Uint64Array
-from .changes import Change
+from .changes import POINTS, Change
+
+
+class KeptIn(Enum):
+    """Where what a change did is kept beside memory, and so what may take it back."""
+
+    LOG = "log"
+    """Points: in the log if there is one, and from the next checkpoint on in a segment."""
+    MANIFEST = "manifest"
+    """The catalog and the marks: in every manifest from then on, whatever becomes of the log."""
+
+    @classmethod
+    def of(cls, change: Change) -> KeptIn:
+        """Where ``change`` is kept."""
+        return cls.LOG if isinstance(change, POINTS) else cls.MANIFEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +37,7 @@ class Outcome:
 
     ``names``: those that it took from others: the aliases of a dropped collection, what an alias stood for.
     ``request_digest``: of the request that it answers, 0 where that is not known.
+    ``kept_in``: what has to be there for it to be still true after a restart.
     """
 
     sequence: Sequence64
@@ -31,6 +47,7 @@ class Outcome:
     time_us: int = 0
     names: tuple[str, ...] = ()
     request_digest: int = 0
+    kept_in: KeptIn = KeptIn.LOG
 
     def as_plan(self) -> Outcome:
         """The same, told of what was only asked about: without a sequence, and not durable."""

@@ -13,9 +13,11 @@ from .document import decode_document, encode_document
 
 REQUESTS_VERSION = 1
 
-RequestRow: TypeAlias = tuple[str, int, int, int, tuple[str, ...], int]
+RequestRow: TypeAlias = tuple[str, int, int, int, tuple[str, ...], int, bool]
 """Request id, sequence of the operation, points affected, time in microseconds, names that it took from others, digest
-of what was asked for (0: not known)."""
+of what was asked for (0: not known), whether it changed the catalog or the marks."""
+_REQUIRED = 4
+"""Members that every row has."""
 _ABSENT = b"\xff"
 """Stands for None: no UTF-8."""
 
@@ -27,6 +29,7 @@ class _Row(msgspec.Struct, array_like=True):
     time_us: int
     names: tuple[str, ...] = ()
     digest: int = 0
+    catalog: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +46,24 @@ class _Requests:
 
 def encode_requests(rows: Sequence[RequestRow]) -> bytes:
     """The bytes of ``requests-<S>.json``. ``rows``: oldest first."""
-    written = tuple(row if row[-1] else row[:-1] if row[-2] else row[:-2] for row in rows)
+    written = tuple(map(_without_defaults, rows))
     return encode_document("requests", _Written(written), indent=-1)
 
 
 def decode_requests(data: bytes) -> tuple[RequestRow, ...]:
     """The rows of ``requests-<S>.json``. Raises ValueError, or UnsupportedFormat, as ``decode_document``."""
     rows = decode_document("requests", data, _Requests, REQUESTS_VERSION).requests
-    return tuple((row.request_id, row.sequence, row.count, row.time_us, row.names, row.digest) for row in rows)
+    return tuple(
+        (row.request_id, row.sequence, row.count, row.time_us, row.names, row.digest, row.catalog) for row in rows
+    )
+
+
+def _without_defaults(row: RequestRow) -> tuple[object, ...]:
+    """What of a row has to be written: all but the empty members at its end."""
+    length = len(row)
+    while not row[length - 1] and length > _REQUIRED:
+        length -= 1
+    return row[:length]
 
 
 def request_digest(kind: str, *arguments: str | int | bytes | memoryview | None) -> int:
