@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -308,13 +308,15 @@ class Committer:
                     earlier = self.requests.find(submission.request_id, now_us, submission.request_digest)
                     if earlier is not None:
                         if not earlier.durable:
-                            self._check_can_sync(submission)
+                            self._check_can_sync(submission.sync, submission.parts)
                         self._acknowledge(submission, earlier)
                         continue
                     first = by_request.setdefault(submission.request_id, submission)
                     if first is not submission:
                         if differ(first.request_digest, submission.request_digest):
                             raise reused(submission.request_id, "which is being carried out")
+                        # Both become one write: whether it can be made durable is not for the second to say.
+                        self._check_can_sync(submission.sync, first.parts)
                         first.followers.append(submission.ticket)
                         first.sync |= submission.sync
                         continue
@@ -326,8 +328,9 @@ class Committer:
                 submission.fail(error)
         return admitted
 
-    def _check_can_sync(self, submission: Submission) -> None:
-        if not submission.sync or (self.log is not None and submission.parts):
+    def _check_can_sync(self, sync: bool, parts: Sequence[object]) -> None:
+        """Raise FailedPrecondition where it is to be synced and never will be. ``parts``: its record, if it has one."""
+        if not sync or (self.log is not None and parts):
             return
         if self.log is None:
             raise FailedPrecondition(
@@ -347,7 +350,7 @@ class Committer:
             check, submission.check = submission.check, None
             check()
         # After the check, which may have found another collection for it.
-        self._check_can_sync(submission)
+        self._check_can_sync(submission.sync, submission.parts)
         if self.room is not None and submission.parts:
             self.room.admit(submission.change)
         expects = submission.expects
@@ -364,7 +367,7 @@ class Committer:
             earlier = self.requests.find(submission.request_id, self._clock.now_us(), submission.request_digest)
             if earlier is not None:
                 if not earlier.durable:
-                    self._check_can_sync(submission)
+                    self._check_can_sync(submission.sync, submission.parts)
                 return earlier.as_plan()
         self._check(submission)
         assert submission.change is not None

@@ -51,7 +51,7 @@ class Syncer:
         self._seen_bytes = 0
 
     def wait_for_sync(self, submission: Submission, outcome: Outcome) -> None:
-        """Sync soon, then answer ``submission`` with ``outcome``, durable."""
+        """Sync soon, then answer ``submission`` with ``outcome``, durable if it has a record in the log."""
         with self._wake:
             self._waiting.append((submission, outcome))
             self._wake.notify()
@@ -86,8 +86,9 @@ class Syncer:
             log.sync()
         # Without a log now they were logged before it was disabled, and closing it has synced it.
         for submission, outcome in waiting:
+            answer = replace(outcome, durable=bool(submission.parts))
             for ticket in (submission.ticket, *submission.followers):
-                ticket.succeed(replace(outcome, durable=True))
+                ticket.succeed(answer)
         if log is not None:
             self._prepare_next(log)
             self._write_ahead(log)
