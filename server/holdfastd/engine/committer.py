@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -308,7 +308,7 @@ class Committer:
                     earlier = self.requests.find(submission.request_id, now_us, submission.request_digest)
                     if earlier is not None:
                         if not earlier.durable:
-                            self._check_can_sync(submission.sync, submission.parts)
+                            self._check_can_sync(submission.sync, earlier.kept_in is not KeptIn.NOTHING)
                         self._acknowledge(submission, earlier)
                         continue
                     first = by_request.setdefault(submission.request_id, submission)
@@ -316,7 +316,7 @@ class Committer:
                         if differ(first.request_digest, submission.request_digest):
                             raise reused(submission.request_id, "which is being carried out")
                         # Both become one write: whether it can be made durable is not for the second to say.
-                        self._check_can_sync(submission.sync, first.parts)
+                        self._check_can_sync(submission.sync, bool(first.parts))
                         first.followers.append(submission.ticket)
                         first.sync |= submission.sync
                         continue
@@ -328,9 +328,9 @@ class Committer:
                 submission.fail(error)
         return admitted
 
-    def _check_can_sync(self, sync: bool, parts: Sequence[object]) -> None:
-        """Raise FailedPrecondition where it is to be synced and never will be. ``parts``: its record, if it has one."""
-        if not sync or (self.log is not None and parts):
+    def _check_can_sync(self, sync: bool, logged: bool) -> None:
+        """Raise FailedPrecondition where it is to be synced and never will be. ``logged``: whether the log gets it."""
+        if not sync or (self.log is not None and logged):
             return
         if self.log is None:
             raise FailedPrecondition(
@@ -350,7 +350,7 @@ class Committer:
             check, submission.check = submission.check, None
             check()
         # After the check, which may have found another collection for it.
-        self._check_can_sync(submission.sync, submission.parts)
+        self._check_can_sync(submission.sync, bool(submission.parts))
         if self.room is not None and submission.parts:
             self.room.admit(submission.change)
         expects = submission.expects
@@ -367,7 +367,7 @@ class Committer:
             earlier = self.requests.find(submission.request_id, self._clock.now_us(), submission.request_digest)
             if earlier is not None:
                 if not earlier.durable:
-                    self._check_can_sync(submission.sync, submission.parts)
+                    self._check_can_sync(submission.sync, earlier.kept_in is not KeptIn.NOTHING)
                 return earlier.as_plan()
         self._check(submission)
         assert submission.change is not None
@@ -433,7 +433,7 @@ class Committer:
                     time_us + n,
                     done.names,
                     submission.request_digest,
-                    KeptIn.of(submission.change),
+                    KeptIn.of(submission.change, logged=bool(submission.parts)),
                 )
                 if submission.request_id:
                     self.requests.remember(submission.request_id, outcome)

@@ -60,10 +60,11 @@ class RequestTable:
         return next(iter(self._outcomes.values())).time_us
 
     def rows(self) -> list[RequestRow]:
-        """The table as it is now, to be encoded for a checkpoint."""
+        """What of the table may be told after a restart, to be encoded for a checkpoint."""
         return [
             (id, o.sequence, o.count, o.time_us, o.names, o.request_digest, o.kept_in is KeptIn.MANIFEST)
             for id, o in self._outcomes.items()
+            if o.kept_in is not KeptIn.NOTHING
         ]
 
     @classmethod

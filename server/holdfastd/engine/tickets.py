@@ -20,14 +20,18 @@ from .changes import POINTS, Change
 class KeptIn(Enum):
     """Where what a change did is kept beside memory, and so what may take it back."""
 
+    NOTHING = "nothing"
+    """Points of a memory collection: a stop takes them back."""
     LOG = "log"
     """Points: in the log if there is one, and from the next checkpoint on in a segment."""
     MANIFEST = "manifest"
     """The catalog and the marks: in every manifest from then on, whatever becomes of the log."""
 
     @classmethod
-    def of(cls, change: Change) -> KeptIn:
-        """Where ``change`` is kept."""
+    def of(cls, change: Change, *, logged: bool = True) -> KeptIn:
+        """Where ``change`` is kept. ``logged``: whether it is one that the log gets while there is one."""
+        if not logged:
+            return cls.NOTHING
         return cls.LOG if isinstance(change, POINTS) else cls.MANIFEST
 
 
