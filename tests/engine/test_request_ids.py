@@ -195,6 +195,20 @@ def test_what_is_older_than_ten_minutes_takes_no_room() -> None:
     assert [row[0] for row in table.rows()] == ["new"]
 
 
+def test_an_id_that_is_used_again_after_ten_minutes_is_as_new_as_its_outcome() -> None:
+    table, again = RequestTable(), MAX_AGE_US + 1
+    table.remember("job", Outcome(1, 1, durable=True, time_us=0))
+    for number in range(MAX_REMEMBERED - 1):
+        table.remember(f"r{number}", Outcome(2 + number, 1, durable=True, time_us=again - 1))
+    assert table.find("job", again) is None
+    table.remember("job", Outcome(MAX_REMEMBERED + 1, 1, durable=True, time_us=again))
+    for number in range(3):
+        table.remember(f"n{number}", Outcome(MAX_REMEMBERED + 2 + number, 1, durable=True, time_us=again))
+    found = table.find("job", again)
+    assert found is not None
+    assert found.sequence == MAX_REMEMBERED + 1
+
+
 def test_operations_whose_request_may_come_again_are_not_forgotten(kit: SnapshotKit) -> None:
     operations = kit.engine.operations
     first = operations.start("snapshot", lambda work: {}, request={}, request_id="r1")

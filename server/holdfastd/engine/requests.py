@@ -43,6 +43,8 @@ class RequestTable:
 
     def remember(self, request_id: str, outcome: Outcome) -> None:
         """Keep an outcome; forget what is too old or too much."""
+        # An id that is used anew after its time is as new as its outcome.
+        self._outcomes.pop(request_id, None)
         self._outcomes[request_id] = outcome
         while len(self._outcomes) > MAX_REMEMBERED or self._oldest_us() + MAX_AGE_US < outcome.time_us:
             self._outcomes.popitem(last=False)
