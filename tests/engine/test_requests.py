@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfastd.engine.tickets import Caller
+from holdfastd.errors import NotFound
 from holdfastd.format.requests import decode_requests
 from tests.support.engines import ROOT, Kit
 
@@ -37,3 +38,20 @@ def test_damage_is_a_warning(missing: bool) -> None:
     kit.upsert(["b"], caller=Caller(request_id="s"))
     kit.engine.checkpoint()
     assert kit.reopen().recovery.warnings == ()
+
+
+def test_no_answer_is_made_up_for_what_is_reflected_when_the_table_is_damaged() -> None:
+    kit, first, dropped = Kit(), Caller(request_id="r"), Caller(request_id="s")
+    kit.create()
+    kit.create("k")
+    kit.upsert(["a", "b"], caller=first)
+    kit.engine.collections.drop("k", caller=dropped)
+    # Its manifest reflects the drop, and points no more than before.
+    kit.reopen()
+    (name,) = (name for name in kit.fs.listdir(ROOT) if name.startswith("requests-"))
+    kit.fs.damage(f"{ROOT}/{name}", 90, b"#")
+    assert kit.reopen().recovery.warnings
+    assert kit.upsert(["a", "b"], caller=first).count == 2
+    assert kit.versions() == {"a": 1, "b": 1}
+    with pytest.raises(NotFound):
+        kit.engine.collections.drop("k", caller=dropped)

@@ -18,8 +18,10 @@ from .tickets import KeptIn, Outcome
 
 
 def apply_log(records: Iterable[LoggedRecord], manifest: Manifest, applier: Applier, requests: RequestTable) -> int:
-    """Apply what is news, and remember every answer that ``requests`` does not hold; returns the number of records.
+    """Apply what is news, and remember its answers that ``requests`` does not hold; returns the number of records.
 
+    What is reflected already has its answer in ``requests`` or, where those were damaged, nowhere: what it did then
+    cannot be told any more, and an answer is not made up.
     Raises Corruption for a record that is no operation.
     """
     number = 0
@@ -27,11 +29,10 @@ def apply_log(records: Iterable[LoggedRecord], manifest: Manifest, applier: Appl
     for record in records:
         header, logged = record.header, _decoded(record)
         number += 1
-        change, applied = logged.change, Applied()
-        if change is None:
+        change = logged.change
+        if change is None or not _is_news(change, header.sequence, applier, manifest):
             continue
-        if _is_news(change, header.sequence, applier, manifest):
-            applied = applier.apply(change, header.sequence, header.timestamp_us, logged.origin_sequence)
+        applied = applier.apply(change, header.sequence, header.timestamp_us, logged.origin_sequence)
         if logged.request_id and header.sequence > answered:
             requests.remember(logged.request_id, _outcome(header, logged, change, applied))
     return number
