@@ -13,6 +13,7 @@ from json.encoder import JSONEncoder
 from typing import Any, TypeAlias
 
 from holdfast.errors import InvalidArgument
+from holdfast.json_cut import cut_values
 from holdfast.json_text import from_json
 
 Payload: TypeAlias = "Mapping[str, Any] | bytes | str | None"
@@ -113,6 +114,13 @@ def decode_payloads(block: bytes, count: int) -> list[dict[str, Any] | None]:
         return [None] * count
     decoded: list[dict[str, Any] | None] = from_json(block)
     return decoded
+
+
+def payload_texts(block: bytes, count: int) -> list[str | None]:
+    """The payloads of a reply's rows as they are stored, to the letter; None for none."""
+    if not block:
+        return [None] * count
+    return [None if text == "null" else text for text in cut_values(block.decode())]
 
 
 def _not_json(row: int, why: str) -> InvalidArgument:

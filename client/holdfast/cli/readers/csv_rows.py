@@ -32,17 +32,18 @@ def read_csv(file: BinaryIO) -> Rows:
         text.detach()
 
 
-def _row(line: int, cells: list[str], width: int, convert: Callable[[list[str]], tuple[Any, Any, Any]]) -> Row | BadRow:
+def _row(line: int, cells: list[str], width: int, convert: Callable[[list[str]], tuple[Any, Any, str]]) -> Row | BadRow:
     if len(cells) != width:
         return BadRow(line, f"{len(cells)} cells under a header of {width}")
     try:
-        row_id, vector, payload = convert(cells)
+        row_id, vector, written = convert(cells)
+        payload = _json(written, "payload") if written else None
     except ValueError as error:
         return BadRow(line, str(error))
-    return make_row(line, row_id, vector, payload)
+    return make_row(line, row_id, vector, payload, written)
 
 
-def _converter(header: list[str]) -> Callable[[list[str]], tuple[Any, Any, Any]]:
+def _converter(header: list[str]) -> Callable[[list[str]], tuple[Any, Any, str]]:
     """How to read a record under this header; BadFile for a header that is neither of the two."""
     places = {name: place for place, name in enumerate(header)}
     numbered = [places[f"v{n}"] for n in range(len(header)) if f"v{n}" in places]
@@ -51,14 +52,14 @@ def _converter(header: list[str]) -> Callable[[list[str]], tuple[Any, Any, Any]]
         raise BadFile("the header is neither id,vector,payload nor id,v0,v1,… (payload beside)", 1)
     id_place, payload_place, vector_place = places.get("id"), places.get("payload"), places.get("vector")
 
-    def convert(cells: list[str]) -> tuple[Any, Any, Any]:
+    def convert(cells: list[str]) -> tuple[Any, Any, str]:
         if vector_place is not None:
             vector = _json(cells[vector_place], "vector")
         else:
             vector = [_number(cells[place]) for place in numbered]
         row_id = cells[id_place] if id_place is not None else None
         written = cells[payload_place] if payload_place is not None else ""
-        return row_id, vector, _json(written, "payload") if written else None
+        return row_id, vector, written
 
     return convert
 

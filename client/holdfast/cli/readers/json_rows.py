@@ -20,28 +20,29 @@ def read_ndjson(file: BinaryIO) -> Rows:
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            text = line.decode(json.detect_encoding(line))
+            value = json.loads(text)
         except json.JSONDecodeError as error:
             column = min(error.pos, len(error.doc.rstrip())) + 1
             yield BadRow(number, f"not JSON: {error.msg}, at column {column}")
         except (ValueError, RecursionError) as error:
             yield BadRow(number, f"not JSON: {error}")
         else:
-            yield row_of_object(number, value)
+            yield row_of_object(number, value, text)
 
 
 def read_json(file: BinaryIO) -> Rows:
     """An array of objects; memory holds one chunk and one element."""
     text = io.TextIOWrapper(file, encoding="utf-8")
     try:
-        for line, value in _Elements(text):
-            yield row_of_object(line, value)
+        for line, value, written in _Elements(text):
+            yield row_of_object(line, value, written)
     finally:
         text.detach()
 
 
 class _Elements:
-    """The elements of one JSON array with the lines on which they begin."""
+    """The elements of one JSON array with the lines on which they begin, decoded and as they are written."""
 
     def __init__(self, text: io.TextIOBase) -> None:
         self._text = text
@@ -51,7 +52,7 @@ class _Elements:
         self._ended = False
         self._decode = json.JSONDecoder().raw_decode
 
-    def __iter__(self) -> Iterator[tuple[int, Any]]:
+    def __iter__(self) -> Iterator[tuple[int, Any, str]]:
         if self._next_sign() != "[":
             raise BadFile("not a JSON array; one object a line is --format ndjson", self._line)
         self._advance(self._position + 1)
@@ -59,8 +60,8 @@ class _Elements:
             return
         while True:
             self._next_sign()
-            line, value = self._line, self._element()
-            yield line, value
+            line = self._line
+            yield line, *self._element()
             sign = self._next_sign()
             if sign not in ("]", ","):
                 raise BadFile(f"{sign!r} where ',' or ']' was expected", self._line)
@@ -79,7 +80,7 @@ class _Elements:
             if not self._more():
                 return ""
 
-    def _element(self) -> Any:
+    def _element(self) -> tuple[Any, str]:
         while True:
             try:
                 value, end = self._decode(self._buffer, self._position)
@@ -92,8 +93,9 @@ class _Elements:
             except ValueError as error:  # a number of thousands of digits
                 raise BadFile(f"not JSON: {error}", self._line) from None
             else:
+                written = self._buffer[self._position : end]
                 self._advance(end)
-                return value
+                return value, written
 
     def _advance(self, position: int) -> None:
         self._line += self._buffer.count("\n", self._position, position)

@@ -41,9 +41,10 @@ def _check_schema(schema: Any) -> None:
 
 def _row(line: int, values: dict[str, Any]) -> Row | BadRow:
     payload = values.get("payload")
-    if isinstance(payload, str):
+    written = payload if isinstance(payload, str) else None
+    if written is not None:
         try:
-            payload = json.loads(payload)
+            payload = json.loads(written)
         except (ValueError, RecursionError) as error:
             return BadRow(line, f"the payload is not JSON: {error}")
-    return make_row(line, values.get("id"), values["vector"], payload)
+    return make_row(line, values.get("id"), values["vector"], payload, written)

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+from holdfast.json_cut import cut_member
 from holdfast.payloads import encode_value
 
 MAX_ID_BYTES = 512
@@ -44,8 +45,8 @@ class BadFile(Exception):
         self.line = line
 
 
-def row_of_object(line: int, value: Any) -> Row | BadRow:
-    """A decoded ``{"id", "vector", "payload"}``."""
+def row_of_object(line: int, value: Any, text: str) -> Row | BadRow:
+    """A decoded ``{"id", "vector", "payload"}``, and the text that it was decoded from."""
     if not isinstance(value, dict):
         return BadRow(line, "not an object with id, vector and payload")
     unknown = value.keys() - _KEYS
@@ -53,11 +54,16 @@ def row_of_object(line: int, value: Any) -> Row | BadRow:
         return BadRow(line, f"unknown key {min(unknown)!r}: a row has id, vector and payload")
     if "vector" not in value:
         return BadRow(line, "no vector")
-    return make_row(line, value.get("id"), value["vector"], value.get("payload"))
+    payload = value.get("payload")
+    written = cut_member(text, "payload") if isinstance(payload, dict) else None
+    return make_row(line, value.get("id"), value["vector"], payload, written)
 
 
-def make_row(line: int, row_id: Any, vector: Any, payload: Any) -> Row | BadRow:
-    """Check and encode decoded values; whole numbers are accepted as ids and written as text."""
+def make_row(line: int, row_id: Any, vector: Any, payload: Any, written: str | None = None) -> Row | BadRow:
+    """Check and encode decoded values; whole numbers are accepted as ids and written as text.
+
+    written: the payload's JSON where the file has one, which is sent as it is.
+    """
     if isinstance(row_id, int) and not isinstance(row_id, bool):
         row_id = str(row_id)
     problem = id_problem(row_id)
@@ -69,8 +75,11 @@ def make_row(line: int, row_id: Any, vector: Any, payload: Any) -> Row | BadRow:
         data = pack(vector)
     except ValueError as error:
         return BadRow(line, str(error))
+    if payload is None:
+        return Row(line, row_id, data, None)
     try:
-        return Row(line, row_id, data, None if payload is None else encode_value(payload))
+        encoded = encode_value(payload)  # refuses what JSON has no word for, also where the text is sent as it is
+        return Row(line, row_id, data, encoded if written is None else written.encode())
     except (TypeError, ValueError, RecursionError) as error:
         return BadRow(line, f"the payload cannot be written as JSON: {error}")
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from holdfast.cli.writers.atomic import atomic_file
+from holdfast.cli.writers.payload_lines import PayloadLines
 from holdfast.errors import FailedPrecondition
-from holdfast.json_text import to_json
-from holdfast.payloads import decode_payloads
 
 if TYPE_CHECKING:
     from holdfast.v1 import vector_pb2
@@ -18,7 +17,9 @@ if TYPE_CHECKING:
 _HEADER_BYTES = 128
 
 
-def write_npy(batches: Iterable[vector_pb2.PointColumns], path: Path) -> tuple[int, list[Path]]:
+def write_npy(
+    batches: Iterable[vector_pb2.PointColumns], path: Path, payload_lines: PayloadLines
+) -> tuple[int, list[Path]]:
     """Write the three files; returns the number of rows and their paths. Ids must not contain line breaks."""
     ids_path, payloads_path = companions(path)
     written, dimensions = 0, 0
@@ -28,7 +29,8 @@ def write_npy(batches: Iterable[vector_pb2.PointColumns], path: Path) -> tuple[i
         for batch in batches:
             array.write(batch.vectors.data)
             dimensions = batch.vectors.dimensions or dimensions
-            _write_lines(batch, ids, payloads)
+            _write_ids(batch, ids)
+            payloads.write("".join(f"{line}\n" for line in payload_lines.of(batch)).encode())
             written += len(batch.ids)
         array.seek(0)
         array.write(npy_header(written, dimensions))
@@ -48,7 +50,7 @@ def npy_header(rows: int, columns: int) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode("latin-1")
 
 
-def _write_lines(batch: vector_pb2.PointColumns, ids: BinaryIO, payloads: BinaryIO) -> None:
+def _write_ids(batch: vector_pb2.PointColumns, ids: BinaryIO) -> None:
     for point_id in batch.ids:
         if "\n" in point_id or "\r" in point_id:
             raise FailedPrecondition(
@@ -57,5 +59,3 @@ def _write_lines(batch: vector_pb2.PointColumns, ids: BinaryIO, payloads: Binary
                 hint="export it with --format ndjson",
             )
     ids.write("".join(f"{point_id}\n" for point_id in batch.ids).encode())
-    decoded = decode_payloads(batch.payloads, len(batch.ids))
-    payloads.write("".join(to_json(p, separators=(",", ":")) + "\n" for p in decoded).encode())

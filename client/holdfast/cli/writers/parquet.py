@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from holdfast.cli.readers.parquet_rows import MISSING
 from holdfast.errors import FailedPrecondition
-from holdfast.json_text import to_json
-from holdfast.payloads import decode_payloads
+from holdfast.payloads import payload_texts
 
 if TYPE_CHECKING:
     from holdfast.v1 import vector_pb2
@@ -35,9 +34,8 @@ def _columns(pyarrow: Any, batch: vector_pb2.PointColumns, vectors: Any) -> list
     floats = pyarrow.Array.from_buffers(
         pyarrow.float32(), len(batch.vectors.data) // 4, [None, pyarrow.py_buffer(batch.vectors.data)]
     )
-    payloads = [None if p is None else to_json(p) for p in decode_payloads(batch.payloads, len(batch.ids))]
     return [
         pyarrow.array(list(batch.ids), pyarrow.string()),
         pyarrow.FixedSizeListArray.from_arrays(floats, type=vectors),
-        pyarrow.array(payloads, pyarrow.string()),
+        pyarrow.array(payload_texts(batch.payloads, len(batch.ids)), pyarrow.string()),
     ]
