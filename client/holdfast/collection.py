@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from holdfast.checks import INT32_MAX, UINT32_MAX, whole_number
 from holdfast.connection import Connection, new_request_id
 from holdfast.encoded import EncodedUpsert
 from holdfast.enums import from_word
@@ -133,7 +134,7 @@ class Collection:
             filter=filter or "",
             all=all,
             confirm=all,
-            expected_count=expected_count,
+            expected_count=None if expected_count is None else whole_number(expected_count, "expected_count"),
             validate_only=validate_only,
             durability=_durability(sync),
             request_id=request_id or new_request_id(),
@@ -207,9 +208,9 @@ class Collection:
 
         request = vector_pb2.ScrollRequest(
             collection=self.name,
-            page_size=page_size,
+            page_size=whole_number(page_size, "page_size", 1, INT32_MAX),
             page_token=page_token,
-            offset=offset,
+            offset=whole_number(offset, "offset"),
             filter=filter or "",
             order=from_word(vector_pb2.ScrollOrder, order, "SCROLL_ORDER_", "order"),
             include_vector=include_vector,
@@ -241,7 +242,7 @@ class Collection:
             filter=filter or "",
             omit_vector=not include_vector,
             omit_payload=not include_payload,
-            batch_size=batch_size,
+            batch_size=whole_number(batch_size, "batch_size", 1, INT32_MAX),
         )
         for response in self._connection.stream(self._connection.vectors.Export, request):
             yield response.points
@@ -269,11 +270,11 @@ class Collection:
             raise InvalidArgument("search needs exactly one of: query, query_id", reason="AMBIGUOUS_QUERY")
         request = vector_pb2.SearchRequest(
             collection=self.name,
-            k=_positive(k, "k"),
+            k=whole_number(k, "k", 1, UINT32_MAX),
             filter=filter or "",
             threshold=threshold,
             exact=exact,
-            ef=ef or 0,
+            ef=0 if ef is None else whole_number(ef, "ef", 1, UINT32_MAX),
             include_vector=include_vector,
             omit_payload=not include_payload,
         )
@@ -304,11 +305,11 @@ class Collection:
         request = vector_pb2.SearchBatchRequest(
             collection=self.name,
             queries=bytes(matrix.data),
-            k=_positive(k, "k"),
+            k=whole_number(k, "k", 1, UINT32_MAX),
             filter=filter or "",
             threshold=threshold,
             exact=exact,
-            ef=ef or 0,
+            ef=0 if ef is None else whole_number(ef, "ef", 1, UINT32_MAX),
             include_vector=include_vector,
             omit_payload=not include_payload,
         )
@@ -372,12 +373,6 @@ def _bad_ids(ids: Sequence[object], error: Exception) -> InvalidArgument:
             row, problem = number, f"ids[{number}] cannot be sent as UTF-8: it has half a surrogate pair"
             break
     return InvalidArgument(problem, reason="BAD_ID", hint=hint, metadata={} if row is None else {"row": str(row)})
-
-
-def _positive(number: int, name: str) -> int:
-    if number < 1:
-        raise InvalidArgument(f"{name} is {number}, and must be at least 1", reason="OUT_OF_BOUNDS")
-    return number
 
 
 def _durability(sync: bool) -> common_pb2.Durability.ValueType:

@@ -12,6 +12,7 @@ from holdfast.cli.state import State
 from holdfast.cli.types import SIZE
 from holdfast.documents import Document
 
+MAX_DIMENSIONS = 65_536
 _LIST_KEYS = ("name", "dimensions", "vectors", "indexes", "size_bytes")
 _INFO_KEYS = ("name", "dimensions", "metric", "vectors", "created_at", "updated_at")
 _SCHEMA_KEYS = ("schema", "schema_problem")
@@ -32,7 +33,9 @@ _STATS_KEYS = (
     ],
 )
 @click.argument("name")
-@click.option("--dimensions", "-d", type=click.IntRange(min=1), metavar="N", required=True, help="Values per vector.")
+@click.option(
+    "--dimensions", "-d", type=click.IntRange(1, MAX_DIMENSIONS), metavar="N", required=True, help="Values per vector."
+)
 @click.option(
     "--metric", type=click.Choice(["cosine", "euclidean", "dot"]), default="cosine", show_default=True,
     help="How vectors are compared.",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from holdfast.checks import INT32_MAX
 from holdfast.cli.base import Command, pass_state
 from holdfast.cli.complete import complete_collections, complete_snapshots
 from holdfast.cli.confirm import confirm
@@ -18,7 +19,7 @@ from holdfast.snapshots import Keep
 if TYPE_CHECKING:
     from datetime import timedelta
 
-_COUNT = click.IntRange(min=1)
+_COUNT = click.IntRange(1, INT32_MAX)
 
 
 @click.command(

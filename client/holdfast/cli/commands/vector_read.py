@@ -6,6 +6,7 @@ import time
 
 import click
 
+from holdfast.checks import INT64_MAX, UINT32_MAX
 from holdfast.cli.base import Command, pass_state
 from holdfast.cli.complete import complete_collections
 from holdfast.cli.numbers import float32_number, float32_numbers
@@ -16,6 +17,7 @@ from holdfast.documents import Document
 from holdfast.errors import NotFound
 from holdfast.records import Hit, Record, records_of
 
+MAX_K = 10_000
 _MOST_PER_PAGE = 10_000
 
 
@@ -59,11 +61,11 @@ def get(state: State, collection: str, ids: list[str], include_vector: bool) -> 
 @click.argument("collection", shell_complete=complete_collections)
 @click.option("--query", "-q", type=VECTOR, metavar="VECTOR", help='What to search for: "[0.1,0.2]", or @FILE.')
 @click.option("--query-id", metavar="ID", help="Search for the vector of this id; it is left out of the result.")
-@click.option("--k", type=click.IntRange(min=1), metavar="N", default=10, show_default=True, help="Results at most.")
+@click.option("--k", type=click.IntRange(1, MAX_K), metavar="N", default=10, show_default=True, help="Results at most.")
 @filter_option
 @click.option("--threshold", type=float, metavar="SCORE", help="Only those at least this near.")
 @click.option("--exact", is_flag=True, help="Compare with every vector instead of asking an index.")
-@click.option("--ef", type=click.IntRange(min=1), metavar="N", help="Candidates that an index looks at.")
+@click.option("--ef", type=click.IntRange(1, UINT32_MAX), metavar="N", help="Candidates that an index looks at.")
 @click.option("--include-vector", is_flag=True, help="Show the vectors.")
 @pass_state
 def search(
@@ -107,7 +109,7 @@ def search(
 )
 @click.argument("collection", shell_complete=complete_collections)
 @click.option(
-    "--offset", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Vectors to skip."
+    "--offset", type=click.IntRange(0, INT64_MAX), metavar="N", default=0, show_default=True, help="Vectors to skip."
 )
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", default=100, show_default=True, help="Vectors at most."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from holdfast.checks import INT64_MAX
 from holdfast.cli.base import Command, pass_state
 from holdfast.cli.complete import complete_collections
 from holdfast.cli.options import before_option, log_path, refuse_two_ends
@@ -41,7 +42,7 @@ _KEYS = ("sequence", "time", "kind", "collection", "count", "size_bytes", "actor
 @before_option
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")
 @_kind_option
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many records.")
+@click.option("--limit", type=click.IntRange(1, INT64_MAX), metavar="N", help="At most so many records.")
 @pass_state
 def dump(
     state: State,
