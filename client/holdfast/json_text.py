@@ -38,6 +38,20 @@ def from_json(text: str | bytes) -> Any:
         return json.loads(text, parse_int=_whole)
 
 
+def json_problem(error: Exception) -> str:
+    """Why text could not be decoded, in words that need no knowledge of Python.
+
+    error: what a decoder raised: ValueError or RecursionError.
+    """
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8: {error.reason}"
+    if isinstance(error, json.JSONDecodeError):
+        return str(error)
+    return f"a number has more than {_LONGEST_INT:,} digits"
+
+
 def _whole(digits: str) -> int | float:
     return int(digits) if len(digits) <= _LONGEST_INT else float(digits)
 

@@ -187,10 +187,23 @@ def _pack_numbers(numbers: Sequence[float], name: str) -> bytes:
     numbers = _sequence(numbers, name)
     try:
         return struct.pack(f"<{len(numbers)}f", *numbers)
-    except struct.error:
-        wrong = next((i for i, n in enumerate(numbers) if not hasattr(n, "__float__")), 0)
-        raise InvalidArgument(
-            f"{name}[{wrong}] is {type(numbers[wrong]).__name__}, not a number", reason="BAD_VECTOR_TYPE"
-        ) from None
-    except OverflowError:
-        raise InvalidArgument(f"{name} has a number beyond float32's range", reason="NOT_FINITE") from None
+    except (struct.error, OverflowError):
+        raise _wrong_number(numbers, name) from None
+
+
+def _wrong_number(numbers: Sequence[float], name: str) -> InvalidArgument:
+    """The error for the first of ``numbers`` that is no float32."""
+    place = next(place for place, number in enumerate(numbers) if not fits_float32(number))
+    wrong = numbers[place]
+    if hasattr(wrong, "__float__"):
+        return InvalidArgument(f"{name}[{place}] is beyond float32's range", reason="NOT_FINITE")
+    return InvalidArgument(f"{name}[{place}] is {type(wrong).__name__}, not a number", reason="BAD_VECTOR_TYPE")
+
+
+def fits_float32(number: object) -> bool:
+    """Whether ``number`` is one, within float32's range."""
+    try:
+        struct.pack("<f", number)
+    except (struct.error, OverflowError):
+        return False
+    return True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from holdfast.cli.state import State
+from holdfast.json_text import json_problem
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -91,7 +92,9 @@ def parse_vector(text: str) -> list[float]:
     written = _content(text).strip()
     try:
         values = json.loads(written if written.startswith("[") else f"[{written}]")
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError) as error:
+        if not isinstance(error, json.JSONDecodeError):
+            raise ValueError(f"the vector cannot be read: {json_problem(error)}") from None
         values = None
     if not isinstance(values, list) or not values or not all(_is_number(value) for value in values):
         raise ValueError(f'{text[:60]!r} is not a vector: write "[0.1, 0.2, 0.3]", or @FILE')
@@ -103,8 +106,8 @@ def parse_payload(text: str) -> bytes:
     written = _content(text)
     try:
         value = json.loads(written)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"the payload is not JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the payload is not JSON: {json_problem(error)}") from None
     if not isinstance(value, dict):
         raise ValueError(
             f'the payload is a JSON {_JSON_NAMES.get(type(value), "value")}, not an object like {{"a": 1}}'
@@ -117,10 +120,10 @@ def parse_ids(text: str) -> list[str]:
     if text.startswith("["):
         try:
             given = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             given = None
         if not isinstance(given, list) or not all(isinstance(value, str) for value in given):
-            raise ValueError(f"{text!r} is not a JSON array of ids")
+            raise ValueError(f"{text[:60]!r} is not a JSON array of ids")
         ids: list[str] = given
     else:
         ids = text.split(",")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from holdfast.cli.readers.rows import BadFile, BadRow, Row, Rows, make_row
+from holdfast.json_text import json_problem
 
 _MAX_CELL = 16 << 20
 
@@ -68,7 +69,7 @@ def _json(text: str, what: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"the {what} is not JSON: {error}") from None
+        raise ValueError(f"the {what} is not JSON: {json_problem(error)}") from None
 
 
 def _number(text: str) -> float:

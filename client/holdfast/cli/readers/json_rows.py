@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from holdfast.cli.readers.rows import BadFile, BadRow, Rows, row_of_object
+from holdfast.json_text import json_problem
 
 _CHUNK = 1 << 20
 _MAX_ELEMENT = 64 << 20
@@ -26,7 +27,7 @@ def read_ndjson(file: BinaryIO) -> Rows:
             column = min(error.pos, len(error.doc.rstrip())) + 1
             yield BadRow(number, f"not JSON: {error.msg}, at column {column}")
         except (ValueError, RecursionError) as error:
-            yield BadRow(number, f"not JSON: {error}")
+            yield BadRow(number, f"not JSON: {json_problem(error)}")
         else:
             yield row_of_object(number, value, text)
 
@@ -88,10 +89,8 @@ class _Elements:
                 if len(self._buffer) - self._position > _MAX_ELEMENT or not self._more():
                     line = self._line + self._buffer.count("\n", self._position, error.pos)
                     raise BadFile(f"not JSON: {error.msg}", line) from None
-            except RecursionError:
-                raise BadFile("nested too deeply", self._line) from None
-            except ValueError as error:  # a number of thousands of digits
-                raise BadFile(f"not JSON: {error}", self._line) from None
+            except (ValueError, RecursionError) as error:
+                raise BadFile(f"not JSON: {json_problem(error)}", self._line) from None
             else:
                 written = self._buffer[self._position : end]
                 self._advance(end)

@@ -6,6 +6,7 @@ import json
 from typing import Any, BinaryIO
 
 from holdfast.cli.readers.rows import BadFile, BadRow, Row, Rows, make_row
+from holdfast.json_text import json_problem
 
 MISSING = "parquet needs pyarrow, which is not installed: pip install pyarrow"
 
@@ -46,5 +47,5 @@ def _row(line: int, values: dict[str, Any]) -> Row | BadRow:
         try:
             payload = json.loads(written)
         except (ValueError, RecursionError) as error:
-            return BadRow(line, f"the payload is not JSON: {error}")
+            return BadRow(line, f"the payload is not JSON: {json_problem(error)}")
     return make_row(line, values.get("id"), values["vector"], payload, written)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from holdfast.json_cut import cut_member
 from holdfast.payloads import encode_value
+from holdfast.vectors import fits_float32
 
 MAX_ID_BYTES = 512
 NOT_FINITE = "the vector has a value that is not finite"
@@ -103,10 +104,10 @@ def pack(vector: Any) -> bytes:
         raise ValueError("the vector is not a list of numbers")
     try:
         data = struct.pack(f"<{len(vector)}f", *vector)
-    except struct.error:
-        raise ValueError("the vector has a value that is not a number") from None
-    except OverflowError:
-        raise ValueError("the vector has a value beyond float32's range") from None
+    except (struct.error, OverflowError):
+        wrong = next(value for value in vector if not fits_float32(value))
+        problem = "beyond float32's range" if isinstance(wrong, int | float) else "that is not a number"
+        raise ValueError(f"the vector has a value {problem}") from None
     if not is_finite(data):
         raise ValueError(NOT_FINITE)
     return data
