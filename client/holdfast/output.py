@@ -16,6 +16,7 @@ from holdfast.json_text import to_json
 Document: TypeAlias = dict[str, Any]
 
 _STREAM_MIN = 10
+_COUNTS = ("total", "count")
 
 FORMATS = ("json", "table", "yaml", "csv")
 
@@ -52,14 +53,16 @@ def flatten(document: Mapping[str, Any], prefix: str = "") -> Document:
 
 
 def rows_of(document: Document) -> list[Document] | None:
-    """The rows of a document that is made of one list of objects beside plain values; None for any other."""
+    """The rows of a document that is an answer in rows; None for any other.
+
+    Its rows are its one list, of objects, and it counts them: a list without a ``total`` or ``count`` is a detail of
+    what stands beside it, such as the errors of an import.
+    """
     lists = [value for value in document.values() if isinstance(value, list)]
     plain = all(not isinstance(value, Mapping) for value in document.values())
     if len(lists) != 1 or not plain or not all(isinstance(row, Mapping) for row in lists[0]):
         return None
-    if not lists[0] and not any(key in document for key in ("total", "count")):
-        return None
-    return lists[0]
+    return lists[0] if any(key in document for key in _COUNTS) else None
 
 
 def _json(document: Document, width: int | None) -> str:

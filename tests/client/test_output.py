@@ -87,6 +87,14 @@ def test_csv_of_rows_and_of_one_document() -> None:
     assert json.loads(one["alarms"]) == STATUS["alarms"]
 
 
+def test_csv_of_an_import_has_the_counts_whether_or_not_there_are_errors() -> None:
+    for errors in ([], [{"line": 4, "error": "no vector"}]):
+        document = {"inserted": 3, "failed": len(errors), "errors": errors, "duration_ms": 1}
+        [row] = csv.DictReader(io.StringIO(render(document, "csv")))
+        assert (row["inserted"], row["failed"]) == ("3", str(len(errors)))
+        assert json.loads(row["errors"] or "[]") == errors
+
+
 @pytest.mark.parametrize("document", [SNAPSHOTS, STATUS, {"a": None, "b": [1, 2], "c": "é\n"}])
 def test_json_and_yaml_are_read_back_in_order(document: dict[str, Any]) -> None:
     assert json.loads(render(document, "json")) == document
@@ -117,6 +125,8 @@ def test_a_stream_is_json_lines_yaml_documents_csv_rows_or_aligned_lines() -> No
 def test_what_is_a_table_of_rows_and_what_is_not() -> None:
     assert rows_of({"rows": [{"a": 1}], "other": {"b": 1}}) is None
     assert rows_of({"chain": ["a"]}) is None
+    assert rows_of({"rows": [{"a": 1}], "total": 1}) == [{"a": 1}]
+    assert rows_of({"inserted": 1, "errors": [{"line": 1}]}) is None
     assert rows_of({"x": [{"a": 1}], "y": [{"b": 1}]}) is None
     assert flatten({"a": {"b": {"c": 1}}, "d": {}}) == {"a.b.c": 1, "d": {}}
 
