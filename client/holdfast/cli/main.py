@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from holdfast.cli import exit_codes
 from holdfast.cli.state import State
+from holdfast.cli.streams import replace_closed_streams
 from holdfast.errors import HoldfastError
 
 COMPLETION_VARIABLE = "_HOLDFAST_COMPLETE"
@@ -18,6 +19,7 @@ _OUTPUT_FAILS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
 
 def main() -> NoReturn:
     """Run ``sys.argv`` and leave the process at once: the interpreter's teardown would cost a tenth of a second."""
+    replace_closed_streams()
     instruction = os.environ.get(COMPLETION_VARIABLE)
     code = complete(instruction) if instruction else run(sys.argv[1:])
     os._exit(_flushed(code))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.cli import exit_codes
 from holdfast.cli.state import State
+from holdfast.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
@@ -30,6 +31,8 @@ _HELP = """Commands are written as in the shell, with or without the leading sla
 
 def read_commands(state: State) -> int:
     """The prompt on a terminal, else one command per line of standard input; returns the exit code."""
+    if sys.stdin is None:
+        raise InvalidArgument("there is no command, and standard input, where they are read from, is closed")
     if sys.stdin.isatty() and sys.stdout.isatty():
         return _converse(state)
     return _run_script(state, sys.stdin)

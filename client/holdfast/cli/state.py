@@ -122,7 +122,7 @@ class State:
 
     def can_ask(self) -> bool:
         """Whether a question would find a person."""
-        return sys.stdin.isatty() and sys.stderr.isatty()
+        return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
     def emit(self, result: Result) -> None:
         """Show what a command returned on stdout, in the chosen format, and its warnings on stderr."""

@@ -131,6 +131,8 @@ def _open(files: ExitStack, path: str | None) -> BinaryIO | None:
     if path is None:
         return None
     if path == "-":
+        if sys.stdin is None:
+            raise click.UsageError("cannot read standard input: it is closed")
         return sys.stdin.buffer
     try:
         return files.enter_context(Path(path).open("rb"))
