@@ -53,6 +53,15 @@ def test_an_increment_says_what_it_builds_on_and_what_is_gone(wire: Wire) -> Non
     assert relative.base_id == full.id
 
 
+def test_the_result_of_a_snapshot_has_the_time_that_its_listing_has(wire: Wire) -> None:
+    made = create(wire).snapshot.snapshot
+    [listed] = wire.snapshots.ListSnapshots(snapshot_pb2.ListSnapshotsRequest()).snapshots
+    assert made.HasField("create_time")
+    assert made.create_time == listed.create_time
+    plan = wire.snapshots.CreateSnapshot(snapshot_pb2.CreateSnapshotRequest(validate_only=True)).snapshot
+    assert not plan.snapshot.HasField("create_time")
+
+
 def test_a_snapshot_is_shown_with_its_chain(wire: Wire) -> None:
     full = create(wire, path="/daily").snapshot.snapshot
     middle = increment(wire, "c", path="/hourly")

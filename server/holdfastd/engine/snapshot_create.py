@@ -148,7 +148,10 @@ class SnapshotCreation:
                 raise disk_error(error, "the snapshot was not made", self._directory) from error
             raise
         warnings = self._record(plan, pending, size, sums)
-        return self._document(plan, pending.path, size, "completed", warnings) | {"sha256": sums}
+        return self._document(plan, pending.path, size, "completed", warnings) | {
+            "sha256": sums,
+            "created_us": self._created_us,
+        }
 
     def _choose_base(self) -> Base | None:
         if not self._request.incremental:

@@ -124,6 +124,7 @@ def _set_result(message: operation_pb2.Operation, result: Mapping[str, Any]) -> 
 def _snapshot_result(result: Mapping[str, Any]) -> operation_pb2.SnapshotResult:
     snapshot = common_pb2.Snapshot(
         id=result.get("snapshot_id") or "",
+        create_time=timestamp(result.get("created_us", 0)),
         state=common_pb2.Snapshot.STATE_READY,
         type=common_pb2.Snapshot.TYPE_INCREMENTAL
         if result.get("type") == "incremental"
