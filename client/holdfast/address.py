@@ -21,6 +21,8 @@ class Address(NamedTuple):
     path: str | None = None
     host: str = ""
     port: int = 0
+    searched: tuple[str, ...] = ()
+    """The sockets that were looked for, where no address was given."""
 
     @property
     def is_local(self) -> bool:
@@ -57,8 +59,8 @@ def find_address(
         return parse_address(chosen)
     exists = exists or _exists
     if not exists(SYSTEM_SOCKET) and exists(LOCAL_DATA):
-        return Address(path=_absolute(LOCAL_SOCKET))
-    return Address(path=SYSTEM_SOCKET)
+        return Address(path=_absolute(LOCAL_SOCKET), searched=(SYSTEM_SOCKET, f"./{LOCAL_SOCKET}"))
+    return Address(path=SYSTEM_SOCKET, searched=(SYSTEM_SOCKET, f"./{LOCAL_SOCKET}"))
 
 
 def parse_address(text: str) -> Address:

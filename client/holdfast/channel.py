@@ -34,6 +34,7 @@ def open_channel(address: Address, tls: TlsOption) -> grpc.Channel:
     if not uses_tls(address, tls):
         return grpc.insecure_channel(address.target, options=_options(address))
     files = tls if isinstance(tls, Tls) else Tls(ca=tls if isinstance(tls, str) else None)
+    _check_ca(files.ca)
     credentials = grpc.ssl_channel_credentials(
         root_certificates=_read(files.ca), private_key=_read(files.key), certificate_chain=_read(files.certificate)
     )
@@ -70,6 +71,27 @@ def _options(address: Address) -> list[tuple[str, str | int]]:
         ("grpc.max_reconnect_backoff_ms", _REMOTE_RECONNECT_MS),
     ]
     return [*options, ("grpc.default_authority", "localhost")] if address.is_local else options
+
+
+def _check_ca(path: str | None) -> None:
+    """Raise InvalidArgument for a file without certificates, which gRPC would tell only in a log of its own."""
+    if path is None:
+        return
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=_read_text(path))
+    except (ssl.SSLError, ValueError):
+        raise InvalidArgument(
+            f"{path} holds no certificate that can be read",
+            reason="BAD_TLS_FILE",
+            hint="name a file of certificates in PEM: -----BEGIN CERTIFICATE-----",
+        ) from None
+
+
+def _read_text(path: str) -> str:
+    """What stands in a PEM file; UnicodeDecodeError, which is a ValueError, for one that is none."""
+    return (_read(path) or b"").decode("ascii")
 
 
 def _read(path: str | None) -> bytes | None:

@@ -148,7 +148,7 @@ class Connection:
         """The error that a failed call stands for."""
         from holdfast.status import error_of
 
-        return error_of(failure, str(self.address))
+        return error_of(failure, str(self.address), self.address.searched)
 
     def patience(self) -> float:
         """How long UNAVAILABLE is retried: briefly where there is no socket, never was one, and nobody makes one."""

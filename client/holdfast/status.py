@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from holdfast.errors import CLASS_OF_STATUS, HoldfastError, PermissionDenied, Unavailable, Unknown
@@ -37,21 +37,24 @@ _START_HINT = (
 _NO_ENTRY = "permission denied"
 
 
-def error_of(failure: grpc.RpcError, address: str) -> HoldfastError:
-    """The error that a failed call stands for. ``address`` is named where the daemon could not be reached."""
+def error_of(failure: grpc.RpcError, address: str, searched: Sequence[str] = ()) -> HoldfastError:
+    """The error that a failed call stands for. ``address`` is named where the daemon could not be reached.
+
+    searched: the places that were looked at to find it, which are named too.
+    """
     code, text = _code_of(failure), _text_of(failure)
     details = _details_of(failure)
     if details is not None:
         return error_of_status(details, code)
     if code == "UNAVAILABLE":
-        return _unreachable(address, _short(text))
+        return _unreachable(address, _short(text), searched)
     reason, message, hint = _OWN_WORDS.get(code, (code, text or f"the call failed with {code}", None))
     if code == "RESOURCE_EXHAUSTED" and "larger than max" in text:
         reason, message, hint = _TOO_LARGE
     return CLASS_OF_STATUS.get(code, Unknown)(message, reason=reason, hint=hint)
 
 
-def _unreachable(address: str, why: str) -> HoldfastError:
+def _unreachable(address: str, why: str, searched: Sequence[str]) -> HoldfastError:
     hint, metadata = _START_HINT, {"address": address}
     if why == _NO_ENTRY:
         return PermissionDenied(
@@ -63,6 +66,8 @@ def _unreachable(address: str, why: str) -> HoldfastError:
     path = address.removeprefix("unix://")
     if path != address and not _may_be_socket(path):
         why, hint = "that is no socket", "name the socket itself, such as unix:DIR/holdfast.sock"
+    if searched:
+        why += f"; no address was given, so it was looked for at {' and '.join(searched)}"
     return Unavailable(f"no daemon answers at {address}: {why}", reason="UNREACHABLE", hint=hint, metadata=metadata)
 
 

@@ -14,6 +14,7 @@ import click
 
 from holdfast.cli import exit_codes
 from holdfast.cli.state import State
+from holdfast.cli.types import SECONDS
 
 HELP_NAMES = ["-h", "--help"]
 _FORMATS = ("json", "table", "yaml", "csv")
@@ -42,7 +43,7 @@ def common_options(owned: frozenset[str]) -> list[click.Option]:
         ("tls_ca", ("--tls-ca",), {"metavar": "FILE", "hidden": hidden, "help": "Certificates to trust."}),
         ("tls_cert", ("--tls-cert",), {"metavar": "FILE", "hidden": hidden, "help": "Our certificate, for mTLS."}),
         ("tls_key", ("--tls-key",), {"metavar": "FILE", "hidden": hidden, "help": "Our key, for mTLS."}),
-        ("timeout", ("--timeout",), {"type": float, "metavar": "SECONDS", "hidden": hidden, "help": "Per call; 60."}),
+        ("timeout", ("--timeout",), {"type": SECONDS, "metavar": "SECONDS", "hidden": hidden, "help": "Per call; 60."}),
     ]
     options = []
     for name, spellings, attributes in specs:

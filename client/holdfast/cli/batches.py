@@ -59,23 +59,29 @@ class Importer:
         self._in_flight: deque[list[Row]] = deque()
 
     def run(self, rows: Rows) -> None:
-        """Insert everything; Stopped, BadFile or HoldfastError end it early, with ``tally`` exact in every case."""
+        """Insert everything; Stopped, BadFile or HoldfastError end it early, with ``tally`` exact in every case.
+
+        Whatever else ends it leaves batches in flight, which ``tally`` does not count.
+        """
         pipeline = Pipeline(self._collection.connection, _IN_FLIGHT)
         problem: Exception | None = None
         try:
-            for batch in self._batches(rows):
-                pipeline.send(self._request(batch))
-                self._in_flight.append(batch)
-                self._settle(pipeline, down_to=_IN_FLIGHT - 1)
-        except (Stopped, BadFile) as error:
-            problem = error
-        try:
+            try:
+                self._send(pipeline, rows)
+            except (Stopped, BadFile) as error:
+                problem = error
             self._settle(pipeline, down_to=0)
             pipeline.finish()
         finally:
             pipeline.abort()
         if problem is not None:
             raise problem
+
+    def _send(self, pipeline: Pipeline, rows: Rows) -> None:
+        for batch in self._batches(rows):
+            pipeline.send(self._request(batch))
+            self._in_flight.append(batch)
+            self._settle(pipeline, down_to=_IN_FLIGHT - 1)
 
     def _batches(self, rows: Rows) -> Iterator[list[Row]]:
         batch: list[Row] = []

@@ -49,7 +49,7 @@ MEANINGS: Mapping[int, str] = {
     12: "no answer in time",
     13: "damaged data",
     14: "cancelled",
-    15: "not supported by this daemon",
+    15: "not supported by this daemon, or by this installation",
     INTERRUPTED: "interrupted (Ctrl-C)",
     BROKEN_PIPE: "nobody reads the output any more",
 }

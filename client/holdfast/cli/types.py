@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from holdfast.times import Target
 
+_MAX_SECONDS = 10**9
+
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in the stubs, not in every click
     """A type made of a parser that raises ValueError."""
@@ -57,6 +59,17 @@ def _percent(text: str) -> float:
     return parse_percent(text)
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= _MAX_SECONDS:
+        raise ValueError(f"{text!r} is not a number of seconds above 0: write 60 or 0.5")
+    return seconds
+
+
+SECONDS = Parsed("seconds", _seconds)
 SIZE = Parsed("size", _size)
 WAL_SIZE = Parsed("size", _wal_size)
 DURATION = Parsed("duration", _duration)

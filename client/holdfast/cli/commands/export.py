@@ -27,7 +27,7 @@ _BY_SUFFIX = {".ndjson": "ndjson", ".jsonl": "ndjson", ".npy": "npy", ".parquet"
     examples=[
         "holdfast vector export products --file products.ndjson",
         "holdfast vector export products --file products.npy",
-        "holdfast vector export products --file - --format ndjson | gzip > products.ndjson.gz",
+        "holdfast vector export products --file - | gzip > products.ndjson.gz",
     ],
 )
 @click.argument("collection", shell_complete=complete_collections)
@@ -45,7 +45,7 @@ def export(
     stored, so that insert-batch brings back the same digest; ndjson and npy write line breaks in them as spaces. The
     output's format is given before the subcommand: holdfast --format table vector export …
     """
-    chosen = file_format or _BY_SUFFIX.get(Path(path).suffix.lower())
+    chosen = file_format or ("ndjson" if path == "-" else _BY_SUFFIX.get(Path(path).suffix.lower()))
     if chosen is None:
         raise click.UsageError(f"{path!r} does not say its format: give --format {'|'.join(_FORMATS)}")
     source = state.client.collection(collection)

@@ -97,6 +97,9 @@ def _run(state: State, importer: Importer, rows: Rows, path: str) -> None:
         _fail(state, InvalidArgument(f"{_place(path, error.line)}: {error}"))
     except HoldfastError as error:
         _fail(state, error)
+    except KeyboardInterrupt:
+        state.say("error: interrupted; batches that were not answered yet may be inserted too")
+        state.exit_code = exit_codes.INTERRUPTED
     else:
         state.exit_code = exit_codes.PARTIAL if tally.failed else exit_codes.SUCCESS
 

@@ -6,17 +6,26 @@ import json
 from typing import Any, BinaryIO
 
 from holdfast.cli.readers.rows import BadFile, BadRow, Row, Rows, make_row
+from holdfast.errors import Unimplemented
 from holdfast.json_text import json_problem
 
-MISSING = "parquet needs pyarrow, which is not installed: pip install pyarrow"
+MISSING = "parquet needs pyarrow, which is not installed"
+INSTALL = "pip install pyarrow, or use ndjson"
 
 
 def read_parquet(file: BinaryIO, batch_size: int = 1000) -> Rows:
-    """Rows in order; "line" is the row's number from 1. Payloads are JSON text or structs."""
+    """Rows in order; "line" is the row's number from 1. Payloads are JSON text or structs.
+
+    Unimplemented, before anything is read, without pyarrow.
+    """
     try:
         from pyarrow import ArrowException, parquet  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
-        raise BadFile(MISSING) from None
+        raise Unimplemented(MISSING, reason="NO_PYARROW", hint=INSTALL) from None
+    return _read(parquet, ArrowException, file, batch_size)
+
+
+def _read(parquet: Any, arrow_exception: type[Exception], file: BinaryIO, batch_size: int) -> Rows:
     try:
         source = parquet.ParquetFile(file)
         _check_schema(source.schema_arrow)
@@ -25,7 +34,7 @@ def read_parquet(file: BinaryIO, batch_size: int = 1000) -> Rows:
             for values in batch.to_pylist():
                 line += 1
                 yield _row(line, values)
-    except ArrowException as error:
+    except arrow_exception as error:
         raise BadFile(f"not a parquet file: {error}") from None
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from holdfast.cli.readers.parquet_rows import MISSING
-from holdfast.errors import FailedPrecondition
+from holdfast.cli.readers.parquet_rows import INSTALL, MISSING
+from holdfast.errors import Unimplemented
 from holdfast.payloads import payload_texts
 
 if TYPE_CHECKING:
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def write_parquet(batches: Iterable[vector_pb2.PointColumns], dimensions: int, file: BinaryIO) -> int:
-    """Write every row; returns how many. FailedPrecondition without pyarrow."""
+    """Write every row; returns how many. Unimplemented without pyarrow."""
     try:
         import pyarrow  # type: ignore[import-not-found,import-untyped,unused-ignore]
         from pyarrow import parquet
     except ImportError:
-        raise FailedPrecondition(MISSING, reason="NO_PYARROW") from None
+        raise Unimplemented(MISSING, reason="NO_PYARROW", hint=INSTALL) from None
     vectors = pyarrow.list_(pyarrow.float32(), dimensions)
     schema = pyarrow.schema([("id", pyarrow.string()), ("vector", vectors), ("payload", pyarrow.string())])
     written = 0
