@@ -116,7 +116,7 @@ def _context(command: click.Command, name: str, parent: click.Context | None) ->
 def _entry(context: click.Context) -> str:
     text = context.command.get_help(context)
     shared = _section(text, "Common options")
-    own = text.replace(f"Common options:\n{shared}\n", "").replace("\n\n\n", "\n\n").strip()
+    own = f"{text}\n".replace(f"Common options:\n{shared}\n", "").replace("\n\n\n", "\n\n").strip()
     return f"## {context.command_path}\n\n```text\n{own}\n```\n"
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import click
 
 from holdfast.cli import exit_codes
+from holdfast.cli.not_built import NOTE, is_not_built, options_not_built
 from holdfast.cli.state import State
 from holdfast.cli.types import SECONDS
 
@@ -80,18 +81,29 @@ class _WithCommonOptions(click.Command):
         return [*super().get_params(ctx), *self.common]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        not_built = options_not_built(_words(ctx))
         common = {id(option) for option in (*self.common, self.get_help_option(ctx))}
         own: list[tuple[str, str]] = []
         shared: list[tuple[str, str]] = []
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is not None and record[1]:
-                (shared if id(param) in common else own).append(record)
+                names, text = record
+                if any(spelling in not_built for spelling in param.opts):
+                    text = f"{text} {NOTE}"
+                (shared if id(param) in common else own).append((names, text))
         if own:
             with formatter.section("Options"):
                 formatter.write_dl(own)
         with formatter.section("Common options"):
             formatter.write_dl(shared)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        if is_not_built(_words(ctx)):
+            formatter.write_paragraph()
+            with formatter.indentation():
+                formatter.write_text(NOTE)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.examples:
@@ -155,7 +167,11 @@ class LazyGroup(_WithCommonOptions, click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, node.summary + ".") for name, node in self._branch.members.items()])
+            formatter.write_dl([(name, self._line(ctx, name)) for name in self._branch.members])
+
+    def _line(self, ctx: click.Context, name: str) -> str:
+        summary = self._branch.members[name].summary + "."
+        return f"{summary} {NOTE}" if is_not_built(f"{_words(ctx)} {name}") else summary
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -172,6 +188,11 @@ class LazyGroup(_WithCommonOptions, click.Group):
         near = elsewhere[:_MOST_SUGGESTED] or get_close_matches(name, self._branch.members, n=1)
         suggestion = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         ctx.fail(f"there is no command {name!r}{suggestion}")
+
+
+def _words(ctx: click.Context) -> str:
+    """The command as it is typed behind the program's name."""
+    return ctx.command_path.partition(" ")[2]
 
 
 def _paths_to(name: str, branch: Branch) -> list[str]:

@@ -88,7 +88,6 @@ def create(
         "holdfast storage snapshot restore snap-2024-01-20-103045 --collection products-restored",
         "holdfast storage snapshot restore latest --overwrite --verify",
         "holdfast storage snapshot restore /mnt/usb/snap-2024-01-20-110000.gz --base-path /mnt/usb/daily",
-        "holdfast storage snapshot restore latest --collection at-1032 --to 'yesterday 10:32'",
     ],
 )
 @click.argument("snapshot", shell_complete=complete_snapshots)

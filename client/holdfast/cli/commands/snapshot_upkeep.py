@@ -22,13 +22,7 @@ if TYPE_CHECKING:
 _COUNT = click.IntRange(1, INT32_MAX)
 
 
-@click.command(
-    cls=Command,
-    examples=[
-        "holdfast storage snapshot prune --keep-daily 7 --keep-weekly 4 --dry-run --format table",
-        "holdfast storage snapshot prune --keep-last 10 --path /backups/daily --confirm",
-    ],
-)
+@click.command(cls=Command)
 @click.option("--keep-last", type=_COUNT, metavar="N", help="The newest N.")
 @click.option("--keep-hourly", type=_COUNT, metavar="N", help="The newest of each of the last N hours that have one.")
 @click.option("--keep-daily", type=_COUNT, metavar="N", help="The same by days.")
@@ -77,13 +71,7 @@ def prune(
     return snapshots.prune(keep, path=path, collection=collection)
 
 
-@click.command(
-    cls=Command,
-    examples=[
-        "holdfast storage snapshot diff latest",
-        "holdfast storage snapshot diff snap-2024-01-19-080000 snap-2024-01-20-103045 --collection products",
-    ],
-)
+@click.command(cls=Command)
 @click.argument("first", shell_complete=complete_snapshots)
 @click.argument("second", required=False, shell_complete=complete_snapshots)
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")

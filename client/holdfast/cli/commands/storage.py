@@ -36,19 +36,12 @@ def alarms(state: State) -> Document:
     return Document(alarms=found, total=len(found))
 
 
-@click.command(
-    cls=Command,
-    examples=[
-        "holdfast storage mmap --enable --advise sequential",
-        "holdfast storage mmap --enable --populate",
-        "holdfast storage mmap --disable",
-    ],
-)
+@click.command(cls=Command, examples=["holdfast storage mmap", "holdfast storage mmap --enable"])
 @click.option("--enable", is_flag=True, help="Read segments through memory mappings.")
 @click.option("--disable", is_flag=True, help="Read segments into RAM instead.")
 @click.option(
     "--advise", type=click.Choice(["normal", "random", "sequential"]),
-    help="How the kernel reads ahead: random for searching, sequential for scans.  [default: random]",
+    help="How the kernel reads ahead: random for searching, sequential for scans.  [default: normal]",
 )  # fmt: skip
 @click.option("--populate/--no-populate", default=None, help="Read segments in when they are mapped.")
 @dry_run
@@ -66,14 +59,7 @@ def mmap(
     return state.client.storage.mmap(enable=wanted, advise=advise, populate=populate, validate_only=dry_run)
 
 
-@click.command(
-    cls=Command,
-    examples=[
-        "holdfast storage compact products",
-        "holdfast storage compact --aggressive",
-        "holdfast storage compact embeddings --threshold 30",
-    ],
-)
+@click.command(cls=Command)
 @click.argument("collection", required=False, shell_complete=complete_collections)
 @click.option("--aggressive", is_flag=True, help="Rewrite also what has little garbage: slower, frees more.")
 @click.option(

@@ -19,13 +19,7 @@ _LINE_SECONDS = 5.0
 _TERMINAL_SECONDS = 0.2
 
 
-@click.command(
-    cls=Command,
-    examples=[
-        "holdfast storage snapshot download latest --to /mnt/usb",
-        "holdfast --address db1:7411 storage snapshot download snap-2024-01-20-103045 --to ./copy.gz",
-    ],
-)
+@click.command(cls=Command)
 @click.argument("snapshot", shell_complete=complete_snapshots)
 @click.option("--to", default=".", show_default=True, metavar="PATH", help="A directory or file of this machine.")
 @pass_state
@@ -40,10 +34,7 @@ def download(state: State, snapshot: str, to: str) -> Document:
     return Document(document, duration_ms=round((time.perf_counter() - started) * 1000))
 
 
-@click.command(
-    cls=Command,
-    examples=["holdfast --address db2:7411 storage snapshot upload ./snap-2024-01-20-103045.gz"],
-)
+@click.command(cls=Command)
 @click.argument("file")
 @click.option("--path", metavar="DIR", help="Directory on the daemon's machine.  [default: DATA/snapshots]")
 @pass_state

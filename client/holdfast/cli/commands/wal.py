@@ -112,7 +112,7 @@ def status(state: State) -> Document:
         "holdfast storage wal replay",
         "holdfast storage wal replay --path /data/wal --verify",
         'holdfast storage wal replay --from "2024-01-20T10:00:00Z" --to "2024-01-20T11:00:00Z"',
-        "holdfast storage wal replay --collection products --to -2h --into products-two-hours-ago",
+        "holdfast storage wal replay --collection products --to -2h",
     ],
 )
 @log_path
@@ -176,7 +176,7 @@ def verify(state: State, path: str | None, no_wait: bool) -> Document | None:
     cls=Command,
     examples=[
         "holdfast storage wal mark before-import",
-        "holdfast storage snapshot restore latest --collection safe --to before-import",
+        "holdfast storage wal replay --to before-import",
     ],
 )
 @click.argument("name")

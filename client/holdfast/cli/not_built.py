@@ -1,0 +1,30 @@
+"""What has its place in the command tree and is refused by the daemon, for now. The help and README.md say so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+NOT_BUILT: Mapping[str, tuple[str, ...]] = {
+    "collection create": ("--quantization",),
+    "storage compact": (),
+    "storage mmap": ("--disable", "--advise", "--populate"),
+    "storage snapshot diff": (),
+    "storage snapshot download": (),
+    "storage snapshot prune": (),
+    "storage snapshot restore": ("--to", "--before"),
+    "storage snapshot upload": (),
+    "storage wal replay": ("--into",),
+}
+"""By command: its options that the daemon does not do; none of them stands for all of it."""
+
+NOTE = "(not built yet)"
+
+
+def is_not_built(command: str) -> bool:
+    """Whether all of a command, such as ``storage compact``, is refused."""
+    return NOT_BUILT.get(command) == ()
+
+
+def options_not_built(command: str) -> tuple[str, ...]:
+    """The options of a command that are refused."""
+    return NOT_BUILT.get(command, ())
