@@ -67,7 +67,7 @@ def test_the_cap_of_the_log_is_kept_with_who_set_it(kit: Kit) -> None:
 
 def test_wal_segments_may_not_outgrow_a_cap_that_was_set_before(kit: Kit) -> None:
     kit.engine.wal.enable(WalChanges(max_wal_bytes=8 << 20), caller=CALLER)
-    with pytest.raises(InvalidArgument, match="less than two WAL segments of 6291456") as caught:
+    with pytest.raises(InvalidArgument, match="less than two WAL segments of 6 MiB") as caught:
         kit.engine.wal.enable(WalChanges(segment_size_bytes=6 << 20), caller=CALLER)
     assert "--segment-size" in str(caught.value.hint)
 

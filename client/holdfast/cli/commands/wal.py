@@ -47,14 +47,22 @@ _VERIFY_KEYS = (
     help="What acknowledged means: on the disk; synced every --flush-interval; or when the kernel likes."
     "  [default: fsync]",
 )  # fmt: skip
-@click.option("--segment-size", type=WAL_SIZE, metavar="SIZE", help="Size of one WAL segment.  [default: 64MB]")
-@click.option("--retention", type=DURATION, metavar="DURATION", help="How long to keep records.  [default: 24h]")
 @click.option(
-    "--flush-interval", type=DURATION, metavar="DURATION", help="Time between syncs in periodic mode.  [default: 5s]"
+    "--segment-size", type=WAL_SIZE, metavar="SIZE", help="Size of one WAL segment, 1 MiB to 4 GiB.  [default: 64MB]"
+)
+@click.option(
+    "--retention", type=DURATION, metavar="DURATION", help="How long to keep records, 0 to 2,400,000 h.  [default: 24h]"
+)
+@click.option(
+    "--flush-interval",
+    type=DURATION,
+    metavar="DURATION",
+    help="Time between syncs in periodic mode, 1 ms to 1 h.  [default: 5s]",
 )
 @click.option(
     "--max-size", type=WAL_SIZE, metavar="SIZE",
-    help="What the log may grow to; beyond it the oldest history goes, whatever the retention.  [default: 64GB]",
+    help="What the log may grow to, from two WAL segments to 8 PiB; beyond it the oldest history goes, whatever the"
+    " retention.  [default: 64GB]",
 )  # fmt: skip
 @dry_run
 @pass_state
