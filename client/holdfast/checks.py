@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import index
 from typing import SupportsIndex
 
@@ -23,3 +24,17 @@ def whole_number(value: SupportsIndex, name: str, least: int = 0, most: int = IN
     if number > most:
         raise InvalidArgument(f"{name} is {number}, and can be at most {most}", reason="OUT_OF_BOUNDS")
     return number
+
+
+def text(value: object, name: str) -> str:
+    """``value``, which must be a str."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {type(value).__name__}, not a string")
+    return value
+
+
+def texts(values: Sequence[str], name: str) -> Sequence[str]:
+    """``values``, of which each must be a str."""
+    for place, value in enumerate(values):
+        text(value, f"{name}[{place}]")
+    return values

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from holdfast.address import find_address
+from holdfast.checks import text
 from holdfast.connection import DEFAULT_TIMEOUT, Connection
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def connect(
     seconds for one call (not for long operations or streams); None for no limit. The first call connects; one that
     finds no daemon gives up with `Unavailable` within five seconds.
     """
-    return Client(Connection(find_address(address), token=token, tls=tls, timeout=timeout))
+    given = None if address is None else text(address, "address")
+    return Client(Connection(find_address(given), token=token, tls=tls, timeout=timeout))
 
 
 class Client:
@@ -45,7 +47,7 @@ class Client:
         """A handle on a collection, by name or alias. Nothing is sent: whether it exists shows at the first call."""
         from holdfast.collection import Collection
 
-        return Collection(self.connection, name)
+        return Collection(self.connection, text(name, "name"))
 
     @cached_property
     def collections(self) -> Collections:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.checks import INT32_MAX, UINT32_MAX, whole_number
+from holdfast.checks import INT32_MAX, UINT32_MAX, texts, whole_number
 from holdfast.connection import Connection, new_request_id
 from holdfast.encoded import EncodedUpsert
 from holdfast.enums import from_word
@@ -93,7 +93,7 @@ class Collection:
         """
         from holdfast.v1 import vector_pb2
 
-        ids = _ids(ids)
+        ids = texts(_ids(ids), "ids")
         modes = vector_pb2.UpdateRequest.PayloadMode
         request = vector_pb2.UpdateRequest(
             collection=self.name,
@@ -130,7 +130,7 @@ class Collection:
             return WriteResult(0, 0, True)
         request = vector_pb2.DeleteRequest(
             collection=self.name,
-            ids=_ids(ids) if ids is not None else (),
+            ids=texts(_ids(ids), "ids") if ids is not None else (),
             filter=filter or "",
             all=all,
             confirm=all,
@@ -148,7 +148,7 @@ class Collection:
         """Points by id, in the order asked, without those that do not exist; all of one moment."""
         from holdfast.v1 import vector_pb2
 
-        wanted = [ids] if isinstance(ids, str) else _ids(ids)
+        wanted = [ids] if isinstance(ids, str) else texts(_ids(ids), "ids")
         if not wanted:
             return []
         request = vector_pb2.GetRequest(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from holdfast.checks import UINT32_MAX, whole_number
+from holdfast.checks import UINT32_MAX, text, whole_number
 from holdfast.connection import Connection, new_request_id
 from holdfast.documents import Document, Documents, timestamp
 from holdfast.enums import from_word, to_word
@@ -83,7 +83,7 @@ class Collections:
 
         size = parse_size(hot_tier_size) if isinstance(hot_tier_size, str) else hot_tier_size or 0
         request = collection_pb2.CreateCollectionRequest(
-            name=name,
+            name=text(name, "name"),
             dimensions=whole_number(dimensions, "dimensions", 1, UINT32_MAX),
             metric=from_word(common_pb2.Metric, metric, "METRIC_", "metric"),
             storage=from_word(common_pb2.StorageKind, storage, "STORAGE_KIND_", "kind of storage"),

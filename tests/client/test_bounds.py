@@ -1,9 +1,11 @@
-"""Numbers that the wire cannot carry: refused in words before anything is sent."""
+"""Arguments that the wire cannot carry: refused in words before anything is sent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 
 import holdfast
@@ -67,6 +69,32 @@ CALLS: dict[str, Callable[[holdfast.Collection, int], object]] = {
 def test_the_library_names_the_argument(products: holdfast.Collection, name: str, number: int) -> None:
     with pytest.raises(holdfast.InvalidArgument, match=f"^{name} is {number}, and (must|can) be at"):
         CALLS[name](products, number)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda db: holdfast.connect(5), "address is int, not a string"),
+        (lambda db: db.collection(None), "name is NoneType, not a string"),
+        (lambda db: db.collections.create(5, 2), "name is int, not a string"),
+        (lambda db: db.collections.create("c", "2"), "dimensions is str, not a whole number"),
+        (lambda db: db.collection("products").search([1, 0], k="2"), "k is str, not a whole number"),
+        (lambda db: db.collection("products").search([1, 0], k=2.0), "k is float, not a whole number"),
+        (lambda db: db.collection("products").get([5]), r"ids\[0\] is int, not a string"),
+        (lambda db: db.collection("products").delete(["a", None]), r"ids\[1\] is NoneType, not a string"),
+        (lambda db: db.collection("products").update([5], payloads=[{}]), r"ids\[0\] is int, not a string"),
+    ],
+)
+def test_a_wrong_type_is_a_type_error_that_names_the_argument(
+    db: holdfast.Client, products: holdfast.Collection, call: Callable[[Any], object], words: str
+) -> None:
+    with pytest.raises(TypeError, match=f"^{words}$"):
+        call(db)
+    assert products.count() == 3
+
+
+def test_numbers_of_other_libraries_are_whole_numbers(products: holdfast.Collection) -> None:
+    assert len(products.search([1, 0], k=np.int64(2))) == 2  # type: ignore[arg-type]  # what a program may well pass
 
 
 def test_both_searches_are_bounded_alike(products: holdfast.Collection) -> None:

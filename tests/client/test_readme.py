@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,14 @@ def test_every_command_stands_in_the_readme_and_no_other() -> None:
 def test_what_is_not_built_stands_in_the_readme(readme: Path) -> None:
     names = [f"`{' '.join((command, *option))}`" for command, option in NAMES]
     assert f"\n{', '.join(names)}.\n" in readme.read_text()
+
+
+@pytest.mark.parametrize("readme", [README, README.parents[1] / "README.md"], ids=["client", "project"])
+def test_what_the_client_needs_stands_in_the_readme(readme: Path) -> None:
+    project = tomllib.loads((README.parents[1] / "pyproject.toml").read_text())["project"]
+    names = [re.match(r"[A-Za-z0-9_-]+", line) for line in project["dependencies"]]
+    text = readme.read_text().lower()
+    assert [name[0] for name in names if name is not None and not re.search(rf"\b{name[0]}\b[,; ]", text)] == []
 
 
 def test_every_exit_code_stands_in_the_readme() -> None:
