@@ -212,3 +212,18 @@ def test_of_a_request_that_was_stored_without_a_digest_nobody_can_tell() -> None
         assert known.find("new", 0) is not None
         with pytest.raises(InvalidArgument):
             known.find("new", 0, 5)
+
+
+def test_a_batch_of_a_stream_sent_again_after_its_collection_is_gone_is_told_its_answer(kit: SnapshotKit) -> None:
+    def send(value: float) -> Outcome:
+        submission = kit.engine.points.prepare_upsert("c", ["a"], rows(value), b"", caller=ASKED)
+        return kit.engine.points.commit(submission)
+
+    first = send(1)
+    kit.engine.collections.drop("c", caller=Caller())
+    assert send(1).sequence == first.sequence
+    with pytest.raises(InvalidArgument, match="belongs to another request"):
+        send(2)
+    kit.create("c", dimensions=3)
+    assert send(1).sequence == first.sequence
+    assert kit.values() == {}

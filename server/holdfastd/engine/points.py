@@ -51,14 +51,20 @@ class Points:
 
         Raises InvalidArgument naming row and field, or NotFound. Does not block; nothing is logged yet.
         """
-        target = self.applier.catalog.resolve(collection)
-        rows = prepare.prepare_rows(target.spec, ids, vectors, payload_block)
-        if target.payload_check is not None:
+        # What was done before is told again, whatever has become of the collection since.
+        known = self.committer.earlier(caller) is not None
+        target = None if known else self.applier.catalog.resolve(collection)
+        spec = _fitting(collection, vectors) if target is None else target.spec
+        rows = prepare.prepare_rows(spec, ids, vectors, payload_block)
+        if target is not None and target.payload_check is not None:
             target.payload_check.check(payload_block, len(ids))
         caller = _asking_upsert(caller, collection, rows, len(ids))
         block = payload_block if len(rows) == len(ids) else None
-        change = UpsertRows(target.spec.id, rows)
-        submission = self._submission(target, change, caller, payload_block=block, rows_sent=len(ids))
+        change = UpsertRows(spec.id, rows)
+        if target is None:
+            submission = writer.make_submission(change, caller, logged=False, rows_sent=len(ids))
+        else:
+            submission = self._submission(target, change, caller, payload_block=block, rows_sent=len(ids))
 
         def follow() -> None:
             heir = self._heir(submission, collection, rows)
