@@ -42,7 +42,7 @@ test: $(INSTALLED)
 # Other random commands in every run, other lives than those of `make test`; SOAK_MINUTES for each sync mode.
 SOAK_MINUTES ?= 15
 SOAK := HOLDFAST_STATE_EXAMPLES=2000 HOLDFAST_STATE_STEPS=80 HOLDFAST_KILL9_SECONDS=$$(($(SOAK_MINUTES) * 60)) \
-  HOLDFAST_ENGINE_CRASH_SEEDS=20 HOLDFAST_CRASH_SEEDS=100
+  HOLDFAST_ENGINE_CRASH_SEEDS=20 HOLDFAST_CRASH_SEEDS=100 HOLDFAST_CRASH_EVERY=1
 
 soak: $(INSTALLED)
 	$(SOAK) $(BIN)/python -m pytest -n auto -o faulthandler_timeout=0 tests/e2e/test_kill9.py \

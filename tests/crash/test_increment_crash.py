@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,8 @@ def test_a_power_cut_while_an_increment_is_created(
     assert min(outcomes) > 0
 
 
+EVERY = int(os.environ.get("HOLDFAST_CRASH_EVERY", "3"))
+"""Of what has many operations, all are swept by a soak only."""
 EVERYTHING: dict[str, Any] = {"overwrite": True}
 COPY: dict[str, Any] = {"collection": "copy", "from_collection": "c", "verify": True}
 
@@ -91,8 +94,8 @@ def test_a_power_cut_while_a_chain_is_restored(
     if mode is None:
         kit.engine.wal.disable(caller=CALLER)
         kit.engine.checkpoint()
-    # Its operations are many; those of the restore of a full one are swept more often.
-    sweep = Sweep(kit, lambda kit: kit.restore("latest", **request_), draws=1)
+    # Its operations are many, and most are those of the restore of a full one, which is swept one by one.
+    sweep = Sweep(kit, lambda kit: kit.restore("latest", **request_), draws=1, every=EVERY)
     assert len(sweep.result["chain"]) == 3
     assert sweep.before != sweep.after
     outcomes = [0, 0]
@@ -118,4 +121,4 @@ def test_each_operation_of_an_increment_fails(code: int) -> None:
 
 
 def test_each_operation_of_the_restore_of_a_chain_fails() -> None:
-    failing(lambda kit: kit.restore("latest", collection="copy", from_collection="c"), errno.EIO, chained)
+    failing(lambda kit: kit.restore("latest", collection="copy", from_collection="c"), errno.EIO, chained, every=EVERY)

@@ -43,11 +43,15 @@ def prepared(mode: SyncMode = SyncMode.FSYNC) -> SnapshotKit:
 
 @dataclass
 class Sweep:
-    """A kit in which ``action`` was recorded between two operation counts, and the states before and after it."""
+    """A kit in which ``action`` was recorded between two operation counts, and the states before and after it.
+
+    ``every``: power is cut at every so many operations, and at the last one.
+    """
 
     kit: SnapshotKit
     action: Action
     draws: int = DRAWS
+    every: int = 1
     before: StoreState = field(init=False)
     after: StoreState = field(init=False)
     start: int = field(init=False)
@@ -64,7 +68,7 @@ class Sweep:
     def run(self, check: Callable[[SnapshotKit, bool], None], seed: int) -> Sweep:
         """``check`` a store after each power cut; it is told whether the action was reported as done by then."""
         rng = random.Random(seed)
-        for cut in range(self.start, self.end + 1):
+        for cut in (*range(self.start, self.end, self.every), self.end):
             for draw in range(self.draws):
                 disk = self.kit.fs.crash_disk_at(cut, rng, "prefix" if (cut + draw) % 3 == 0 else "subset")
                 self.states += 1
@@ -125,14 +129,17 @@ def assert_goes_on(kit: SnapshotKit) -> None:
     assert_tidy(kit)
 
 
-def failing(action: Action, code: int, prepare: Callable[[], SnapshotKit] = prepared) -> None:
-    """Fail each file operation of ``action`` in turn: it succeeds or says why, and the store is whole either way."""
+def failing(action: Action, code: int, prepare: Callable[[], SnapshotKit] = prepared, *, every: int = 1) -> None:
+    """Fail each file operation of ``action`` in turn: it succeeds or says why, and the store is whole either way.
+
+    ``every``: fail every so many of them.
+    """
     kit = prepare()
     start = kit.fs.ops
     action(kit)
     count = kit.fs.ops - start
     raised = 0
-    for step in range(count):
+    for step in range(0, count, every):
         kit = prepare()
         before = observe(kit.engine, IDS)
         kit.fs.fail_at(kit.fs.ops + step, code)
@@ -146,6 +153,6 @@ def failing(action: Action, code: int, prepare: Callable[[], SnapshotKit] = prep
         found = observe(kit.engine, IDS)
         assert found.restarted() in (before.restarted(), live.restarted())
         assert_tidy(kit)
-        if step % 20 == 0:
+        if step // every % 20 == 0:
             assert_goes_on(kit)
-    assert raised > count // 2
+    assert raised > count // every // 2
