@@ -94,17 +94,10 @@ class Points:
     ) -> Outcome:
         """Write a batch: all of it or nothing. The store's mode says what acknowledged means."""
 
-        def once() -> Outcome:
-            submission = self.prepare_upsert(collection, ids, vectors, payload_block, caller=caller)
-            assert isinstance(submission.change, UpsertRows)
-            with self.meters.of(submission.change.collection_id).insert.timed():
-                return self.commit(submission)
-
-        if self.committer.earlier(caller) is not None:
-            # Whether it was the same: what its rows are does not depend on the collection, which may be gone by now.
-            rows = prepare.prepare_rows(_fitting(collection, vectors), ids, vectors, payload_block)
-            caller = _asking_upsert(caller, collection, rows, len(ids))
-        return self._again_if_replaced(caller, once)
+        submission = self.prepare_upsert(collection, ids, vectors, payload_block, caller=caller)
+        assert isinstance(submission.change, UpsertRows)
+        with self.meters.of(submission.change.collection_id).insert.timed():
+            return self.commit(submission)
 
     def update(
         self,

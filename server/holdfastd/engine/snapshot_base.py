@@ -41,9 +41,7 @@ class Base:
         """From where on an increment has to tell of a collection; 0: all of it, since the base or its history lacks."""
         if self.member(collection_id) is None:
             return 0
-        kept_from = next((entry.high_water for entry in manifest.collections if entry.spec.id == collection_id), 0)
-        # What died before its high water may have been dropped, and a memory collection has none (RULES 21, 30).
-        return self.sequence if kept_from and kept_from <= self.sequence else 0
+        return self.sequence if _remembers(manifest, collection_id, self.sequence) else 0
 
 
 def choose_base(
@@ -98,11 +96,18 @@ def _problem_with(info: SnapshotInfo, manifest: Manifest, collection_id: uuid.UU
         return f"is {info.state}: {info.path}"
     if not manifest.reaches_back_to(record.timeline, record.sequence):
         return f"holds a moment that history was cut before: sequence {record.sequence} of timeline {record.timeline}"
-    if collection_id is not None:
-        kept_from = next((entry.high_water for entry in manifest.collections if entry.spec.id == collection_id), 0)
-        if not kept_from or kept_from > record.sequence:
-            return "is older than what the store remembers of deletions"
+    if collection_id is not None and not _remembers(manifest, collection_id, record.sequence):
+        return "is older than what the store remembers of deletions"
     return None
+
+
+def _remembers(manifest: Manifest, collection_id: uuid.UUID, sequence: Sequence64) -> bool:
+    """Whether what died in a collection after ``sequence`` is kept.
+
+    What died before its high water may have been dropped, and a memory collection has none (RULES 21, 30).
+    """
+    kept_from = next((entry.high_water for entry in manifest.collections if entry.spec.id == collection_id), 0)
+    return 0 < kept_from <= sequence
 
 
 def _covers(record: SnapshotRecord, collection_id: uuid.UUID | None) -> bool:

@@ -136,7 +136,7 @@ def _write_norms(taken: TakenPart) -> Iterator[Piece]:
     yield npy_header("<f4", (len(taken.rows),))
     part = taken.part
     norms = part.table.norms if isinstance(part, MemtableSlice) else part.norms
-    for rows in _chunks(taken.rows, PIECE_BYTES // 4):
+    for rows in parts.chunks(taken.rows, PIECE_BYTES // 4):
         yield norms[rows]
 
 
@@ -151,13 +151,13 @@ def _write_rows(taken: TakenPart) -> Iterator[Piece]:
 
 def _write_ids(taken: TakenPart) -> Iterator[Piece]:
     yield npy_header("|u1", (taken.id_bytes,))
-    for rows in _chunks(taken.rows, ROWS_AT_ONCE):
+    for rows in parts.chunks(taken.rows, ROWS_AT_ONCE):
         yield b"".join(parts.ids_at(taken.part, rows))
 
 
 def _write_payloads(taken: TakenPart) -> Iterator[Piece]:
     yield npy_header("|u1", (taken.payload_bytes,))
-    for rows in _chunks(taken.rows, ROWS_AT_ONCE):
+    for rows in parts.chunks(taken.rows, ROWS_AT_ONCE):
         yield b"".join(payload for payload in parts.payloads_at(taken.part, rows) if payload)
 
 
@@ -177,13 +177,13 @@ def _vectors(taken: TakenPart, rows_at_once: int) -> Iterator[Float32Array]:
         for start in range(0, len(taken.rows), rows_at_once):
             yield part.vectors[start : start + rows_at_once]
         return
-    for rows in _chunks(taken.rows, rows_at_once):
+    for rows in parts.chunks(taken.rows, rows_at_once):
         yield parts.vectors_at(part, rows)
 
 
 def _facts(part: Part, rows: Int64Array) -> Iterator[NDArray[Any]]:
     """The facts of ``rows`` as ``ROW_DTYPE``, in chunks of their own memory."""
-    for chunk in _chunks(rows, ROWS_AT_ONCE):
+    for chunk in parts.chunks(rows, ROWS_AT_ONCE):
         yield _memtable_facts(part, chunk) if isinstance(part, MemtableSlice) else part.facts_at(chunk)
 
 
@@ -206,10 +206,6 @@ def _offsets(lengths: NDArray[Any], start: int) -> tuple[Int64Array, int]:
     """Where each value starts behind ``start``, and where the next one would."""
     ends = np.cumsum(lengths, dtype=np.int64) + start
     return ends - lengths, int(ends[-1])
-
-
-def _chunks(rows: Int64Array, at_once: int) -> Iterator[Int64Array]:
-    return (rows[start : start + at_once] for start in range(0, len(rows), at_once))
 
 
 def _planes_header(rows: int, dimensions: int) -> bytes:
