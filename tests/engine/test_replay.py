@@ -10,10 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from holdfastd.engine import committer
+from holdfastd.engine import committer, replay_one
 from holdfastd.engine.operations import Operation, Work
 from holdfastd.engine.replay import ReplayRequest
-from holdfastd.engine.replay_one import MAX_IN_FLIGHT
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import Cancelled, FailedPrecondition, HoldfastError, OutOfRange, ResourceExhausted
 from holdfastd.model import SyncMode
@@ -328,6 +327,7 @@ def test_a_cancelled_replay_goes_on_where_it_stopped(kit: ReplayKit, monkeypatch
         kit.upsert(["n"], n + 1.0)
     kit.restore("latest", collection="copy")
     work, groups, append = CancelledWork(), [], Wal.append
+    monkeypatch.setattr(replay_one, "MAX_IN_FLIGHT", 8)
 
     def held(log: Wal, entries: list[Entry]) -> None:
         groups.append(entries)
@@ -340,8 +340,8 @@ def test_a_cancelled_replay_goes_on_where_it_stopped(kit: ReplayKit, monkeypatch
         patch.setattr(Wal, "append", held)
         with pytest.raises(Cancelled):
             kit.engine.replay.run(ReplayRequest(collection="copy"), cast(Work, work))
-        assert len(groups) == MAX_IN_FLIGHT
-    assert kit.replay(collection="copy")["operations_replayed"] == 24 - MAX_IN_FLIGHT
+        assert 0 < len(groups) <= 8
+    assert kit.replay(collection="copy")["operations_replayed"] == 24 - len(groups)
     assert kit.digest("copy") == kit.digest()
     assert kit.versions("copy")["n"] == kit.versions()["n"]
 

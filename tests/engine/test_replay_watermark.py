@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from holdfastd.engine import replay_one
 from holdfastd.engine.operations import Work
 from holdfastd.engine.replay import ReplayRequest
 from holdfastd.errors import Cancelled
@@ -222,7 +223,10 @@ def test_a_replay_cancelled_before_it_changed_anything_says_so(kit: ReplayKit) -
     assert error.hint == "nothing was changed; start it again if needed"
 
 
-def test_a_replay_cancelled_later_says_how_far_it_came_and_that_the_next_goes_on_there(kit: ReplayKit) -> None:
+def test_a_replay_cancelled_later_says_how_far_it_came_and_that_the_next_goes_on_there(
+    kit: ReplayKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_one, "MAX_IN_FLIGHT", 1)
     for number in range(20):
         kit.upsert([f"n{number}"], name="c")
     kit.restore("latest", collection="copy")

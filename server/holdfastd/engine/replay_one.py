@@ -21,7 +21,9 @@ from .replay_log import ReplayLogs, ReplayRequest, check_start, timeline_at, tim
 from .tickets import Caller, Ticket
 from .wal_control import LogSource
 
-MAX_IN_FLIGHT = 8
+MAX_IN_FLIGHT = 1024
+MAX_IN_FLIGHT_BYTES = 32 << 20
+"""Operations that wait for their turn: enough of them for a group and the one after it, however small they are."""
 
 
 @dataclass(slots=True)
@@ -68,7 +70,8 @@ class CollectionReplay:
         self._source = source
         self._tally = tally
         self._work = work
-        self._in_flight: deque[Ticket] = deque()
+        self._in_flight: deque[tuple[Ticket, int]] = deque()
+        self._in_flight_bytes = 0
 
     def run(self, target: Collection) -> None:
         """Replay to ``target``. Blocks. Whatever ends it early, nothing is under way any more when it returns."""
@@ -142,10 +145,8 @@ class CollectionReplay:
 
     def _send(self, target: Collection, change: Change, origin_sequence: Sequence64, *, actor: str = "") -> None:
         """Send one operation off; it is refused when the one before it was: no hole stays behind."""
-        if len(self._in_flight) == MAX_IN_FLIGHT:
-            self._settle_first()
-            self._work.report(done_vectors=self._tally.applied)
-        previous = self._in_flight[-1] if self._in_flight else None
+        self._make_room()
+        previous = self._in_flight[-1][0] if self._in_flight else None
 
         def check() -> None:
             if previous is not None and previous.failed:
@@ -165,13 +166,27 @@ class CollectionReplay:
             while_waiting=self._work.check_cancelled,
         )
         self._committer.submit_nowait(submission)
-        self._in_flight.append(submission.ticket)
+        self._in_flight.append((submission.ticket, submission.size))
+        self._in_flight_bytes += submission.size
         if isinstance(change, Replayed):
             # It is no operation of the origin.
             self._tally.applied -= 1
 
+    def _make_room(self) -> None:
+        """Settle what is done, and wait where too much is under way. Raises Cancelled."""
+        waiting = len(self._in_flight)
+        while self._in_flight and (self._in_flight[0][0].done or self._is_full()):
+            self._settle_first()
+        if len(self._in_flight) < waiting:
+            self._work.report(done_vectors=max(0, self._tally.applied))
+
+    def _is_full(self) -> bool:
+        return len(self._in_flight) >= MAX_IN_FLIGHT or self._in_flight_bytes >= MAX_IN_FLIGHT_BYTES
+
     def _settle_first(self) -> None:
-        self._in_flight.popleft().wait()
+        ticket, size = self._in_flight.popleft()
+        self._in_flight_bytes -= size
+        ticket.wait()
         self._tally.applied += 1
 
     def _settle_all(self) -> None:
