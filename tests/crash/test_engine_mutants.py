@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from holdfastd.engine import checkpoint, recovery, recovery_apply
+from holdfastd.engine import recovery, recovery_apply, sealing
 from holdfastd.engine.checkpoint import Checkpointer
 from holdfastd.engine.committer import Committer
 from holdfastd.engine.machinery import Machinery
@@ -51,15 +51,15 @@ MUTANTS = {
     ),
     "manifest without a file sync": Mutant(manifest, "write_temporary", "file.sync()", "pass"),
     "manifest before the log": Mutant(Checkpointer, "_sync_log", "is not None", "is False", SyncMode.PERIODIC),
-    "segment names not synced": Mutant(checkpoint, "write_segment", "fs.sync_dir(directory)", "pass"),
+    "segment names not synced": Mutant(sealing, "write_segment", "fs.sync_dir(directory)", "pass"),
     "segment directory not synced": Mutant(
-        checkpoint, "write_segment", "fs.sync_dir(layout.collection_dir(collection_id))", "pass"
+        sealing, "write_segment", "fs.sync_dir(layout.collection_dir(collection_id))", "pass"
     ),
     "index run not synced": Mutant(IdIndex, "with_run", "fs.sync_dir(layout.ids_dir(collection_id))", "pass"),
-    "kills not written": Mutant(Checkpointer, "_write_kills", "> entry.checkpoint_sequence", "< 0"),
+    "kills not written": Mutant(sealing.Sealer, "_write_kills", "> entry.checkpoint_sequence", "< 0"),
     "kills not synced": Mutant(Kills, "write", "fs.sync_dir(directory)", "pass"),
     "kills during a checkpoint forgotten": Mutant(
-        checkpoint, "_carry_over_kills", "if len(fresh):", "if False:", often="upsert busy_checkpoint delete"
+        sealing, "_carry_over_kills", "if len(fresh):", "if False:", often="upsert busy_checkpoint delete"
     ),
     "catalog changes applied twice": Mutant(
         recovery_apply, "_is_news", "sequence > manifest.sequence", "True", often="create alias drop power_cut"

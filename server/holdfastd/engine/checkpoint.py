@@ -18,46 +18,25 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import EngineFailed, ResourceExhausted
-from ..format.manifest import CollectionEntry, Manifest, SegmentEntry
+from ..format.manifest import Manifest
 from ..format.requests import RequestRow
-from ..model import CatalogOrigin, CollectionSpec, Digest, Int64Array, Mark, Sequence64, StorageKind, Uint64Array
+from ..model import CatalogOrigin, Mark, Sequence64
+from ..storage.bulk import Pace
 from ..storage.clock import Randomness
 from ..storage.files import FileSystem, remove_tree
-from ..storage.id_index import IdIndex
 from ..storage.names import Layout
-from ..storage.segment import Segment, SegmentColumns, open_segment, write_segment
 from .apply import Applier
-from .collection import Collection
 from .committer import Committer
 from .disk_errors import disk_errors_of, lacks_space
 from .manifest_keeper import ManifestKeeper
-from .memtable import Memtable
 from .recovery_open import staged_or_new_entry
 from .requests import store_requests
 from .room import Room
-
-
-@dataclass(frozen=True, slots=True)
-class FrozenCollection:
-    """One collection at the checkpoint's sequence."""
-
-    collection: Collection
-    spec: CollectionSpec
-    tables: tuple[Memtable, ...]
-    lengths: tuple[int, ...]
-    segments: tuple[Segment, ...]
-    index: IdIndex
-    count: int
-    digest: Digest
-    updated_us: int
-    own_writes: bool
+from .sealing import FrozenCollection, Sealer, Written, freeze, install
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +53,6 @@ class Frozen:
     catalog_origin: CatalogOrigin | None
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What a collection's frozen memtables became.
-
-    ``kept``: per table, the rows that are in the segment, in order. ``replaced``: files that the entry no longer names.
-    """
-
-    entry: CollectionEntry
-    segment: Segment | None
-    kept: tuple[Int64Array, ...]
-    index: IdIndex
-    replaced: tuple[str, ...]
-
-
 class Checkpointer:
     """See the module. One checkpoint at a time; callable from any thread; blocks until it is done."""
 
@@ -100,22 +65,20 @@ class Checkpointer:
         applier: Applier,
         committer: Committer,
         keeper: ManifestKeeper,
-        pace: Callable[[int], None],
+        pace: Pace,
         trim: Callable[[Sequence64], None],
     ) -> None:
         self._trim_log = trim
         self._fs = fs
         self._layout = layout
-        self._randomness = randomness
         self._applier = applier
         self._committer = committer
         self._keeper = keeper
-        self._pace = pace
         self._one_at_a_time = threading.Lock()
         # Guarded by _one_at_a_time: files that only the manifest before the current one still names.
         self._obsolete: list[str] = []
-        # Guarded by _one_at_a_time: files of the checkpoint under way, which no manifest names yet.
-        self._begun: list[str] = []
+        # Guarded by _one_at_a_time.
+        self._sealer = Sealer(fs, layout, randomness, pace)
         # Set once by the engine.
         self.room: Room | None = None
 
@@ -145,7 +108,7 @@ class Checkpointer:
 
     def _publish(self, frozen: Frozen, clean: bool) -> list[Written]:
         """Files, then the manifest that names them; where one fails, those before it are thrown away (RULES 27)."""
-        self._begun.clear()
+        self._sealer.begun.clear()
         try:
             written = [self._write(each, frozen.sequence) for each in frozen.collections]
             requests_file = self._write_requests(frozen)
@@ -154,7 +117,7 @@ class Checkpointer:
             # A restart may find the manifest that names them.
             raise
         except BaseException:
-            for path in self._begun:
+            for path in self._sealer.begun:
                 with suppress(OSError):
                     remove_tree(self._fs, path)
             raise
@@ -183,7 +146,7 @@ class Checkpointer:
     def _freeze(self) -> Frozen:
         applier = self._applier
         log = self._committer.log
-        collections = tuple(map(_freeze_collection, applier.catalog.collections.values()))
+        collections = tuple(map(freeze, applier.catalog.collections.values()))
         applier.recount()
         return Frozen(
             sequence=applier.sequence,
@@ -204,79 +167,12 @@ class Checkpointer:
         if frozen.collection.quarantined:
             # What it will be cannot be known before its segment can be read again: the log keeps what follows.
             return Written(entry, None, (), frozen.index, ())
-        kept = tuple(
-            _rows_to_keep(table, length, entry.high_water, sequence)
-            for table, length in zip(frozen.tables, frozen.lengths, strict=True)
-        )
-        entries, replaced = self._write_kills(frozen, entry, sequence)
-        segment, index, next_ordinal = None, frozen.index, entry.next_ordinal
-        if sum(map(len, kept)):
-            segment, segment_entry, hashes = self._write_segment(frozen, kept, next_ordinal, sequence)
-            entries = (*entries, segment_entry)
-            rows = np.arange(segment_entry.rows, dtype=np.uint32)
-            index, obsolete = index.with_run(
-                self._fs, self._layout, frozen.spec.id, hashes, next_ordinal, rows, pace=self._pace
-            )
-            self._begun += self._layout.run_files(frozen.spec.id, index.entries[0].name)
-            replaced += obsolete
-            next_ordinal += 1
-        written = CollectionEntry(
-            spec=frozen.spec,
-            checkpoint_sequence=sequence,
-            count=frozen.count,
-            digest=frozen.digest,
-            segments=entries,
-            index_runs=index.entries,
-            next_ordinal=next_ordinal,
-            updated_us=frozen.updated_us,
-            high_water=entry.high_water,
-            own_writes=frozen.own_writes,
-        )
-        return Written(written, segment, kept, index, tuple(replaced))
-
-    def _write_kills(
-        self, frozen: FrozenCollection, entry: CollectionEntry, sequence: Sequence64
-    ) -> tuple[tuple[SegmentEntry, ...], list[str]]:
-        """The entries of the segments that exist, with new kills files where rows died since the last checkpoint.
-
-        Also the kills files that these replace.
-        """
-        entries = {segment.id: segment for segment in entry.segments}
-        out, replaced = [], []
-        for segment in frozen.segments:
-            known = entries[segment.info.id]
-            if segment.killed is not None and int(segment.killed.max()) > entry.checkpoint_sequence:
-                name = segment.write_kills(self._fs, self._layout, sequence)
-                self._begun.append(f"{self._layout.segment_dir(frozen.spec.id, known.id)}/{name}")
-                if known.kills is not None and known.kills != name:
-                    directory = self._layout.segment_dir(frozen.spec.id, known.id)
-                    replaced.append(f"{directory}/{known.kills}")
-                known = replace(known, kills=name)
-            out.append(known)
-        return tuple(out), replaced
-
-    def _write_segment(
-        self, frozen: FrozenCollection, kept: Sequence[Int64Array], ordinal: int, sequence: Sequence64
-    ) -> tuple[Segment, SegmentEntry, Uint64Array]:
-        columns = gather(frozen.tables, frozen.lengths, kept)
-        segment_id = self._randomness.uuid4()
-        directory = self._layout.segment_dir(frozen.spec.id, segment_id)
-        if not self._fs.exists(directory):
-            self._begun.append(directory)
-        info = write_segment(self._fs, self._layout, frozen.spec.id, segment_id, ordinal, columns, pace=self._pace)
-        entry = SegmentEntry(segment_id, ordinal, info.rows, info.size_bytes)
-        segment = open_segment(self._fs, self._layout, frozen.spec.id, entry)
-        killed = np.concatenate([table.killed[rows] for table, rows in zip(frozen.tables, kept, strict=True)])
-        dead = np.flatnonzero((killed != 0) & (killed <= sequence))
-        if len(dead):
-            segment.kill(dead, killed[dead])
-            entry = replace(entry, kills=segment.write_kills(self._fs, self._layout, sequence))
-        return segment, entry, columns.id_hashes
+        return self._sealer.write(frozen, entry, sequence)
 
     def _write_requests(self, frozen: Frozen) -> str | None:
         path = self._layout.requests(frozen.sequence)
         if frozen.requests and path.rsplit("/", 1)[1] != self._keeper.current.requests_file:
-            self._begun.append(path)
+            self._sealer.begun.append(path)
         return store_requests(self._fs, self._layout, frozen.requests, frozen.sequence)
 
     def _updated(
@@ -309,13 +205,7 @@ class Checkpointer:
             collection = each.collection
             if self._applier.catalog.get(each.spec.id) is not collection or collection.quarantined:
                 continue
-            if done.segment is not None:
-                _carry_over_kills(each.tables, done.kept, done.segment)
-                collection.segments = (*collection.segments, done.segment)
-            collection.frozen = collection.frozen[len(each.tables) :]
-            collection.index = done.index
-            collection.checkpoint_sequence = frozen.sequence
-            collection.publish()
+            install(each, done, frozen.sequence)
         self._applier.recount()
 
     def _remove_obsolete(self, before: Manifest, replaced: list[str]) -> None:
@@ -343,76 +233,8 @@ class Checkpointer:
         self._trim_log(before.log_start_required)
 
 
-def _freeze_collection(collection: Collection) -> FrozenCollection:
-    volatile = collection.spec.storage is StorageKind.MEMORY
-    if collection.memtable.length and not volatile and not collection.quarantined:
-        collection.frozen = (*collection.frozen, collection.memtable)
-        collection.memtable = Memtable(collection.spec.dimensions)
-        collection.publish()
-    return FrozenCollection(
-        collection=collection,
-        spec=collection.spec,
-        tables=collection.frozen,
-        lengths=tuple(table.length for table in collection.frozen),
-        segments=collection.segments,
-        index=collection.index,
-        count=0 if volatile else collection.count,
-        digest=Digest() if volatile else collection.digest,
-        updated_us=collection.updated_us,
-        own_writes=collection.own_writes,
-    )
-
-
 def _held_back(collections: Sequence[FrozenCollection]) -> Iterator[Sequence64]:
     """Where the log has to begin behind, because a checkpoint does not reach what it holds of these collections."""
     for each in collections:
         if each.collection.held_back:
             yield each.collection.checkpoint_sequence
-
-
-def _rows_to_keep(table: Memtable, length: int, high_water: Sequence64, sequence: Sequence64) -> Int64Array:
-    """Rows that are alive at ``sequence``, or whose death the next incremental snapshot has to report (RULES 21)."""
-    killed = table.killed[:length]
-    keep = (killed == 0) | (killed > sequence)
-    if high_water:
-        keep |= killed > high_water
-    return np.flatnonzero(keep)
-
-
-def gather(tables: Sequence[Memtable], lengths: Sequence[int], kept: Sequence[Int64Array]) -> SegmentColumns:
-    """The kept rows of the tables as a segment's columns; vectors are copied only where rows are left out."""
-    vectors, ids, payloads = [], [], []
-    for table, length, rows in zip(tables, lengths, kept, strict=True):
-        if len(rows) == length:
-            vectors += table.vector_chunks(length)
-            ids += table.ids[:length]
-            payloads += table.payloads[:length]
-            continue
-        step = table.chunk_rows
-        vectors += [table.vectors_at(rows[start : start + step]) for start in range(0, len(rows), step)]
-        ids += [table.ids[row] for row in rows.tolist()]
-        payloads += [table.payloads[row] for row in rows.tolist()]
-
-    def column(name: str) -> NDArray[Any]:
-        return np.concatenate([getattr(table, name)[rows] for table, rows in zip(tables, kept, strict=True)])
-
-    return SegmentColumns(
-        ids=ids,
-        vectors=vectors,
-        norms=column("norms"),
-        payloads=payloads,
-        sequences=column("sequences"),
-        times=column("times"),
-        versions=column("versions"),
-        hashes=column("hashes"),
-        id_hashes=column("id_hashes"),
-    )
-
-
-def _carry_over_kills(tables: Sequence[Memtable], kept: Sequence[Int64Array], segment: Segment) -> None:
-    """Give the segment the kills that hit its rows while they were being written."""
-    killed = np.concatenate([table.killed[rows] for table, rows in zip(tables, kept, strict=True)])
-    known = segment.killed if segment.killed is not None else np.zeros(len(killed), np.uint64)
-    fresh = np.flatnonzero((killed != 0) & (known == 0))
-    if len(fresh):
-        segment.kill(fresh, killed[fresh])
