@@ -118,9 +118,10 @@ class Snapshots:
     ) -> Document | Operation:
         """Restore a snapshot: staged beside the live data, proven, then published at once; a failure changes nothing.
 
-        collection: the name to restore to; to, before: where on the history to end (a time, a sequence, a mark), with
-        the log replayed behind the snapshot. base_path: a directory to look for the snapshots in that an incremental
-        one builds on, besides where they are known to be. AlreadyExists unless ``overwrite``.
+        collection: the name to restore to; to, before: the moment to restore (a time, a sequence, a mark), for which
+        the log is followed behind the snapshot; ``latest`` is then the newest from before it. base_path: a directory to
+        look for the snapshots in that an incremental one builds on, besides where they are known to be. AlreadyExists
+        unless ``overwrite``; OutOfRange, with the window, for a moment that nothing leads to.
         """
         from holdfast.v1 import snapshot_pb2
 

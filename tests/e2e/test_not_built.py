@@ -26,10 +26,7 @@ LINES = {
     ("storage snapshot diff", None): "storage snapshot diff latest",
     ("storage snapshot download", None): "storage snapshot download latest --to downloaded",
     ("storage snapshot prune", None): "storage snapshot prune --keep-last 1 --dry-run",
-    ("storage snapshot restore", "--to"): "storage snapshot restore latest --collection r --to 2",
-    ("storage snapshot restore", "--before"): "storage snapshot restore latest --collection r --before 2",
     ("storage snapshot upload", None): "storage snapshot upload {file}",
-    ("storage wal replay", "--into"): "storage wal replay --collection c --into r --to 2",
 }
 WITHOUT = [
     "collection create other -d 2",

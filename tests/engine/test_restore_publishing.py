@@ -13,7 +13,7 @@ import pytest
 
 from holdfastd.engine.manifest_swap import swap_manifest
 from holdfastd.engine.operations import Work
-from holdfastd.engine.snapshot_restore import Restoration
+from holdfastd.engine.snapshot_publish import Publisher
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import CommitUnknown
 from holdfastd.model import SyncMode
@@ -181,7 +181,7 @@ def test_without_a_log_writes_wait_until_the_manifest_has_the_restore(
 ) -> None:
     kit.snapshot()
     kit.engine.wal.disable(caller=CALLER)
-    commit, committer, sequences = Restoration._commit, kit.engine._committer, []
+    commit, committer, sequences = Publisher.commit, kit.engine._committer, []
     writer = threading.Thread(target=lambda: sequences.append(kit.upsert(["waiting"], 5).sequence))
     wait_for_room, waits = committer._wait_for_room, threading.Event()
 
@@ -190,13 +190,13 @@ def test_without_a_log_writes_wait_until_the_manifest_has_the_restore(
             waits.set()
         wait_for_room(submission)
 
-    def meanwhile(restoration: Restoration, plan: Any) -> Any:
+    def meanwhile(publisher: Publisher, plan: Any) -> Any:
         writer.start()
         until(lambda: waits.is_set() or not writer.is_alive())
-        return commit(restoration, plan)
+        return commit(publisher, plan)
 
     monkeypatch.setattr(committer, "_wait_for_room", noticed)
-    monkeypatch.setattr(Restoration, "_commit", meanwhile)
+    monkeypatch.setattr(Publisher, "commit", meanwhile)
     restored = kit.restore("latest", collection="copy", from_collection="c")["sequence"]
     writer.join()
     (written,) = sequences

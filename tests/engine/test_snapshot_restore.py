@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -21,7 +20,6 @@ from holdfastd.errors import (
     InvalidArgument,
     NotFound,
     ResourceExhausted,
-    Unimplemented,
 )
 from holdfastd.model import StorageKind, SyncMode
 from tests.support.engines import CALLER
@@ -372,16 +370,6 @@ def test_a_success_is_a_verification(kit: SnapshotKit) -> None:
     assert kit.engine.snapshots.get("latest").record.verified_us == 0
     kit.restore("latest", collection="copy")
     assert kit.engine.snapshots.get("latest").record.verified_us > 0
-
-
-UNBUILT = [{"to_sequence": 5}, {"to_us": 5}, {"before_sequence": 5}, {"before_us": 5}]
-
-
-@pytest.mark.parametrize("options", UNBUILT)
-def test_what_is_not_built_is_said(kit: SnapshotKit, options: dict[str, Any]) -> None:
-    kit.snapshot()
-    with pytest.raises(Unimplemented, match="not built yet"):
-        kit.restore("latest", collection="copy", **options)
 
 
 def test_a_drop_after_a_restore_is_replayed_in_order(kit: SnapshotKit) -> None:

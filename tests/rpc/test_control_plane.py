@@ -22,6 +22,7 @@ from tests.rpc.wires import Wire
 Operation = operation_pb2.Operation
 Point = common_pb2.HistoryPoint
 REFUSED, WRONG = grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT
+OUTSIDE = grpc.StatusCode.OUT_OF_RANGE
 
 
 class TestStorage:
@@ -91,6 +92,17 @@ class TestSnapshots:
         assert (restored.restore.vectors_restored, list(restored.restore.collections_overwritten)) == (2, ["books"])
         assert wire.vectors.Count(vector_pb2.CountRequest(collection="books")).count == 2
 
+    def test_a_moment_comes_back(self, wire: Wire) -> None:
+        made = self.create(wire).snapshot.snapshot
+        last = wire.vectors.Upsert(batch(["c"])).sequence
+        wire.vectors.Delete(vector_pb2.DeleteRequest(collection="books", all=True, confirm=True))
+        for target in ({"to": Point(sequence=last)}, {"before": Point(sequence=last + 1)}):
+            request = snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", overwrite=True, **target)
+            done = wire.ended(wire.snapshots.RestoreSnapshot(request)).restore
+            assert (done.snapshot_id, done.operations_replayed, done.vectors_restored) == (made.id, 1, 3)
+            assert done.restored_through_sequence == last
+            assert wire.vectors.Count(vector_pb2.CountRequest(collection="books")).count == 3
+
     def test_a_plan_has_no_id_and_changes_nothing(self, wire: Wire) -> None:
         plan = wire.snapshots.CreateSnapshot(snapshot_pb2.CreateSnapshotRequest(validate_only=True))
         assert (plan.id, plan.state, plan.snapshot.snapshot.vector_count) == ("", Operation.STATE_SUCCEEDED, 2)
@@ -149,7 +161,7 @@ class TestSnapshots:
             (snapshot_pb2.CreateSnapshotRequest(incremental=True, base_id="./x.snap"), WRONG),
             (snapshot_pb2.CreateSnapshotRequest(base_id="x"), WRONG),
             (snapshot_pb2.CreateSnapshotRequest(collection="films"), grpc.StatusCode.NOT_FOUND),
-            (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", to=Point(sequence=2)), REFUSED),
+            (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", to=Point(sequence=9)), OUTSIDE),
             (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", to=Point(mark="m")), grpc.StatusCode.NOT_FOUND),
             (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", to=Point()), WRONG),
             (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", base_path="x"), WRONG),
@@ -381,9 +393,12 @@ class TestWal:
         assert list(done.replay.collections_affected) == ["copy"], done
         assert wire.vectors.Count(vector_pb2.CountRequest(collection="copy")).count == 3
 
-    def test_replay_into_another_is_refused_by_name(self, wire: Wire) -> None:
-        failure = failing(lambda: wire.wal.ReplayWal(wal_pb2.ReplayWalRequest(collection="books", into="x")))
-        assert failure.code is grpc.StatusCode.UNIMPLEMENTED
+    def test_replay_into_another_makes_it(self, wire: Wire) -> None:
+        wire.vectors.Upsert(batch(["c"]))
+        into = wal_pb2.ReplayWalRequest(collection="books", into="then", to=Point(sequence=2))
+        done = wire.ended(wire.wal.ReplayWal(into)).replay
+        assert (list(done.collections_affected), done.through_sequence, done.snapshot_id) == (["then"], 2, "")
+        assert wire.vectors.Count(vector_pb2.CountRequest(collection="then")).count == 2
 
 
 def test_a_repeated_request_is_done_once(wire: Wire) -> None:

@@ -11,9 +11,7 @@ NOT_BUILT: Mapping[str, tuple[str, ...]] = {
     "storage snapshot diff": (),
     "storage snapshot download": (),
     "storage snapshot prune": (),
-    "storage snapshot restore": ("--to", "--before"),
     "storage snapshot upload": (),
-    "storage wal replay": ("--into",),
 }
 """By command: its options that the daemon does not do; none of them stands for all of it."""
 

@@ -23,11 +23,13 @@ from .collections import Collections
 from .disk_errors import disk_errors_of, lacks_space
 from .machinery import Ground, Machinery, build_machinery
 from .meters import Meters
+from .moments import Moments
 from .operations import OperationRegistry
 from .points import Points
 from .quarantine import quarantine_alarms
 from .recovery import open_store
 from .replay import Replay
+from .replay_log import ReplayLogs
 from .settings import EngineConfig
 from .snapshots import Snapshots
 from .wal_control import WalControl
@@ -91,8 +93,9 @@ class Engine:
         )
         self.points = Points(store.applier, self._committer, meters)
         self.wal = _wal_control(ground, machinery)
-        self.replay = _replay(ground, machinery, self.wal, self.operations)
-        self.snapshots = _snapshots(ground, machinery, self.operations)
+        logs = _logs(ground, machinery, self.wal)
+        self.snapshots = _snapshots(ground, machinery, self.operations, logs, self.wal)
+        self.replay = _replay(ground, machinery, self.operations, logs, self.wal, self.snapshots.moments)
         self.recovery = replace(store.report, warnings=(*store.report.warnings, *self.snapshots.warnings))
         if self.recovery.rebuilt:
             self._tell_of_rebuilt_indexes()
@@ -334,23 +337,43 @@ def _wal_control(ground: Ground, machinery: Machinery) -> WalControl:
     )
 
 
-def _replay(ground: Ground, machinery: Machinery, control: WalControl, operations: OperationRegistry) -> Replay:
-    return Replay(
+def _logs(ground: Ground, machinery: Machinery, control: WalControl) -> ReplayLogs:
+    return ReplayLogs(
         fs=ground.fs,
         layout=ground.layout,
+        clock=ground.clock,
+        applier=ground.store.applier,
+        committer=machinery.committer,
+        keeper=ground.store.keeper,
+        control=control,
+    )
+
+
+def _replay(
+    ground: Ground,
+    machinery: Machinery,
+    operations: OperationRegistry,
+    logs: ReplayLogs,
+    control: WalControl,
+    moments: Moments,
+) -> Replay:
+    return Replay(
         clock=ground.clock,
         randomness=ground.randomness,
         applier=ground.store.applier,
         committer=machinery.committer,
-        keeper=ground.store.keeper,
         checkpointer=machinery.checkpointer,
         retention=machinery.retention,
         control=control,
         operations=operations,
+        logs=logs,
+        moments=moments,
     )
 
 
-def _snapshots(ground: Ground, machinery: Machinery, operations: OperationRegistry) -> Snapshots:
+def _snapshots(
+    ground: Ground, machinery: Machinery, operations: OperationRegistry, logs: ReplayLogs, control: WalControl
+) -> Snapshots:
     return Snapshots(
         fs=ground.fs,
         layout=ground.layout,
@@ -363,6 +386,9 @@ def _snapshots(ground: Ground, machinery: Machinery, operations: OperationRegist
         operations=operations,
         config=ground.config,
         room=machinery.room,
+        logs=logs,
+        control=control,
+        retention=machinery.retention,
         pace=machinery.pace,
     )
 

@@ -13,16 +13,14 @@ import threading
 from dataclasses import replace
 from typing import Any
 
-from ..errors import Cancelled, FailedPrecondition, Unimplemented
+from ..errors import Cancelled, FailedPrecondition
 from ..model import StorageKind
 from ..storage.clock import Clock, Randomness
-from ..storage.files import FileSystem
-from ..storage.names import Layout
 from .apply import Applier
 from .checkpoint import Checkpointer
 from .collection import Collection
 from .committer import Committer
-from .manifest_keeper import ManifestKeeper
+from .moments import Moments
 from .operations import Operation, OperationRegistry, Work
 from .quarantine import require_writable
 from .replay_catalog import CatalogReplay
@@ -41,31 +39,23 @@ class Replay:
     def __init__(
         self,
         *,
-        fs: FileSystem,
-        layout: Layout,
         clock: Clock,
         randomness: Randomness,
         applier: Applier,
         committer: Committer,
-        keeper: ManifestKeeper,
         checkpointer: Checkpointer,
         retention: Retention,
         control: WalControl,
         operations: OperationRegistry,
+        logs: ReplayLogs,
+        moments: Moments,
     ) -> None:
         self._clock = clock
         self._randomness = randomness
         self._applier = applier
         self._committer = committer
-        self._logs = ReplayLogs(
-            fs=fs,
-            layout=layout,
-            clock=clock,
-            applier=applier,
-            committer=committer,
-            keeper=keeper,
-            control=control,
-        )
+        self._logs = logs
+        self._moments = moments
         self._checkpointer = checkpointer
         self._retention = retention
         self._control = control
@@ -74,18 +64,15 @@ class Replay:
         self._running = threading.Lock()
 
     def start(self, request: ReplayRequest, *, caller: Caller) -> Operation:
-        """Begin a replay. Raises NotFound, FailedPrecondition or Unimplemented before anything is begun."""
-        if request.into is not None:
-            raise Unimplemented(
-                "replaying into another collection is not built yet",
-                reason="REPLAY_INTO_UNIMPLEMENTED",
-                hint="restore the snapshot under another name, then replay: that rolls the copy forward",
-            )
+        """Begin a replay. Raises NotFound or FailedPrecondition before anything is begun; with ``into`` as Moments."""
         bounds = (request.from_sequence, request.from_us, request.to_sequence, request.to_us)
-        caller = caller.asking("replay", request.path, request.collection, request.verify, *bounds)
+        asked: tuple[str | int | None, ...] = (request.path, request.collection, request.verify, *bounds)
+        caller = caller.asking("replay", *asked, *(() if request.into is None else (request.into,)))
         begun = None if request.validate_only else self._operations.begun(caller.request_id, caller.request_digest)
         if begun is not None:
             return begun
+        if request.into is not None:
+            return self._moments.start_replay(request, caller=caller)
         targets = self._targets(request)
         document = {
             "path": request.path,

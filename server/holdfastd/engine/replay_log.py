@@ -17,6 +17,7 @@ from ..storage.wal_reader import LogReader, read_log
 from .apply import Applier
 from .collection import Collection
 from .committer import Committer
+from .history import History, left
 from .manifest_keeper import ManifestKeeper
 from .wal_control import LogSource, WalControl
 
@@ -80,6 +81,14 @@ class ReplayLogs:
             self._committer.fail(error)
             raise
 
+    def history(self, path: str | None) -> History:
+        """What a log holds, up to the newest operation that was done before the call. Raises as ``open``."""
+        sequence, time_us = self._applier.sequence, self._applier.time_us
+        source = self.open(path)
+        if source.upto_synced is None:
+            sequence, time_us = self._end(source)
+        return History(self._fs, source, self.files(source), sequence, time_us)
+
     def is_own(self, source: LogSource) -> bool:
         """Whether this very store writes the log, or did before it was switched off; not where it is a copy."""
         return not self._own_directories().isdisjoint(source.directories)
@@ -92,12 +101,18 @@ class ReplayLogs:
         return find_wal_files(self._fs, source.directories, store_id=source.store_id)
 
     def read(self, source: LogSource, through: Sequence64, request: ReplayRequest) -> Iterator[LoggedRecord]:
-        """The operations of a log behind ``through`` and up to the request's end, in order, without a gap.
+        """The operations of a log behind ``through`` and up to the request's end: see ``between``."""
+        return self.between(source, through, request.to_sequence, request.to_us)
+
+    def between(
+        self, source: LogSource, through: Sequence64, to_sequence: Sequence64 | None, to_us: int | None = None
+    ) -> Iterator[LoggedRecord]:
+        """The operations of a log behind ``through`` and up to an end, inclusive, in order, without a gap.
 
         Raises OutOfRange where the log does not reach back so far. What lies behind the end is not looked at: a gap
         there is nobody's business.
         """
-        if request.to_sequence is not None and request.to_sequence <= through:
+        if to_sequence is not None and to_sequence <= through:
             return
         records = read_log(
             self._fs,
@@ -107,10 +122,11 @@ class ReplayLogs:
             upto_synced=source.upto_synced,
         )
         for record in records:
-            if _beyond(record, request):
+            past = to_sequence is not None and record.sequence > to_sequence
+            if past or (to_us is not None and record.timestamp_us > to_us):
                 return
             yield record
-            if request.to_sequence == record.sequence or request.to_us == record.header.timestamp_us:
+            if to_sequence == record.sequence or to_us == record.timestamp_us:
                 return
 
     def check_end(self, request: ReplayRequest) -> None:
@@ -163,23 +179,13 @@ class ReplayLogs:
     def check_history(self, target: Collection, origin: Origin, files: list[FoundFile]) -> None:
         """Raise unless the snapshot's moment lies on the log's history (RULES 2)."""
         for file in files:
-            if file.timeline > origin.timeline and _left(file) < origin.through:
+            if file.timeline > origin.timeline and left(file) < origin.through:
                 raise FailedPrecondition(
                     f"{target.spec.name} reflects sequence {origin.through} of timeline {origin.timeline}, but history "
-                    f"went on from {_left(file)} on timeline {file.timeline}",
+                    f"went on from {left(file)} on timeline {file.timeline}",
                     reason="TIMELINE_DIVERGED",
                     hint="restore a snapshot that was made on the current timeline",
                 )
-
-
-def timeline_at(sequence: Sequence64, files: list[FoundFile]) -> int:
-    """The timeline of the latest history that has led to ``sequence``; 0 without files. See ``check_history``."""
-    return max((file.timeline for file in files if _left(file) < sequence), default=0)
-
-
-def _left(file: FoundFile) -> Sequence64:
-    """The store's sequence when a WAL segment was begun: not always a logged one, which is its previous sequence."""
-    return file.sound_header().first_sequence - 1
 
 
 def timeline_of(record: LoggedRecord) -> int:
@@ -187,12 +193,6 @@ def timeline_of(record: LoggedRecord) -> int:
     name = parse_wal_name(posixpath.basename(record.path))
     assert name is not None
     return name[0]
-
-
-def _beyond(record: LoggedRecord, request: ReplayRequest) -> bool:
-    """Whether a record lies behind the end of what is to be replayed."""
-    past_sequence = request.to_sequence is not None and record.sequence > request.to_sequence
-    return past_sequence or (request.to_us is not None and record.header.timestamp_us > request.to_us)
 
 
 def too_early(record: LoggedRecord, request: ReplayRequest) -> bool:

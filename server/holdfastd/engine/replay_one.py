@@ -16,8 +16,9 @@ from .change_codec import Logged, decode_change
 from .changes import Change, DeleteIds, DropCollection, Replayed, Restore, Truncate, UpsertRows
 from .collection import Collection
 from .committer import Committer
+from .history import timeline_at
 from .operations import Work
-from .replay_log import ReplayLogs, ReplayRequest, check_start, timeline_at, timeline_of
+from .replay_log import ReplayLogs, ReplayRequest, check_start, timeline_of
 from .tickets import Caller, Ticket
 from .wal_control import LogSource
 

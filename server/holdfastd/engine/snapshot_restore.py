@@ -3,6 +3,7 @@
     plan      which collections become which names; what exists and may be replaced
     verify    with --verify: the whole archive is read before anything is staged
     stage     under new ids, durable; checksums and digests hold, or nothing has happened
+    roll      with --to: what is staged is brought forward along the log, and proven again
     publish   one record in the log, then one manifest (RULES 3); from the record on, recovery redoes it from staging
     clean     what was replaced is removed
 
@@ -13,38 +14,26 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
-from ..errors import (
-    Aborted,
-    AlreadyExists,
-    CommitUnknown,
-    Corruption,
-    EngineFailed,
-    FailedPrecondition,
-    HoldfastError,
-    InvalidArgument,
-    NotFound,
-    ResourceExhausted,
-    Unimplemented,
-)
-from ..format.snapshot import SnapshotManifest, data_members
-from ..model import CatalogOrigin, CollectionSpec, Origin
+from ..errors import CommitUnknown, Corruption
+from ..format.manifest import CollectionEntry
+from ..format.snapshot import SnapshotCollection, SnapshotManifest, data_members
+from ..model import StorageKind
 from ..storage.files import remove_tree
-from ..storage.names import check_collection_name
-from . import writer
 from .catalog import Catalog
-from .changes import Restore, RestoredCollection
-from .manifest_swap import swap_manifest
 from .operations import Work
 from .recovery_open import open_collection
+from .replay_log import ReplayLogs
+from .roll_forward import Rolled, RollForward, foresee
+from .routes import Route
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_chain import Chain, ChainFinder, open_link
 from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_info import SnapshotInfo
+from .snapshot_plan import RestorePlan, RestoreRequest, plan_restore
+from .snapshot_publish import Publisher
 from .snapshot_stage import Stager
 from .snapshot_verify import verify_archive
 from .tickets import Caller, Outcome
@@ -53,177 +42,38 @@ REPORT_BYTES = 1 << 20
 INDEX_BYTES_PER_ROW = 20
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreRequest:
-    """What to restore. ``snapshot``: an id, ``latest`` or a path; ``collection``: the name to restore to.
-
-    ``to_…`` and ``before_…``: where on the history to end, by sequence or time (µs).
-    """
-
-    snapshot: str
-    collection: str | None = None
-    from_collection: str | None = None
-    overwrite: bool = False
-    verify: bool = False
-    validate_only: bool = False
-    base_path: str | None = None
-    to_sequence: int | None = None
-    to_us: int | None = None
-    before_sequence: int | None = None
-    before_us: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One collection to be: its number in the archive, its spec, what it replaces, the aliases that it brings."""
-
-    number: int
-    spec: CollectionSpec
-    replaces: uuid.UUID | None
-    aliases: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RestorePlan:
-    """What a restore will do. ``untouched``: names that a restore of everything leaves alone.
-
-    ``whole``: a store is restored, every collection under its own name.
-    """
-
-    manifest: SnapshotManifest
-    targets: tuple[Target, ...]
-    untouched: tuple[str, ...]
-    warnings: tuple[str, ...]
-    whole: bool
-
-    @property
-    def names(self) -> list[str]:
-        """The names that the collections will have, sorted."""
-        return sorted(target.spec.name for target in self.targets)
-
-    @property
-    def sources(self) -> set[uuid.UUID]:
-        """The ids, in the archive, of the collections that are restored."""
-        return {self.manifest.collections[target.number].spec.id for target in self.targets}
-
-    @property
-    def vectors(self) -> int:
-        """Live points that will be there."""
-        return sum(self.manifest.collections[target.number].count for target in self.targets)
-
-
-def refuse_unbuilt(request: RestoreRequest) -> None:
-    """Raise Unimplemented for what the request may say and this version does not do."""
-    targets = (request.to_sequence, request.to_us, request.before_sequence, request.before_us)
-    if any(target is not None for target in targets):
-        raise Unimplemented(
-            "restoring to a point of the history is not built yet",
-            reason="PITR_UNIMPLEMENTED",
-            hint="restore the snapshot under another name, then roll it forward: holdfast storage wal replay --to",
-        )
-
-
-def plan_restore(
-    request: RestoreRequest, manifest: SnapshotManifest, catalog: Catalog, new_id: Callable[[], uuid.UUID]
-) -> RestorePlan:
-    """Decide what becomes what. Raises InvalidArgument, NotFound or AlreadyExists; changes nothing.
-
-    ``manifest``: of the snapshot itself, the last link of its chain.
-    """
-    chosen = _chosen(request, manifest)
-    as_it_was = request.collection is None and request.from_collection is None
-    targets, warnings = [], []
-    for number in chosen:
-        source = manifest.collections[number].spec
-        name = request.collection or source.name
-        replaces = _replaced(name, catalog, request)
-        aliases: tuple[str, ...] = ()
-        if as_it_was:
-            aliases, more = _aliases(manifest, source.id, name, catalog, replaces)
-            warnings += more
-        origin = Origin(manifest.store_id, manifest.timeline, source.id, manifest.sequence)
-        targets.append(Target(number, replace(source, id=new_id(), name=name, origin=origin), replaces, aliases))
-    touched = {target.spec.name for target in targets}
-    whole = as_it_was and manifest.everything
-    untouched = tuple(sorted(catalog.names.keys() - touched)) if whole else ()
-    return RestorePlan(manifest, tuple(targets), untouched, tuple(warnings), whole)
-
-
-def _chosen(request: RestoreRequest, manifest: SnapshotManifest) -> list[int]:
-    names = [collection.spec.name for collection in manifest.collections]
-    if request.collection is not None:
-        check_collection_name(request.collection)
-    if request.from_collection is not None:
-        if request.from_collection not in names:
-            raise NotFound(
-                f"{manifest.id} holds no collection {request.from_collection!r}",
-                reason="COLLECTION_NOT_FOUND",
-                hint=f"it holds {', '.join(sorted(names)) or 'none'}",
-                collection=request.from_collection,
-            )
-        return [names.index(request.from_collection)]
-    if request.collection is not None and len(names) != 1:
-        raise InvalidArgument(
-            f"{manifest.id} holds {len(names)} collections, and --collection {request.collection} names one target",
-            field="from_collection",
-            hint=f"say which with --from-collection: {', '.join(sorted(names)) or 'it is empty'}",
-        )
-    return list(range(len(names)))
-
-
-def _replaced(name: str, catalog: Catalog, request: RestoreRequest) -> uuid.UUID | None:
-    """The collection that has to make room for ``name``, or None. Raises AlreadyExists."""
-    existing = catalog.names.get(name)
-    catalog.check_free(name, except_id=existing)
-    if existing is not None and not request.overwrite:
-        raise AlreadyExists(
-            f"a collection named {name!r} already exists",
-            reason="COLLECTION_EXISTS",
-            hint="replace it with --overwrite, or restore under another name with --collection",
-            collection=name,
-        )
-    return existing
-
-
-def _aliases(
-    manifest: SnapshotManifest, source: uuid.UUID, name: str, catalog: Catalog, replaces: uuid.UUID | None
-) -> tuple[tuple[str, ...], list[str]]:
-    """The aliases of a collection that are free or point to it already, and what is to be said of the others."""
-    wanted = [alias for alias, target in sorted(manifest.aliases.items()) if target == source]
-    free, warnings = [], []
-    for alias in wanted:
-        holder = catalog.aliases.get(alias)
-        if alias in catalog.names:
-            warnings.append(f"the alias {alias} was not restored: a collection has that name")
-        elif holder is None:
-            free.append(alias)
-        elif holder != replaces:
-            other = catalog.collections[holder].spec.name
-            warnings.append(f"the alias {alias} was left pointing to {other}, not to {name}")
-    return tuple(free), warnings
-
-
 class Restoration:
-    """One restore; ``run`` is the whole of it. Runs on an operation's thread; blocks."""
+    """One restore; ``run`` is the whole of it. Runs on an operation's thread; blocks.
+
+    ``info``: the snapshot; None where the log alone leads to the moment. ``route``: how that is reached; None: the
+    snapshot's own moment is wanted.
+    """
 
     def __init__(
         self,
         context: SnapshotContext,
         catalog: SnapshotCatalog,
+        logs: ReplayLogs,
         request: RestoreRequest,
-        info: SnapshotInfo,
+        info: SnapshotInfo | None,
         caller: Caller,
         work: Work,
+        route: Route | None = None,
     ) -> None:
         self._context = context
         self._catalog = catalog
+        self._logs = logs
         self._request = request
         self._info = info
-        self._caller = caller
+        self._route = route
+        self.start = 0 if route is None else route.start
         self._work = work
+        self._publisher = Publisher(context, request, caller)
         self._started_ns = context.clock.monotonic_ns()
         self._done_bytes = self._done_vectors = self._reported_bytes = 0
-        self._warnings: list[str] = []
+        self._ids: dict[uuid.UUID, uuid.UUID] = {}
+        self.rolled = Rolled()
+        self._warnings: list[str] = [] if route is None else list(route.warnings)
 
     def run(self) -> dict[str, Any]:
         """Restore; returns the result document. Raises HoldfastError; before the record the store is as it was."""
@@ -237,56 +87,140 @@ class Restoration:
             raise disk_error(error, "nothing was restored", self._context.layout.collections) from error
 
     def _restore(self) -> dict[str, Any]:
-        context = self._context
-        plan = plan_restore(
-            self._request, self._catalog.open(self._info).manifest, context.applier.catalog, context.randomness.uuid4
-        )
-        self._warnings += plan.warnings
-        chain = ChainFinder(context.fs, self._catalog, self._request.base_path).find(self._info, plan.sources)
-        context.check_space(context.layout.collections, _needed(plan, chain))
+        context, catalog = self._context, self._context.applier.catalog
+        plan, chain = self._plan(catalog)
+        context.check_space(context.layout.collections, _needed(plan, chain) + self._bytes_to_roll())
         if self._request.validate_only:
-            return self._document(plan, chain, None)
+            return self._document(plan if self._route is None else self._foreseen(self._route, plan), chain, None)
         with self._catalog.in_use(*(link.path for link in chain.links)):
-            outcome = self._carry_out(plan, chain)
+            plan, outcome = self._carry_out(plan, chain)
         with contextlib.suppress(OSError):
             for link in chain.links:
                 self._catalog.note_verified(link.path, context.clock.now_us())
         return self._document(plan, chain, outcome)
 
-    def _carry_out(self, plan: RestorePlan, chain: Chain) -> Outcome:
+    def _carry_out(self, plan: RestorePlan, chain: Chain) -> tuple[RestorePlan, Outcome]:
+        """Returns the plan as it was carried out: of a moment it is known only when the log has been read."""
         if self._request.verify:
-            self._verify(plan, chain)
+            self._verify(chain)
         with contextlib.ExitStack() as held:
             try:
-                self._stage(plan, chain)
+                plan = self._stage(plan, chain)
                 self._work.begin_final_phase("publishing")
-                self._hold_off(held)
-            except BaseException:
-                self._discard(plan)
+                self._publisher.hold_off(held)
+                outcome = self._publisher.commit(plan)
+            except CommitUnknown:
                 raise
-            outcome = self._commit(plan)
-            self._make_durable(plan)
-        return outcome
+            except BaseException:
+                self._discard()
+                raise
+            self._publisher.settle(plan)
+        self._warnings += self._publisher.warnings
+        return plan, outcome
+
+    # What -----------------------------------------------------------------------------------------------------------
+
+    def _plan(self, catalog: Catalog) -> tuple[RestorePlan, Chain]:
+        """What is staged of the snapshot, and the archives that this is made of."""
+        if self._info is None:
+            assert self._route is not None
+            return plan_restore(self._request, nothing(self._route), catalog, self._id_of, begins=True), Chain(())
+        manifest = self._catalog.open(self._info).manifest
+        plan = plan_restore(self._request, manifest, catalog, self._id_of, begins=self._route is not None)
+        chain = ChainFinder(self._context.fs, self._catalog, self._request.base_path).find(self._info, plan.sources)
+        if self._route is None:
+            self._warnings += plan.warnings
+        return plan, chain
+
+    def _id_of(self, source: uuid.UUID) -> uuid.UUID:
+        """The id under which a collection is restored; the same each time."""
+        if source not in self._ids:
+            self._ids[source] = self._context.randomness.uuid4()
+        return self._ids[source]
+
+    def _foreseen(self, route: Route, plan: RestorePlan) -> RestorePlan:
+        """The plan with the moment in it, for which the log is read and nothing staged."""
+        sources = {each.spec.id: each.spec.name for each in plan.manifest.collections if each.spec.id in plan.sources}
+        records = self._logs.between(route.history.source, route.start, route.to)
+        self.rolled = foresee(records, sources, wanted_names(self._request, plan), self._advance)
+        self._warnings.append(
+            f"the vectors are counted as of {plan.manifest.id or 'the beginning of the log'}; "
+            f"{self.rolled.operations} operations follow"
+        )
+        time_us = self.rolled.time_us or plan.manifest.time_us
+        return replace(plan, manifest=replace(plan.manifest, sequence=route.to, time_us=time_us))
+
+    def _bytes_to_roll(self) -> int:
+        route = self._route
+        return 0 if route is None else route.history.bytes_between(route.start, route.to)
 
     # Before anything is visible -------------------------------------------------------------------------------------
 
-    def _verify(self, plan: RestorePlan, chain: Chain) -> None:
+    def _verify(self, chain: Chain) -> None:
         """Read every archive of the chain before the first byte is staged."""
-        self._begin_phase("verifying", chain, sum(link.manifest.vectors for link in chain.links))
+        self._begin_phase("verifying", _archive_bytes(chain), sum(link.manifest.vectors for link in chain.links))
         for link in chain.links:
             verify_archive(open_link(self._context.fs, link), self._advance)
 
-    def _stage(self, plan: RestorePlan, chain: Chain) -> None:
-        context = self._context
-        self._begin_phase("staging", chain, _staged_vectors(plan, chain))
-        specs = {target.number: target.spec for target in plan.targets}
-        for entry in Stager(context, chain, specs).run(self._advance, deep=self._request.verify):
+    def _stage(self, plan: RestorePlan, chain: Chain) -> RestorePlan:
+        """Stage the snapshot, roll it forward where a moment is wanted; returns the plan of what is there then."""
+        context, entries = self._context, []
+        if plan.targets:
+            self._begin_phase("staging", _archive_bytes(chain), _staged_vectors(plan, chain))
+            specs = {target.number: target.spec for target in plan.targets}
+            entries = Stager(context, chain, specs).run(self._advance, deep=self._request.verify)
+        if self._route is not None:
+            return self._roll(self._route, plan, entries)
+        for entry in entries:
             # What cannot be opened must not reach the applier, where it would end the process.
             open_collection(context.fs, context.layout, entry)
+        return plan
 
-    def _begin_phase(self, phase: str, chain: Chain, total_vectors: int) -> None:
+    def _roll(self, route: Route, plan: RestorePlan, entries: list[CollectionEntry]) -> RestorePlan:
+        """Bring what is staged forward along the route; a snapshot of that moment would have had this plan."""
+        context, history = self._context, route.history
+        roll = RollForward(context, wanted_names(self._request, plan), self._id_of)
+        sources = {self._id_of(each.spec.id): each.spec for each in plan.manifest.collections}
+        for entry in entries:
+            roll.begin(sources[entry.spec.id], entry, route.start)
+        roll.aliases = dict(plan.manifest.aliases)
+        self._begin_phase("rolling forward", history.bytes_between(route.start, route.to), 0)
+        roll.run(self._logs.between(history.source, route.start, route.to), self._advance)
+        collections = tuple(roll.finish(route.to, deep=self._request.verify))
+        self._check_against_live(collections, route)
+        self.rolled = roll.done
+        manifest = replace(
+            plan.manifest,
+            sequence=route.to,
+            time_us=roll.done.time_us or plan.manifest.time_us,
+            timeline=max(plan.manifest.timeline, history.timeline_at(route.to)),
+            collections=collections,
+            aliases=roll.aliases,
+        )
+        reached = plan_restore(self._request, manifest, context.applier.catalog, self._id_of)
+        self._warnings += [*reached.warnings, *_left_behind(manifest, route)]
+        return reached
+
+    def _check_against_live(self, collections: tuple[SnapshotCollection, ...], route: Route) -> None:
+        """Where a collection was not written to since the moment, both must be the same. Raises Corruption."""
+        if not self._logs.is_own(route.history.source):
+            return
+        for each in collections:
+            live = self._context.applier.catalog.get(each.spec.id)
+            if live is None or live.quarantined or each.spec.storage is StorageKind.MEMORY:
+                continue
+            view = live.view
+            if view.sequence <= route.to and (view.count, view.digest) != (each.count, each.digest):
+                raise Corruption(
+                    f"{each.spec.name} as rolled forward has {each.count} rows with the digest {each.digest.hex()}; "
+                    f"the live one, not written to since, has {view.count} with {view.digest.hex()}",
+                    path=self._context.layout.collection_dir(each.spec.id),
+                    reason="DIGEST_MISMATCH",
+                    hint="check them with `holdfast storage snapshot verify` and `holdfast storage wal verify`",
+                )
+
+    def _begin_phase(self, phase: str, total_bytes: int, total_vectors: int) -> None:
         self._done_bytes = self._done_vectors = self._reported_bytes = 0
-        total_bytes = sum(member.size for link in chain.links for member in data_members(link.manifest))
         self._work.report(
             phase=phase, done_bytes=0, done_vectors=0, total_bytes=total_bytes, total_vectors=total_vectors
         )
@@ -299,111 +233,11 @@ class Restoration:
             self._reported_bytes = self._done_bytes
             self._work.report(done_bytes=self._done_bytes, done_vectors=self._done_vectors)
 
-    def _hold_off(self, held: contextlib.ExitStack) -> None:
-        """Checkpoints, for as long as ``held`` lasts; with the log disabled writes as well.
-
-        Without a log a kill takes the last writes, and never one before a restore that it leaves: what came before is
-        in segments, and what comes meanwhile waits until the manifest has the restore.
-        """
-        context = self._context
-        with contextlib.ExitStack() as turn:
-            turn.enter_context(context.checkpointer.exclusive())
-            if self._is_logged():
-                held.enter_context(turn.pop_all())
-                return
-        # Not while checkpoints are held off: a write that is under way may be waiting for one.
-        held.enter_context(context.committer.writes_held("a restore is being published"))
-        while True:
-            reached = context.keeper.current.checkpoint_sequence
-            if context.applier.sequence > reached:
-                reached = context.checkpointer.run()
-            with contextlib.ExitStack() as turn:
-                turn.enter_context(context.checkpointer.exclusive())
-                # Only now do the log and the sequence stand still: it may have been enabled, another restore published.
-                if self._is_logged() or context.applier.sequence == reached:
-                    held.enter_context(turn.pop_all())
-                    return
-
-    def _is_logged(self) -> bool:
-        return self._context.committer.log is not None
-
-    def _discard(self, plan: RestorePlan) -> None:
+    def _discard(self) -> None:
         """Remove the staging; what cannot be removed is garbage to the next start."""
-        for target in plan.targets:
+        for collection_id in self._ids.values():
             with contextlib.suppress(OSError):
-                remove_tree(self._context.fs, self._context.layout.collection_dir(target.spec.id))
-
-    # Publishing -----------------------------------------------------------------------------------------------------
-
-    def _commit(self, plan: RestorePlan) -> Outcome:
-        """The record: from here on the restore has happened, and recovery redoes it."""
-        collections = tuple(
-            RestoredCollection(
-                target.spec,
-                plan.manifest.collections[target.number].digest,
-                plan.manifest.collections[target.number].count,
-                target.replaces,
-                target.aliases,
-            )
-            for target in plan.targets
-        )
-        submission = writer.make_submission(
-            Restore(collections, plan.manifest.id, self._catalog_of(plan)),
-            Caller(actor=self._caller.actor),
-            barrier=True,
-            check=lambda: self._check_unchanged(plan),
-            after_sequence=plan.manifest.sequence,
-        )
-        try:
-            return writer.commit(self._context.committer, submission)
-        except CommitUnknown:
-            # The record may be in the log: then the next start publishes what is staged, else it removes it.
-            raise
-        except BaseException:
-            self._discard(plan)
-            raise
-
-    def _catalog_of(self, plan: RestorePlan) -> CatalogOrigin | None:
-        """Whose catalog a replay may continue: another store's, where all of it has been restored as it was."""
-        manifest = plan.manifest
-        if not plan.whole or manifest.store_id == self._context.keeper.current.store_id:
-            return None
-        return CatalogOrigin(manifest.store_id, manifest.timeline, manifest.sequence)
-
-    def _check_unchanged(self, plan: RestorePlan) -> None:
-        """Raise unless names and aliases are as they were when the plan was made (on the committing thread)."""
-        catalog = self._context.applier.catalog
-        for target in plan.targets:
-            if _replaced(target.spec.name, catalog, self._request) != target.replaces:
-                raise Aborted(
-                    f"the collection {target.spec.name!r} was created, replaced or deleted meanwhile",
-                    hint="look at it again, and restore once more if that is still wanted",
-                )
-            for alias in target.aliases:
-                catalog.check_free(alias)
-
-    def _make_durable(self, plan: RestorePlan) -> None:
-        """Name the restored collections in the manifest, remove what they replaced (RULES 3, 4)."""
-        context = self._context
-        try:
-            context.committer.between_groups(partial(swap_manifest, context))
-        except EngineFailed as error:
-            context.committer.fail(error)
-            raise _unknown(error) from error
-        except (ResourceExhausted, FailedPrecondition) as error:
-            if context.committer.log is None:
-                raise _unknown(error) from error
-            self._warnings.append(f"restored, but the manifest does not say so yet: {error.message}")
-            return
-        replaced = [target.replaces for target in plan.targets if target.replaces is not None]
-        if not replaced:
-            return
-        # The restore is durable by now. A manifest that fails here has turned the store read-only, which alarms tell.
-        with contextlib.suppress(HoldfastError, OSError):
-            # Once more, so that the manifest before the current one does not name what is removed either.
-            context.keeper.update(lambda manifest: manifest)
-            for collection_id in replaced:
-                remove_tree(context.fs, context.layout.collection_dir(collection_id))
+                remove_tree(self._context.fs, self._context.layout.collection_dir(collection_id))
 
     # The result -----------------------------------------------------------------------------------------------------
 
@@ -420,19 +254,11 @@ class Restoration:
             "chain": chain.ids,
             "restored_through_sequence": plan.manifest.sequence,
             "restored_through_us": plan.manifest.time_us,
+            "operations_replayed": self.rolled.operations,
             "verified": self._request.verify,
             "sequence": 0 if outcome is None else outcome.sequence,
             "warnings": self._warnings,
         }
-
-
-def _unknown(error: HoldfastError) -> CommitUnknown:
-    """The error for a restore that is made, and of which nobody knows whether a restart would find it."""
-    return CommitUnknown(
-        f"the collections are restored, but that could not be written to the disk: {error.message}; after a restart "
-        "they may be as they were before",
-        hint=error.hint,
-    )
 
 
 def _staged_vectors(plan: RestorePlan, chain: Chain) -> int:
@@ -448,3 +274,39 @@ def _needed(plan: RestorePlan, chain: Chain) -> int:
         numbers = {n for n, each in enumerate(link.manifest.collections) if each.spec.id in plan.sources}
         size += sum(member.size for member in data_members(link.manifest) if member.collection in numbers)
     return size + _staged_vectors(plan, chain) * INDEX_BYTES_PER_ROW
+
+
+def _archive_bytes(chain: Chain) -> int:
+    return sum(member.size for link in chain.links for member in data_members(link.manifest))
+
+
+def wanted_names(request: RestoreRequest, plan: RestorePlan) -> frozenset[str] | None:
+    """The names, in the history, of what is to be restored; None where that is the whole store."""
+    if plan.whole:
+        return None
+    return plan.source_names or frozenset({request.from_collection or ""})
+
+
+def nothing(route: Route) -> SnapshotManifest:
+    """What a snapshot from before the first operation would have held."""
+    return SnapshotManifest(
+        id="",
+        store_id=route.history.source.store_id,
+        timeline=1,
+        sequence=0,
+        time_us=0,
+        created_us=0,
+        everything=True,
+        planes=False,
+        collections=(),
+        aliases={},
+    )
+
+
+def _left_behind(manifest: SnapshotManifest, route: Route) -> list[str]:
+    """What is to be said of collections whose writes no log has."""
+    return [
+        f"{each.spec.name} lives in memory, and its writes are not in the log: it is as {manifest.id} has it"
+        for each in manifest.collections
+        if each.spec.storage is StorageKind.MEMORY and route.to > route.start
+    ]

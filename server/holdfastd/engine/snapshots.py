@@ -18,9 +18,13 @@ from .apply import Applier
 from .checkpoint import Checkpointer
 from .committer import Committer
 from .disk_errors import disk_errors_of
+from .history import Ending
 from .manifest_keeper import ManifestKeeper
+from .moments import Moments
 from .operations import Operation, OperationRegistry
 from .places import check_snapshot_place
+from .replay_log import ReplayLogs
+from .retention import Retention
 from .room import Room
 from .settings import EngineConfig
 from .snapshot_base import choose_base
@@ -29,9 +33,11 @@ from .snapshot_chain import ChainFinder
 from .snapshot_context import SnapshotContext
 from .snapshot_create import SnapshotCreation, SnapshotRequest, forget_history
 from .snapshot_info import SnapshotInfo, SnapshotListing
-from .snapshot_restore import Restoration, RestoreRequest, plan_restore, refuse_unbuilt
+from .snapshot_plan import RestoreRequest, plan_restore
+from .snapshot_restore import Restoration
 from .snapshot_verify import Verification
 from .tickets import NOBODY, Caller
+from .wal_control import WalControl
 
 __all__ = ["RestoreRequest", "SnapshotInfo", "SnapshotListing", "SnapshotRequest", "Snapshots"]
 
@@ -53,6 +59,9 @@ class Snapshots:
         operations: OperationRegistry,
         config: EngineConfig,
         room: Room,
+        logs: ReplayLogs,
+        control: WalControl,
+        retention: Retention,
         pace: Pace = unpaced,
     ) -> None:
         self._context = SnapshotContext(
@@ -69,7 +78,9 @@ class Snapshots:
         )
         self._operations = operations
         self._room = room
+        self._logs = logs
         self._catalog = SnapshotCatalog(fs, layout)
+        self.moments = Moments(self._context, self._catalog, logs, control, retention, operations)
         self._deleted = Answers(fs, layout.receipts, clock, SnapshotInfo)
         problem = self._deleted.problem
         self.warnings: tuple[str, ...] = () if problem is None else (problem,)
@@ -121,24 +132,33 @@ class Snapshots:
     def start_restore(self, request: RestoreRequest, *, caller: Caller) -> Operation:
         """Begin a restore. What the snapshot and the names decide is refused here, before anything is begun.
 
-        Raises NotFound, AlreadyExists, InvalidArgument, Unimplemented, UnsupportedFormat or Corruption.
+        Raises NotFound, AlreadyExists, InvalidArgument, UnsupportedFormat or Corruption; OutOfRange, with the window,
+        for a moment of the history that nothing leads to.
         """
-        refuse_unbuilt(request)
-        asked = (request.snapshot, request.collection, request.from_collection, request.overwrite, request.verify)
+        asked: tuple[str | int | None, ...] = (request.snapshot, request.collection, request.from_collection)
+        asked = (*asked, request.overwrite, request.verify)
+        if request.base_path is not None or request.ending is not None:
+            ending = request.ending or Ending()
+            asked = (*asked, request.base_path, ending.sequence, ending.time_us)
         caller = caller.asking("restore", *asked)
         known = None if request.validate_only else self._operations.begun(caller.request_id, caller.request_digest)
         if known is not None:
             return known
+        if request.ending is not None:
+            return self.moments.start_restore(request, caller=caller)
         info = self.get(request.snapshot)
         with disk_errors_of(f"reading {info.path}"):
             archive = self._catalog.open(info)
             plan = plan_restore(
-                request, archive.manifest, self._context.applier.catalog, self._context.randomness.uuid4
+                request,
+                archive.manifest,
+                self._context.applier.catalog,
+                lambda _: self._context.randomness.uuid4(),
             )
             ChainFinder(self._context.fs, self._catalog, request.base_path).find(info, plan.sources)
         return self._operations.start(
             "restore",
-            lambda work: Restoration(self._context, self._catalog, request, info, caller, work).run(),
+            lambda work: Restoration(self._context, self._catalog, self._logs, request, info, caller, work).run(),
             request={
                 "snapshot": info.id,
                 "path": info.path,

@@ -175,6 +175,12 @@ def _replay_result(result: Mapping[str, Any]) -> operation_pb2.ReplayResult:
         operations_skipped=result.get("operations_skipped", 0),
         collections_affected=result.get("collections_affected", ()),
         duration_ms=result.get("duration_ms", 0),
+        vectors_affected=result.get("vectors_affected", 0),
+        first_sequence=result.get("first_sequence", 0),
+        through_sequence=result.get("through_sequence", 0),
+        through_time=timestamp(result.get("through_us", 0)),
+        verified=bool(result.get("verified")),
+        snapshot_id=result.get("snapshot_id") or "",
         warnings=result.get("warnings", ()),
     )
 

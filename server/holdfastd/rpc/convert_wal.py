@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from holdfast.v1 import common_pb2, wal_pb2
+from holdfast.v1 import common_pb2, snapshot_pb2, wal_pb2
 
 from ..engine.changes import (
     Change,
@@ -86,7 +86,9 @@ def start_of(
     return bound_of(request.start, "start", wal) if request.HasField("start") else Bound()
 
 
-def end_of(request: wal_pb2.DumpWalRequest | wal_pb2.ReplayWalRequest, wal: WalControl) -> Bound:
+def end_of(
+    request: wal_pb2.DumpWalRequest | wal_pb2.ReplayWalRequest | snapshot_pb2.RestoreSnapshotRequest, wal: WalControl
+) -> Bound:
     """Where a range ends, as an inclusive bound."""
     if request.HasField("to"):
         return bound_of(request.to, "to", wal)

@@ -10,13 +10,14 @@ import grpc
 from holdfast.v1 import operation_pb2, snapshot_pb2
 from holdfast.v1.snapshot_pb2_grpc import SnapshotServiceServicer
 
+from ..engine.history import Ending
 from ..engine.snapshot_catalog import is_path
 from ..engine.snapshot_info import age_key
 from ..engine.snapshots import RestoreRequest, SnapshotRequest
 from ..errors import InvalidArgument, Unimplemented
 from .convert_operations import operation_message
 from .convert_snapshots import described, snapshot_message
-from .convert_wal import Bound, bound_of
+from .convert_wal import Bound, end_of
 from .plans import started_or_planned
 from .requests import Callers, Paths, page_by_key
 from .routes import Unparsed
@@ -76,8 +77,7 @@ class SnapshotService(SnapshotServiceServicer):
     def RestoreSnapshot(
         self, request: snapshot_pb2.RestoreSnapshotRequest, context: grpc.ServicerContext
     ) -> operation_pb2.Operation:
-        end = bound_of(request.to, "to", self._wal) if request.HasField("to") else Bound()
-        before = bound_of(request.before, "before", self._wal) if request.HasField("before") else Bound()
+        end = end_of(request, self._wal)
         asked = RestoreRequest(
             snapshot=self._reference(request.snapshot, request.working_directory, context),
             collection=request.collection or None,
@@ -86,10 +86,7 @@ class SnapshotService(SnapshotServiceServicer):
             verify=request.verify,
             validate_only=request.validate_only,
             base_path=self._paths.resolve(request.base_path, request.working_directory, context, field="base_path"),
-            to_sequence=end.sequence,
-            to_us=end.time_us,
-            before_sequence=before.sequence,
-            before_us=before.time_us,
+            ending=None if end == Bound() else Ending(end.sequence, end.time_us),
         )
         operation = self._snapshots.start_restore(asked, caller=self._callers.of(context, request.request_id))
         return started_or_planned(self._operations, operation, planned=request.validate_only)

@@ -23,6 +23,7 @@ _CREATE_KEYS = (
 )  # fmt: skip
 _INCREMENT_KEYS = (*_CREATE_KEYS, "base_id", "base_sequence", "deleted")
 _RESTORE_KEYS = ("snapshot_id", "collections_restored", "vectors_restored", "duration_ms", "status")
+_MOMENT_KEYS = (*_RESTORE_KEYS, "restored_through_sequence", "restored_through_time", "operations_replayed", "chain")
 _LIST_KEYS = ("id", "type", "collections", "vectors", "size_bytes", "compressed", "created_at", "path", "state")
 _TABLE_KEYS = ("id", "type", "base_id", *_LIST_KEYS[2:])
 _VERIFY_KEYS = (
@@ -88,6 +89,8 @@ def create(
         "holdfast storage snapshot restore snap-2024-01-20-103045 --collection products-restored",
         "holdfast storage snapshot restore latest --overwrite --verify",
         "holdfast storage snapshot restore /mnt/usb/snap-2024-01-20-110000.gz --base-path /mnt/usb/daily",
+        'holdfast storage snapshot restore latest --to "yesterday 10:32" --from-collection products --collection old',
+        "holdfast storage snapshot restore latest --before 48211 --from-collection products --collection old",
     ],
 )
 @click.argument("snapshot", shell_complete=complete_snapshots)
@@ -97,7 +100,7 @@ def create(
 @click.option("--verify", is_flag=True, help="Check the whole chain before anything is touched.")
 @click.option(
     "--to", type=MOMENT, metavar="WHEN",
-    help="Roll forward from the log through this time, sequence or mark (inclusive).",
+    help="The moment to restore: the log is followed through this time, sequence or mark (inclusive).",
 )  # fmt: skip
 @before_option
 @click.option("--base-path", metavar="DIR", help="Where else to look for the snapshots that it builds on.")
@@ -121,8 +124,12 @@ def restore(
 
     SNAPSHOT is an id, "latest", or a file on the daemon's machine. "latest" is the newest: where that one is missing or
     damaged the command is refused, and no older one taken instead. Everything is staged and proven beside the live
-    data, then published at once; a restore that fails leaves the store as it was. WHEN is a time (2024-01-20T10:00:00Z,
-    -2h, 'yesterday 10:32'), a sequence, or a mark.
+    data, then published at once; a restore that fails leaves the store as it was.
+
+    With --to or --before it is that very moment that comes back: "latest" then stands for the newest whole snapshot
+    from before it, and the log is followed from there. Every snapshot that leads there gives the same; where none does,
+    the window in which that is possible is said. WHEN is a time (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a
+    sequence, or a mark.
     """
     refuse_two_ends(to, before)
     started = state.client.snapshots.restore(
@@ -137,7 +144,8 @@ def restore(
         validate_only=dry_run,
         wait=False,
     )
-    return conclude(state, started, _RESTORE_KEYS, wait=not no_wait)
+    keys = _RESTORE_KEYS if to is None and before is None else _MOMENT_KEYS
+    return conclude(state, started, keys, wait=not no_wait)
 
 
 @click.command(

@@ -25,6 +25,7 @@ _SETTINGS_KEYS = ("wal_enabled", "path", "sync_mode", "segment_size_bytes", "ret
 _REPLAY_KEYS = (
     "segments_replayed", "operations_replayed", "operations_skipped", "collections_affected", "duration_ms", "status",
 )  # fmt: skip
+_INTO_KEYS = (*_REPLAY_KEYS, "snapshot_id", "through_sequence", "through_time")
 _VERIFY_KEYS = (
     "valid", "path", "segments", "operations", "size_bytes", "first_sequence", "last_sequence", "problems",
     "duration_ms", "status",
@@ -121,6 +122,7 @@ def status(state: State) -> Document:
         "holdfast storage wal replay --path /data/wal --verify",
         'holdfast storage wal replay --from "2024-01-20T10:00:00Z" --to "2024-01-20T11:00:00Z"',
         "holdfast storage wal replay --collection products --to -2h",
+        "holdfast storage wal replay --collection products --into products-at-ten --to 2024-01-20T10:00:00Z",
     ],
 )
 @log_path
@@ -130,7 +132,7 @@ def status(state: State) -> Document:
 @click.option("--to", type=MOMENT, metavar="WHEN", help="Last time, sequence or mark to apply (inclusive).")
 @before_option
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")
-@click.option("--into", metavar="NAME", help="Make a new collection that holds the moment asked for.")
+@click.option("--into", metavar="NAME", help="Make a new collection that holds that moment of --collection.")
 @click.option("--verify", is_flag=True, help="Check the log before anything is touched.")
 @dry_run
 @no_wait
@@ -150,7 +152,11 @@ def replay(
     """Roll restored collections forward from the log.
 
     Running it twice is the same as once: what a collection contains already is skipped, and a live collection has
-    nothing to replay. WHEN is a time (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a mark.
+    nothing to replay.
+
+    With --into it makes a new collection instead, which holds the moment asked for: from the newest snapshot before it,
+    or from the log alone where that reaches back far enough. The collection itself, and whatever became of it since,
+    stay as they are. WHEN is a time (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a mark.
     """
     refuse_two_ends(to, before)
     started = state.client.wal.replay(
@@ -164,7 +170,7 @@ def replay(
         validate_only=dry_run,
         wait=False,
     )
-    return conclude(state, started, _REPLAY_KEYS, wait=not no_wait)
+    return conclude(state, started, _REPLAY_KEYS if into is None else _INTO_KEYS, wait=not no_wait)
 
 
 @click.command(cls=Command, examples=["holdfast storage wal verify", "holdfast storage wal verify --path /mnt/wal -v"])

@@ -1,0 +1,197 @@
+"""Going back to a moment: a snapshot from before it, rolled forward along the log, as one step.
+
+Asked for as a restore (``snapshot restore --to``) or as a replay (``wal replay --into``): the same work, with the
+result told in the words of what was asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from ..errors import InvalidArgument
+from .disk_errors import disk_errors_of
+from .history import Ending
+from .operations import Operation, OperationRegistry, Work
+from .replay_log import ReplayLogs, ReplayRequest
+from .retention import Retention
+from .routes import Route, RouteFinder
+from .snapshot_catalog import LATEST, SnapshotCatalog
+from .snapshot_chain import ChainFinder
+from .snapshot_context import SnapshotContext
+from .snapshot_info import SnapshotInfo
+from .snapshot_plan import RestoreRequest, plan_restore
+from .snapshot_restore import Restoration, nothing
+from .tickets import Caller
+from .wal_control import WalControl
+
+
+class Moments:
+    """See the module. Thread-safe; what can be refused is refused before an operation begins."""
+
+    def __init__(
+        self,
+        context: SnapshotContext,
+        catalog: SnapshotCatalog,
+        logs: ReplayLogs,
+        control: WalControl,
+        retention: Retention,
+        operations: OperationRegistry,
+    ) -> None:
+        self._context = context
+        self._catalog = catalog
+        self._logs = logs
+        self._control = control
+        self._retention = retention
+        self._operations = operations
+        self._routes = RouteFinder(catalog, logs, context.clock)
+
+    def start_restore(self, request: RestoreRequest, *, caller: Caller) -> Operation:
+        """Begin a restore to ``request.ending``, from the named snapshot or, for ``latest``, from the best one.
+
+        Raises OutOfRange (PITR_OUT_OF_WINDOW) with the window where nothing leads there, NotFound, AlreadyExists,
+        InvalidArgument, FailedPrecondition or Corruption.
+        """
+        if request.snapshot == LATEST:
+            request = self._named(request)
+        route = self._find(request, request.snapshot)
+        return self._start("restore", request, route, request.snapshot, lambda done, document: document, caller)
+
+    def start_replay(self, request: ReplayRequest, *, caller: Caller) -> Operation:
+        """Begin making a new collection, ``request.into``, that holds a moment of another one's past.
+
+        Raises as ``start_restore`` does.
+        """
+        if request.from_sequence is not None or request.from_us is not None:
+            raise InvalidArgument(
+                "--into makes a collection that holds one moment: it has an end, and no start",
+                field="start",
+                hint="leave --from out",
+            )
+        if request.collection is None:
+            raise InvalidArgument(
+                "--into needs to know whose past it should hold",
+                field="collection",
+                hint="name the collection with --collection",
+            )
+        catalog = self._context.applier.catalog
+        known = catalog.names.get(request.collection) or catalog.aliases.get(request.collection)
+        name = request.collection if known is None else catalog.collections[known].spec.name
+        asked = RestoreRequest(
+            snapshot=LATEST,
+            collection=request.into,
+            from_collection=name,
+            verify=request.verify,
+            validate_only=request.validate_only,
+            ending=Ending(request.to_sequence, request.to_us),
+        )
+        route = self._find(asked, None, request.path)
+        return self._start("replay", asked, route, None, _as_replay, caller, path=request.path)
+
+    # Finding --------------------------------------------------------------------------------------------------------
+
+    def _find(self, request: RestoreRequest, snapshot: str | None, path: str | None = None) -> Route:
+        name = request.from_collection
+
+        def holds(info: SnapshotInfo) -> bool:
+            return name is None or name in info.collections or info.record.everything
+
+        assert request.ending is not None
+        with disk_errors_of("looking for a way to that moment"):
+            return self._routes.find(request.ending, snapshot=snapshot, path=path, holds=holds)
+
+    def _named(self, request: RestoreRequest) -> RestoreRequest:
+        """The request with the collection that it means, where it names a target alone. Raises InvalidArgument."""
+        if request.collection is None or request.from_collection is not None:
+            return request
+        known = {name for info in self._catalog.listing().snapshots if not info.foreign for name in info.collections}
+        if request.collection in known:
+            return replace(request, from_collection=request.collection)
+        if len(known) == 1:
+            return replace(request, from_collection=known.pop())
+        raise InvalidArgument(
+            f"the snapshots hold {len(known)} collections, and --collection {request.collection} names one target",
+            field="from_collection",
+            hint=f"say which with --from-collection: {', '.join(sorted(known)) or 'there is no snapshot'}",
+        )
+
+    def _check(self, request: RestoreRequest, route: Route) -> list[str]:
+        """Refuse what names and archives decide; returns the names that are known to be there afterwards."""
+        catalog, info = self._context.applier.catalog, route.base
+        with disk_errors_of("reading the snapshot"):
+            manifest = nothing(route) if info is None else self._catalog.open(info).manifest
+            plan = plan_restore(request, manifest, catalog, lambda _: self._context.randomness.uuid4(), begins=True)
+            if info is not None:
+                ChainFinder(self._context.fs, self._catalog, request.base_path).find(info, plan.sources)
+        return plan.names or [request.collection or request.from_collection or ""]
+
+    # Running --------------------------------------------------------------------------------------------------------
+
+    def _start(
+        self,
+        kind: str,
+        request: RestoreRequest,
+        route: Route,
+        snapshot: str | None,
+        told: Callable[[Restoration, dict[str, Any]], dict[str, Any]],
+        caller: Caller,
+        path: str | None = None,
+    ) -> Operation:
+        names = self._check(request, route)
+
+        def run(work: Work) -> dict[str, Any]:
+            with contextlib.ExitStack() as pins:
+                if request.verify:
+                    work.report(phase="verifying the log")
+                    self._verify_log(path)
+                with self._retention.pinned(1):
+                    # Again: since the request came, a checkpoint may have trimmed the log.
+                    found = self._find(request, snapshot, path)
+                    pins.enter_context(self._retention.pinned(found.start + 1))
+                done = Restoration(
+                    self._context, self._catalog, self._logs, request, found.base, caller, work, route=found
+                )
+                return told(done, done.run())
+
+        return self._operations.start(
+            kind,
+            run,
+            request={
+                "snapshot": "" if route.base is None else route.base.id,
+                "path": path if route.base is None else route.base.path,
+                "collections": names,
+                "overwrite": request.overwrite,
+                "verify": request.verify,
+                "to_sequence": route.to,
+            },
+            request_id=caller.request_id,
+            request_digest=caller.request_digest,
+            actor=caller.actor,
+            planned=request.validate_only,
+        )
+
+    def _verify_log(self, path: str | None) -> None:
+        problems = self._control.verify(path).problems
+        if problems:
+            raise problems[0].error()
+
+
+def _as_replay(done: Restoration, document: dict[str, Any]) -> dict[str, Any]:
+    """The result of a restore in the words of a replay."""
+    return {
+        "segments_replayed": len(done.rolled.files),
+        "operations_replayed": done.rolled.operations,
+        "operations_skipped": 0,
+        "collections_affected": document["collections_restored"],
+        "duration_ms": document["duration_ms"],
+        "status": document["status"],
+        "vectors_affected": done.rolled.vectors,
+        "first_sequence": done.start + 1,
+        "through_sequence": document["restored_through_sequence"],
+        "through_us": document["restored_through_us"],
+        "verified": document["verified"],
+        "snapshot_id": document["snapshot_id"],
+        "warnings": document["warnings"],
+    }
