@@ -116,6 +116,11 @@ class Replay:
             "collections_affected": list(dict.fromkeys(tally.affected)),
             "duration_ms": (self._clock.monotonic_ns() - started_ns) // 1_000_000,
             "status": "planned" if request.validate_only else "completed",
+            "vectors_affected": tally.vectors,
+            "first_sequence": tally.first,
+            "through_sequence": tally.through,
+            "through_us": tally.through_us,
+            "verified": request.verify,
             "warnings": tally.warnings,
         }
 

@@ -19,7 +19,7 @@ from .committer import Committer
 from .history import timeline_at
 from .operations import Work
 from .replay_log import ReplayLogs, ReplayRequest, check_start, timeline_of
-from .tickets import Caller, Ticket
+from .tickets import Caller, Outcome, Ticket
 from .wal_control import LogSource
 
 MAX_IN_FLIGHT = 1024
@@ -29,14 +29,27 @@ MAX_IN_FLIGHT_BYTES = 32 << 20
 
 @dataclass(slots=True)
 class Tally:
-    """What a replay has done so far. ``replayed``: operations sent off, or only counted; ``applied``: done for good."""
+    """What a replay has done so far. ``replayed``: operations sent off, or only counted; ``applied``: done for good.
+
+    ``vectors``: points that those changed; ``first``, ``through``: sequences of the origin's history, 0 where there was
+    nothing; ``through_us``: the time of the last operation that was looked at.
+    """
 
     replayed: int = 0
+    vectors: int = 0
+    first: Sequence64 = 0
+    through: Sequence64 = 0
+    through_us: int = 0
     skipped: int = 0
     applied: int = 0
     files: set[str] = field(default_factory=set)
     affected: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    def saw(self, record: LoggedRecord) -> None:
+        """Note an operation that is to be applied."""
+        self.first = min(self.first or record.sequence, record.sequence)
+        self.through_us = max(self.through_us, record.timestamp_us)
 
 
 @dataclass(slots=True)
@@ -99,6 +112,7 @@ class CollectionReplay:
             self._settle_all()
         if tally.replayed > before:
             tally.affected.append(target.spec.name)
+            tally.through = max(tally.through, read.end)
 
     # What is to be applied ------------------------------------------------------------------------------------------
 
@@ -118,6 +132,7 @@ class CollectionReplay:
             change = _retarget(logged.change, origin.collection_id, target.spec.id)
             if change is not None:
                 check_start(target.spec.name, origin.through, record, request)
+                tally.saw(record)
                 yield record, logged, change
             elif not is_trace(logged):
                 tally.skipped += 1
@@ -187,8 +202,9 @@ class CollectionReplay:
     def _settle_first(self) -> None:
         ticket, size = self._in_flight.popleft()
         self._in_flight_bytes -= size
-        ticket.wait()
+        outcome: Outcome = ticket.wait()
         self._tally.applied += 1
+        self._tally.vectors += outcome.count
 
     def _settle_all(self) -> None:
         while self._in_flight:
