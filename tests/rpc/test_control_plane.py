@@ -252,8 +252,8 @@ class TestWal:
         assert [r.sequence for r in self.dump(wire, start=Point(sequence=2), to=Point(sequence=2))] == [2]
         assert self.dump(wire, start=Point(sequence=2), before=Point(sequence=2)) == []
 
-    def test_an_end_in_history_that_was_trimmed_is_out_of_range(self, wire: Wire) -> None:
-        begun = self.dump(wire)[0].time
+    def trim(self, wire: Wire) -> None:
+        """Let everything so far, and two upserts more, be history, and the log begin with those two."""
         log = wire.kit.log
         assert log is not None
         wire.kit.engine._committer.between_groups(log.rotate)
@@ -262,13 +262,32 @@ class TestWal:
         wire.kit.clock.advance_us(48 * 3600 * 1_000_000)
         for _ in range(2):
             wire.kit.engine.checkpoint()
+
+    def test_a_bound_in_history_that_was_trimmed_is_out_of_range(self, wire: Wire) -> None:
+        begun = self.dump(wire)[0].time
+        self.trim(wire)
         first = self.dump(wire)[0].sequence
         assert first > 2
         for end in ({"start": Point(sequence=2)}, {"to": Point(sequence=2)}, {"before": Point(sequence=first)}):
             failure = failing(lambda end=end: self.dump(wire, **end))  # type: ignore[misc]
             assert (failure.code, failure.info.reason) == (grpc.StatusCode.OUT_OF_RANGE, "LOG_TRIMMED")
         assert failing(lambda: self.dump(wire, to=Point(time=begun))).code is grpc.StatusCode.OUT_OF_RANGE
+        failure = failing(lambda: self.dump(wire, start=Point(time=begun)))
+        assert (failure.code, failure.info.reason) == (grpc.StatusCode.OUT_OF_RANGE, "LOG_TRIMMED")
         assert [r.sequence for r in self.dump(wire, to=Point(sequence=first))] == [first]
+
+    def test_a_tail_from_a_time_goes_on_from_there_wherever_the_log_begins(self, wire: Wire) -> None:
+        begun = self.dump(wire)[0].time
+        self.trim(wire)
+        oldest, newest = self.dump(wire)
+        tail = wire.wal.TailWal(wal_pb2.TailWalRequest(start=Point(time=newest.time)))
+        assert [record.sequence for record in next(iter(tail)).records] == [newest.sequence]
+        wire.vectors.Upsert(batch(["e"]))
+        assert [record.sequence for record in next(iter(tail)).records] == [newest.sequence + 1]
+        tail.cancel()
+        assert oldest.sequence < newest.sequence
+        failure = failing(lambda: next(iter(wire.wal.TailWal(wal_pb2.TailWalRequest(start=Point(time=begun))))))
+        assert (failure.code, failure.info.reason) == (grpc.StatusCode.OUT_OF_RANGE, "LOG_TRIMMED")
 
     def test_a_tail_shows_what_comes(self, wire: Wire) -> None:
         tail = wire.wal.TailWal(wal_pb2.TailWalRequest())

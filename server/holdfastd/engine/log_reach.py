@@ -27,10 +27,11 @@ def check_reaches_back(
     fs: FileSystem,
     directories: tuple[str, ...],
     store_id: uuid.UUID,
+    from_us: int | None,
     to_sequence: Sequence64 | None,
     to_us: int | None,
 ) -> None:
-    """Raise OutOfRange for an end, inclusive, in front of what a log holds since it was trimmed. Blocks."""
+    """Raise OutOfRange for a bound, inclusive, in front of what a log holds since it was trimmed. Blocks."""
     files = _found(fs, directories, store_id)
     header = files[0].header if files else None
     if header is None or not header.previous_sequence:
@@ -38,8 +39,11 @@ def check_reaches_back(
     why = f"the log begins after sequence {header.previous_sequence}"
     if to_sequence is not None and 0 < to_sequence <= header.previous_sequence:
         raise trimmed(f"records up to sequence {to_sequence}", why, sequence=to_sequence)
-    if to_us is not None and to_us < (files[0].first_timestamp_us or header.created_us):
+    begins_us = files[0].first_timestamp_us or header.created_us
+    if to_us is not None and to_us < begins_us:
         raise trimmed("records up to that time", why, sequence=header.previous_sequence)
+    if from_us is not None and from_us < begins_us:
+        raise trimmed("records from that time on", why, sequence=header.previous_sequence)
 
 
 def _found(fs: FileSystem, directories: tuple[str, ...], store_id: uuid.UUID) -> list[FoundFile]:

@@ -218,14 +218,14 @@ class WalControl:
         to_us: int | None = None,
         path: str | None = None,
     ) -> Iterator[LoggedOperation]:
-        """Durable operations in order, bounds inclusive. Pins the log while it is read.
+        """Durable operations in order, bounds inclusive; 0 begins with the oldest. Pins the log while it is read.
 
-        Raises OutOfRange where an end lies in history that was trimmed: of times ``to_us``, of sequences both.
+        Raises OutOfRange where a bound lies in history that was trimmed.
         """
         with self._retention.pinned(from_sequence or self._oldest()):
             source = self.source(path)
             if not from_sequence:
-                check_reaches_back(self._fs, source.directories, source.store_id, to_sequence, to_us)
+                check_reaches_back(self._fs, source.directories, source.store_id, from_us, to_sequence, to_us)
             for record in self._read(from_sequence, source):
                 time_us = record.header.timestamp_us
                 past = to_sequence is not None and record.sequence > to_sequence

@@ -155,7 +155,9 @@ class WalService(WalServiceServicer):
         while self._draining.goes_on(context):
             durable = self._engine.durable_sequence
             if durable > position:
-                records = self._wal.records(from_sequence=position + 1, to_sequence=durable, from_us=from_us)
+                # A time says nothing of a sequence: from the oldest record on, wherever the log begins.
+                first = position + 1 if from_us is None or position else 0
+                records = self._wal.records(from_sequence=first, to_sequence=durable, from_us=from_us)
                 for messages in _in_runs(self._chosen(records, request), None):
                     yield wal_pb2.TailWalResponse(records=messages, durable_sequence=durable)
                     greeted = True
