@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +34,12 @@ def npy(array: Any) -> bytes:
     out = io.BytesIO()
     np.save(out, array)
     return out.getvalue()
+
+
+def npy_header(shape: str) -> bytes:
+    """The header of an array of float32 that says it has this shape."""
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
 
 
 @pytest.fixture
@@ -138,6 +146,15 @@ def test_a_bad_row_stops_after_the_rows_before_it(
     assert points.count() == 3
 
 
+@pytest.mark.parametrize("cell", ["1_000", "0x10", "1,5", "", "one"])
+def test_a_cell_that_is_no_number(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection, cell: str
+) -> None:
+    outcome = cli("vector", "insert-batch", "points", "--file", write("rows.csv", f'id,v0,v1\na,1,"{cell}"\n'))
+    assert (outcome.code, outcome.json["failed"]) == (2, 1)
+    assert f"line 2: {cell!r} is not a number" in outcome.err
+
+
 @pytest.mark.parametrize("payload", ['{"a": NaN}', '{"a": Infinity}', '{"a": 1e999}', "[" * 100_000, "{"])
 @pytest.mark.parametrize("name", ["rows.csv", "rows.npy"])
 def test_payloads_that_are_not_json_are_left_out_of_every_format(
@@ -200,6 +217,8 @@ BAD_FILES = {
     "comma.json": ('[{"vector": [1, 2]}\n{"vector": [1, 2]}]', "line 2: '{' where ',' or ']' was expected"),
     "broken.json": ('[\n{"vector": [1, 2},\n]', "line 2: not JSON"),
     "short.json": ('[{"vector": [1, 2]},', "line 1: not JSON"),
+    "ends.json": ('[{"vector": [1, 2]}\n', "line 2: the file ends inside the array"),
+    "two.json": ('[{"vector": [1, 2]}]\n[{"vector": [3, 4]}]', "line 2: something stands behind the array"),
     "header.csv": ("id,embedding\n", "line 1: the header is neither"),
     "both.csv": ("id,vector,v0\n", "line 1: the header is neither"),
     "gap.csv": ("id,v0,v2\n", "line 1: the header is neither"),
@@ -210,6 +229,17 @@ BAD_FILES = {
     "flat.npy": (npy(np.zeros(4, "f4")), "shape (4,)"),
     "fortran.npy": (npy(np.asfortranarray(np.zeros((4, 3), "f4")))[:-3], "ends inside column 3 of 3"),
     "cut.npy": (npy(np.zeros((10, 2), "f4"))[:-3], "ends inside row 10 of 10"),
+    "two.npy": (npy(np.zeros((2, 2), "f4")) * 2, "something stands behind the array's 2 rows"),
+    "columns.npy": (
+        npy(np.asfortranarray(np.zeros((4, 3), "f4"))) + b"x",
+        "something stands behind the array's 4 rows",
+    ),
+    "wide.npy": (npy_header("(3, 1099511627776)"), "1099511627776 columns: a vector has 1 to 65536 values"),
+    "none.npy": (npy_header("(3, 0)"), "0 columns"),
+    "negative.npy": (npy_header("(-3, 2)"), "shape (-3, 2)"),
+    "fraction.npy": (npy_header("(2.5, 2)") + bytes(16), "shape (2.5, 2)"),
+    "words.npy": (npy_header("('2', '2')") + bytes(16), "shape ('2', '2')"),
+    "deep.npy": (npy_header("-" * 30_000 + "1"), "header of the .npy file is damaged"),
     "damaged.npy": (npy(np.zeros((2, 2), "f4")).replace(b"descr", b"d\x00scr"), "header of the .npy file is damaged"),
 }
 
@@ -235,6 +265,40 @@ def test_ids_and_payloads_must_be_as_many_as_rows(
     outcome = cli("vector", "insert-batch", "points", "-f", array, "--payloads", write("p", "{}\n" * 4))
     assert "the file of --payloads has more lines than the array's 3 rows" in outcome.err
     assert outcome.code == 2
+
+
+class Unreadable(io.RawIOBase):
+    """A file on a disk that fails behind its first bytes."""
+
+    def __init__(self, begin: bytes) -> None:
+        self._left = [begin]
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._left:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        data = self._left.pop()
+        buffer[: len(data)] = data
+        return len(data)
+
+
+@pytest.mark.parametrize("kind", ["ndjson", "json", "csv", "npy"])
+def test_a_file_that_the_system_cannot_read_keeps_its_counts(
+    cli: Callable[..., Outcome], points: holdfast.Collection, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    begin = {"ndjson": ndjson(ROWS[:2]), "json": json.dumps(ROWS[:2])[:-1], "csv": "id,v0,v1\na,1,2\nb,1,2\n"}
+    content = begin[kind].encode() if kind in begin else npy(np.ones((2, 2), "f4"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Unreadable(content))))
+    outcome = cli("vector", "insert-batch", "points", "-f", "-", "--format", kind)
+    assert (outcome.code, outcome.json["inserted"]) == (2, points.count())
+    assert "standard input: it cannot be read any further: Input/output error" in outcome.err
+
+
+def test_standard_input_is_one_file(cli: Callable[..., Outcome], points: holdfast.Collection) -> None:
+    outcome = cli("vector", "insert-batch", "points", "-f", "-", "--format", "npy", "--ids", "-", stdin="")
+    assert (outcome.code, "standard input can be only one of" in outcome.err) == (2, True)
 
 
 def test_ids_beside_a_text_file_are_refused(

@@ -66,6 +66,8 @@ def insert_batch(
     chosen = file_format or _format_of(path)
     if chosen != "npy" and (ids or payloads):
         raise click.UsageError(f"--ids and --payloads go with npy; in {chosen} they are part of each row")
+    if [path, ids, payloads].count("-") > 1:
+        raise click.UsageError("standard input can be only one of --file, --ids and --payloads")
     with ExitStack() as files:
         opened = [_open(files, name) for name in (path, ids, payloads)]
         target = state.client.collection(collection)
@@ -73,7 +75,7 @@ def insert_batch(
             target, target.info().dimensions, batch_size=batch_size, skip=on_error == "skip", on_batch=_ticker(state)
         )
         started = time.perf_counter()
-        rows = files.enter_context(closing(_rows(chosen, *opened)))
+        rows = files.enter_context(closing(_readable(_rows(chosen, *opened))))
         _run(state, importer, rows, path)
     return Document(
         inserted=importer.tally.inserted,
@@ -141,6 +143,14 @@ def _open(files: ExitStack, path: str | None) -> BinaryIO | None:
         return files.enter_context(Path(path).open("rb"))
     except OSError as error:
         raise click.UsageError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _readable(rows: Rows) -> Rows:
+    """The rows; BadFile where the system, or a library, cannot read on."""
+    try:
+        yield from rows
+    except OSError as error:
+        raise BadFile(f"it cannot be read any further: {error.strerror or error}") from None
 
 
 def _rows(chosen: str, file: BinaryIO | None, ids: BinaryIO | None, payloads: BinaryIO | None) -> Rows:

@@ -74,6 +74,8 @@ def _json(text: str, what: str) -> Any:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        if "_" not in text:  # which Python takes, as in 1_000
+            return float(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
+        pass
+    raise ValueError(f"{text!r} is not a number")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -12,7 +13,7 @@ from holdfast.json_text import json_problem
 
 _CHUNK = 1 << 20
 _MAX_ELEMENT = 64 << 20
-_SPACE = " \t\r\n"
+_not_space = re.compile(r"[^ \t\r\n]").search
 
 
 def read_ndjson(file: BinaryIO) -> Rows:
@@ -57,26 +58,28 @@ class _Elements:
         if self._next_sign() != "[":
             raise BadFile("not a JSON array; one object a line is --format ndjson", self._line)
         self._advance(self._position + 1)
-        if self._next_sign() == "]":
-            return
-        while True:
+        sign = "," if self._next_sign() != "]" else "]"
+        while sign == ",":
             self._next_sign()
             line = self._line
             yield line, *self._element()
             sign = self._next_sign()
             if sign not in ("]", ","):
-                raise BadFile(f"{sign!r} where ',' or ']' was expected", self._line)
-            self._advance(self._position + 1)
-            if sign == "]":
-                return
+                found = f"{sign!r} where ',' or ']' was expected" if sign else "the file ends inside the array"
+                raise BadFile(found, self._line)
+            if sign == ",":
+                self._advance(self._position + 1)
+        self._advance(self._position + 1)
+        if self._next_sign():
+            raise BadFile("something stands behind the array: join several arrays into one, or use ndjson", self._line)
 
     def _next_sign(self) -> str:
         """The next character that is no space, without taking it; "" at the end."""
         while True:
-            rest = self._buffer[self._position :].lstrip(_SPACE)
-            if rest:
-                self._advance(len(self._buffer) - len(rest))
-                return rest[0]
+            found = _not_space(self._buffer, self._position)
+            if found:
+                self._advance(found.start())
+                return found[0]
             self._advance(len(self._buffer))
             if not self._more():
                 return ""

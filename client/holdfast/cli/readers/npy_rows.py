@@ -17,6 +17,7 @@ from holdfast.payloads import encode_value
 
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 1 << 16
+_MAX_COLUMNS = 1 << 16
 _ROWS_PER_READ = 256
 _WIDTHS = {"<f4": 4, "<f2": 2}
 _UNITS = {4: "I", 2: "H"}
@@ -46,6 +47,8 @@ def read_npy(file: BinaryIO, ids: BinaryIO | None = None, payloads: BinaryIO | N
     for line, data in enumerate(slices, start=1):
         vector = data if unpack is None else pack(*unpack(data))
         yield _row(line, vector, _next(id_lines, line, "--ids"), _next(payload_lines, line, "--payloads"))
+    if file.read(1):
+        raise BadFile(f"something stands behind the array's {header.rows} rows: give each array a file of its own")
     for lines, option in ((id_lines, "--ids"), (payload_lines, "--payloads")):
         if not isinstance(lines, repeat) and next(lines, None) is not None:
             raise BadFile(f"the file of {option} has more lines than the array's {header.rows} rows", header.rows)
@@ -62,7 +65,7 @@ def read_header(file: BinaryIO) -> Header:
     try:
         fields = ast.literal_eval(text.decode("latin-1").strip())
         descr, fortran, shape = str(fields["descr"]), fields["fortran_order"], fields["shape"]
-    except (ValueError, SyntaxError, KeyError, TypeError):
+    except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError):  # the last two: of nesting
         raise BadFile("the header of the .npy file is damaged") from None
     return _checked(descr, fortran, shape)
 
@@ -72,9 +75,12 @@ def _checked(descr: str, fortran: object, shape: object) -> Header:
         hint = "convert it with numpy: np.save(file, array.astype('<f4'))"
         kind = re.sub(r"^<f8$", "float64", descr)
         raise BadFile(f"the array holds {kind}, not float32 or float16: {hint}")
-    if not isinstance(shape, tuple) or len(shape) != 2 or not shape[1]:
+    if not isinstance(shape, tuple) or len(shape) != 2 or not all(type(size) is int and size >= 0 for size in shape):
         raise BadFile(f"the array has shape {shape}, not (n, d)")
-    return Header(descr, int(shape[0]), int(shape[1]), bool(fortran))
+    rows, columns = shape
+    if not 1 <= columns <= _MAX_COLUMNS:
+        raise BadFile(f"the array has {columns} columns: a vector has 1 to {_MAX_COLUMNS} values")
+    return Header(descr, rows, columns, bool(fortran))
 
 
 def _slices(file: BinaryIO, rows: int, width: int) -> Iterator[bytes]:
