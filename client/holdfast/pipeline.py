@@ -47,6 +47,7 @@ class Pipeline:
         self._closing = False
         self._aborted = False
         self._ended = False
+        self._broken: HoldfastError | None = None  # why it ended, unless as it should
         self._outbox: SimpleQueue[bytes | None] = SimpleQueue()
         self._call = self._open()
 
@@ -63,13 +64,16 @@ class Pipeline:
         self._sent += 1
 
     def take(self, *, wait: bool) -> WriteResult | None:
-        """The next result in order; None if there is none yet (``wait`` False) or none to come. Raises a failure."""
+        """The next result in order; None if there is none yet (``wait`` False) or none to come.
+
+        Raises what was wrong with the batch, or what ended the stream.
+        """
         with self._changed:
             if wait:
                 self._changed.wait_for(lambda: self._ended or bool(self._untaken))
             if not self._untaken:
-                if self._ended and self.failure is not None:
-                    raise self.failure
+                if self._broken is not None:
+                    raise self._broken
                 return None
             outcome = self._untaken.popleft()
         if isinstance(outcome, HoldfastError):
@@ -120,6 +124,7 @@ class Pipeline:
         with self._changed:
             if failure is None and self._unanswered:
                 failure = Internal("the daemon ended the stream before it had answered every batch")
+            self._broken = failure
             self.failure = self.failure or failure
             self._ended = True
             self._changed.notify_all()

@@ -20,10 +20,10 @@ _NULL = b"null"
 class Writer:
     """Gathers points and streams them; one thread may use it at a time.
 
-    Batches are sent when they have ``batch_size`` points or 8 MiB, and acknowledged in order. A batch that is refused
-    raises at the next call, at `flush` or at the end of the ``with``; batches already in flight behind it may be
-    written. Everything is acknowledged when the ``with`` ends without an error; if it ends by an exception, points not
-    yet sent are dropped.
+    Batches are sent when they have ``batch_size`` points, or 8 MiB of vectors or of payloads, and are acknowledged in
+    order. A batch that is refused raises at the next call, at `flush` or at the end of the ``with``; batches already in
+    flight behind it may be written. Everything is acknowledged when the ``with`` ends without an error; if it ends by
+    an exception, points not yet sent are dropped.
 
     Where one point is at fault, ``metadata["row"]`` of the error is its number among all that were given to this
     writer, from 0, and so is the number in the error's text.
@@ -114,6 +114,7 @@ class Writer:
         self._ids: list[str] = []
         self._vectors: list[bytes | memoryview[Any]] = []
         self._payloads: list[bytes] = []
+        self._payload_bytes = 0
         self._has_payloads = False
         self._limit = max(1, min(self._batch_size, _MAX_BATCH_BYTES // (self._width or FLOAT_BYTES)))
 
@@ -123,6 +124,9 @@ class Writer:
             self._has_payloads = True
             self._payloads = [_NULL] * len(self._ids)
         self._payloads.append(encoded)
+        self._payload_bytes += len(encoded)
+        if self._payload_bytes >= _MAX_BATCH_BYTES:
+            self._limit = 1
 
     def _check_width(self, data: bytes) -> None:
         """The first vector sets the width; another one is refused here, where the caller still knows the row."""

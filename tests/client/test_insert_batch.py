@@ -202,6 +202,51 @@ def test_rows_that_only_the_daemon_refuses_are_found_by_halving(
     assert points.count() == 3
 
 
+def test_of_an_id_in_two_batches_the_last_row_stays_where_the_first_batch_is_refused(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection, daemon: FakeDaemon
+) -> None:
+    daemon.fail_next("UpsertStreamBatch", grpc.StatusCode.INVALID_ARGUMENT, "one of them is bad")
+    daemon.fail_next("Upsert", grpc.StatusCode.INVALID_ARGUMENT, "this one")
+    rows = [{"id": id, "vector": [n, 1], "payload": {"n": n}} for n, id in enumerate(["bad", "x", "x", "y"])]
+    path = write("r.ndjson", ndjson(rows))
+    outcome = cli("vector", "insert-batch", "points", "-f", path, "--on-error", "skip", "--batch-size", "2")
+    assert (outcome.code, outcome.json["inserted"], outcome.json["failed"]) == (3, 3, 1)
+    assert {record.id: record.payload for record in points.export()} == {"x": {"n": 2}, "y": {"n": 3}}
+
+
+@pytest.mark.parametrize("later", ["bad", "good"])
+def test_an_import_that_stops_counts_what_was_in_flight_behind_the_bad_row(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection, daemon: FakeDaemon, later: str
+) -> None:
+    for method in ("UpsertStreamBatch", "Upsert") * (2 if later == "bad" else 1):
+        daemon.fail_next(method, grpc.StatusCode.INVALID_ARGUMENT, "this one")
+    rows = [{"id": f"r{n}", "vector": [n, 1]} for n in range(8)]
+    outcome = cli("vector", "insert-batch", "points", "-f", write("r.ndjson", ndjson(rows)), "--batch-size", "2")
+    assert (outcome.code, outcome.json["inserted"]) == (2, points.count())
+    assert outcome.json["errors"] == [{"line": 1, "error": "this one"}]
+    assert "r.ndjson, line 1: this one" in outcome.err
+    assert points.count() == (4 if later == "bad" else 6)
+
+
+def test_a_stream_that_ends_behind_a_refused_batch_is_told_as_it_is(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection, daemon: FakeDaemon
+) -> None:
+    daemon.fail_next("UpsertStreamBatch", grpc.StatusCode.INVALID_ARGUMENT, "one of them is bad")
+    daemon.pass_next("UpsertStreamMidway")
+    daemon.fail_next("UpsertStreamMidway", grpc.StatusCode.RESOURCE_EXHAUSTED, "the disk is full")
+    rows = [{"id": f"r{n}", "vector": [n, 1]} for n in range(4)]
+    outcome = cli("vector", "insert-batch", "points", "-f", write("r.ndjson", ndjson(rows)), "--batch-size", "2")
+    assert (outcome.code, outcome.err) == (9, "error: the disk is full\n")
+
+
+def test_a_batch_of_large_payloads_has_fewer_rows(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection, daemon: FakeDaemon
+) -> None:
+    rows = [{"id": f"r{n}", "vector": [n, 1], "payload": {"text": "x" * (1 << 20)}} for n in range(40)]
+    assert cli("vector", "insert-batch", "points", "-f", write("r.ndjson", ndjson(rows))).json["inserted"] == 40
+    assert [len(request.upsert.ids) for request in daemon.requests["UpsertStream"]] == [16, 16, 8]
+
+
 def test_a_daemon_that_refuses_everything_ends_the_import_with_its_status(
     cli: Callable[..., Outcome], write: Write, points: holdfast.Collection, daemon: FakeDaemon
 ) -> None:

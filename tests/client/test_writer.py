@@ -221,6 +221,14 @@ def test_wide_vectors_make_smaller_batches(db: holdfast.Client, daemon: FakeDaem
     assert [len(request.upsert.ids) for request in daemon.requests["UpsertStream"]] == [32, 8]
 
 
+def test_a_batch_of_large_payloads_has_fewer_points(points: holdfast.Collection, daemon: FakeDaemon) -> None:
+    with points.writer(batch_size=1000) as writer:
+        for number in range(20):
+            writer.upsert(f"p{number}", [1.0, 0.0], b'{"text":"%s"}' % (b"x" * (1 << 20)) if number % 2 else None)
+    assert [len(request.upsert.ids) for request in daemon.requests["UpsertStream"]] == [16, 4]
+    assert points.count() == 20
+
+
 def test_a_batch_size_of_nothing_is_refused(points: holdfast.Collection) -> None:
     with pytest.raises(holdfast.InvalidArgument, match="batch_size"):
         points.writer(batch_size=0)

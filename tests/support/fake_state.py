@@ -84,14 +84,18 @@ class FakeState:
         self.claimed_sha256 = ""
         self.step_seconds = 0.0
         self.cancelled = threading.Event()
-        self._failures: dict[str, deque[Refusal]] = defaultdict(deque)
+        self._failures: dict[str, deque[Refusal | None]] = defaultdict(deque)
         self._lock = threading.RLock()
 
     def fail_next(
         self, method: str, code: grpc.StatusCode, message: str = "no", reason: str = "TEST", **metadata: str
     ) -> None:
-        """Let the next call of ``method`` fail; several are failed in turn."""
+        """Let the next call of ``method`` fail; several are failed in turn, behind those let through."""
         self._failures[method].append(Refusal(code, message, reason, **metadata))
+
+    def pass_next(self, method: str) -> None:
+        """Let the next call of ``method`` through, in front of those to fail later."""
+        self._failures[method].append(None)
 
     def due_failure(self, method: str) -> Refusal | None:
         """The failure that ``fail_next`` asked for, once."""

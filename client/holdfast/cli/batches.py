@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_ERRORS_SHOWN = 10
 _MAX_BATCH_BYTES = 16 << 20
+"""Vectors and payloads from which on a batch is sent, however few rows it has."""
 _IN_FLIGHT = 4
 
 
@@ -53,7 +54,7 @@ class Importer:
         self.tally = Tally()
         self._collection = collection
         self._width = dimensions * 4
-        self._batch_size = max(1, min(batch_size, _MAX_BATCH_BYTES // max(self._width, 1)))
+        self._batch_size = batch_size
         self._skip = skip
         self._on_batch = on_batch
         self._in_flight: deque[list[Row]] = deque()
@@ -85,20 +86,22 @@ class Importer:
 
     def _batches(self, rows: Rows) -> Iterator[list[Row]]:
         batch: list[Row] = []
+        size = 0
         bad: Stopped | BadFile | None = None
         try:
             for row in rows:
                 checked = self._checked(row)
                 if isinstance(checked, Row):
                     batch.append(checked)
+                    size += len(checked.vector) + len(checked.payload or b"")
                 else:
                     self.tally.refuse(checked.line, checked.message)
                     if not self._skip:
                         bad = Stopped()
                         break
-                if len(batch) >= self._batch_size:
+                if len(batch) >= self._batch_size or size >= _MAX_BATCH_BYTES:
                     yield batch
-                    batch = []
+                    batch, size = [], 0
         except BadFile as error:
             bad = error
         if batch:
@@ -116,17 +119,46 @@ class Importer:
     def _settle(self, pipeline: Pipeline, *, down_to: int) -> None:
         """Take outcomes, oldest first, until only ``down_to`` batches are unanswered."""
         while len(self._in_flight) > down_to:
-            batch = self._in_flight[0]
-            try:
-                result = pipeline.take(wait=True)
-            except InvalidArgument as error:
-                self._in_flight.popleft()
-                self._divide(batch, error)
-                continue
-            if result is None:
-                return
-            self._in_flight.popleft()
+            rows, refusal = self._outcome(pipeline)
+            if refusal is not None:
+                self._mend([(rows, refusal), *self._outcomes(pipeline)])
+
+    def _outcomes(self, pipeline: Pipeline) -> Iterator[tuple[list[Row], InvalidArgument | None]]:
+        while self._in_flight:
+            yield self._outcome(pipeline)
+
+    def _outcome(self, pipeline: Pipeline) -> tuple[list[Row], InvalidArgument | None]:
+        """The oldest batch in flight, counted if it was inserted, or why one of its rows was refused."""
+        refusal = None
+        try:
+            result = pipeline.take(wait=True)
+            assert result is not None, "a stream that has ended says why"
             self._count(result)
+        except InvalidArgument as error:
+            refusal = error
+        return self._in_flight.popleft(), refusal
+
+    def _mend(self, batches: list[tuple[list[Row], InvalidArgument | None]]) -> None:
+        """A batch was refused for one of its rows, and those behind it are answered too: what can be is inserted.
+
+        Of an id the last row wins, as if each batch had waited for the one before it: rows that were inserted already
+        are sent again where one that stood before them comes only now. They are counted once.
+        """
+        stopped: Stopped | None = None
+        late: set[str | None] = set()
+        for rows, refusal in batches:
+            if refusal is None:
+                again = [row for row in rows if row.id in late]
+                if again:
+                    self._collection.send(self._request(again))
+            elif stopped is None:
+                late.update(row.id for row in rows)
+                try:
+                    self._divide(rows, refusal)
+                except Stopped as error:
+                    stopped = error
+        if stopped is not None:
+            raise stopped
 
     def _count(self, result: WriteResult) -> None:
         self.tally.inserted += result.count

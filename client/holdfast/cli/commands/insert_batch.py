@@ -40,11 +40,12 @@ _FORMATS = ["json", "ndjson", "csv", "npy", "parquet"]
 @click.option("--payloads", metavar="FILE", help="For npy: the payloads, one JSON object a line.")
 @click.option(
     "--batch-size", type=click.IntRange(1, 100_000), metavar="N", default=1000, show_default=True,
-    help="Vectors per batch; each batch is one atomic operation.",
+    help="Vectors per batch, fewer where they are large; each batch is one atomic operation.",
 )  # fmt: skip
 @click.option(
     "--on-error", type=click.Choice(["stop", "skip"]), default="stop", show_default=True,
-    help="Stop at the first bad row, or leave bad rows out (exit code 3 then).",
+    help="Stop at the first bad row, or leave bad rows out (exit code 3 then). Of one that only the daemon finds bad,"
+    " a few batches behind it may be inserted too.",
 )  # fmt: skip
 @pass_state
 def insert_batch(
