@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -35,6 +36,8 @@ def download(
         publish(part, target)
     except OSError as error:
         raise InvalidArgument(f"cannot write {part}: {error.strerror}", reason="CANNOT_WRITE") from None
+    finally:
+        _remove_if_empty(part)
     return Document(
         snapshot_id=described.id,
         path=str(target.absolute()),
@@ -118,6 +121,13 @@ def _check(part: Path, expected: str, source: str) -> None:
         hint="download it again; what arrived was removed",
         metadata={"expected": expected, "found": digest.hexdigest()},
     )
+
+
+def _remove_if_empty(part: Path) -> None:
+    """Leave nothing of a transfer of which nothing came: there is nothing to go on from."""
+    with suppress(OSError):
+        if not part.stat().st_size:
+            part.unlink()
 
 
 def _resumable(error: Unavailable, part: Path) -> HoldfastError:

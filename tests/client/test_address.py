@@ -84,3 +84,16 @@ def test_a_token_never_travels_in_plain_text_to_another_machine() -> None:
 def test_a_tls_file_that_cannot_be_read_is_named() -> None:
     with pytest.raises(InvalidArgument, match=r"cannot read /nonexistent/ca\.pem"):
         open_channel(parse_address("db1:1"), "/nonexistent/ca.pem")
+
+
+def test_a_socket_whose_path_is_too_long_is_told_before_grpc_does() -> None:
+    path = "/" + "x" * 107
+    with pytest.raises(InvalidArgument, match="has 108 bytes, and can have at most 107"):
+        open_channel(parse_address(path), None)
+    open_channel(parse_address(path[:107]), None).close()
+
+
+@pytest.mark.parametrize("token", ["two\nlines", "caf\u00e9", "bell\a"])
+def test_a_token_that_no_header_can_carry_is_refused(token: str) -> None:
+    with pytest.raises(InvalidArgument, match="no header can carry"):
+        call_metadata(parse_address("localhost:1"), token, None)

@@ -83,3 +83,23 @@ def test_an_interrupted_import_shows_what_it_has_inserted(
     assert list(answer) == ["inserted", "failed", "errors", "duration_ms"]
     assert 16 <= answer["inserted"] <= 20
     assert err.splitlines()[0].startswith("error: interrupted; batches that were not answered yet may be inserted too")
+
+
+def test_a_token_file_that_is_no_text_is_named(cli: Callable[..., Outcome], tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"\xff\xfe")
+    outcome = cli("--token-file", str(tmp_path / "token"), "collection", "list")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "token holds no token: it is not text" in outcome.err
+
+
+def test_a_payload_of_a_file_is_sent_as_it_is_written(
+    cli: Callable[..., Outcome], daemon: FakeDaemon, products: holdfast.Collection, tmp_path: Path
+) -> None:
+    written = b'{"a": 1,\r\n "b": "\xc3\xa9"}\r\n'
+    (tmp_path / "payload.json").write_bytes(written)
+    line = ["vector", "insert", "products", "--id", "x", "--vector", "[1,2]", "--payload"]
+    assert cli(*line, f"@{tmp_path}/payload.json").code == 0
+    assert daemon.requests["Upsert"][-1].payloads == b"[" + written + b"]"
+    (tmp_path / "latin.json").write_bytes(b'{"a": "\xe9"}')
+    outcome = cli(*line, f"@{tmp_path}/latin.json")
+    assert (outcome.code, "latin.json is not UTF-8" in outcome.err) == (2, True)

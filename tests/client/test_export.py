@@ -78,8 +78,11 @@ def test_companions_stand_beside_the_array() -> None:
     assert companions(Path("/x/v")) == (Path("/x/v.ids.txt"), Path("/x/v.payloads.ndjson"))
 
 
-def test_a_filter_and_standard_output(daemon: FakeDaemon, products: holdfast.Collection) -> None:
-    line = ["--address", daemon.address, "vector", "export", "products", "--file", "-", "--format", "ndjson"]
+@pytest.mark.parametrize("file_format", [[], ["--format", "ndjson"]])
+def test_a_filter_and_standard_output(
+    daemon: FakeDaemon, products: holdfast.Collection, file_format: list[str]
+) -> None:
+    line = ["--address", daemon.address, "vector", "export", "products", "--file", "-", *file_format]
     command = [sys.executable, "-m", "holdfast", *line, "--filter", "kind = 'x'"]
     done = subprocess.run(command, capture_output=True, check=True)
     assert json.loads(done.stdout) == {"id": "c", "vector": [1, 1], "payload": {"n": 3, "kind": "x"}}

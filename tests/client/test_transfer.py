@@ -64,6 +64,20 @@ def test_a_download_that_makes_no_headway_gives_up_and_says_how_to_go_on(
     assert "goes on from" in (caught.value.hint or "")
 
 
+def test_a_download_that_is_refused_leaves_nothing(
+    daemon: FakeDaemon, db: holdfast.Client, snapshot: str, tmp_path: Path
+) -> None:
+    daemon.fail_next("DownloadSnapshot", grpc.StatusCode.UNIMPLEMENTED)
+    with pytest.raises(holdfast.Unimplemented):
+        db.snapshots.download(snapshot, tmp_path / "copy")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "copy.part").write_bytes(CONTENT[:1000])
+    daemon.fail_next("DownloadSnapshot", grpc.StatusCode.PERMISSION_DENIED)
+    with pytest.raises(holdfast.PermissionDenied):
+        db.snapshots.download(snapshot, tmp_path / "copy")
+    assert (tmp_path / "copy.part").read_bytes() == CONTENT[:1000]
+
+
 def test_a_download_with_a_wrong_sum_is_not_published(
     daemon: FakeDaemon, db: holdfast.Client, snapshot: str, tmp_path: Path
 ) -> None:

@@ -68,9 +68,11 @@ class Connector:
         from holdfast.errors import InvalidArgument
 
         try:
-            return Path(self.token_file).read_text().strip()
+            return Path(self.token_file).read_text("utf-8").strip()
         except OSError as error:
             raise InvalidArgument(f"cannot read the token in {self.token_file}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise InvalidArgument(f"{self.token_file} holds no token: it is not text") from None
 
 
 @dataclass(slots=True)

@@ -164,6 +164,8 @@ def _content(text: str) -> str:
     from pathlib import Path
 
     try:
-        return Path(text[1:]).read_text()
+        return Path(text[1:]).read_bytes().decode()  # a file opened as text would lose how its lines end
     except OSError as error:
         raise ValueError(f"cannot read {text[1:]}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{text[1:]} is not UTF-8: {error.reason}") from None
