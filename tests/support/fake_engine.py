@@ -57,6 +57,9 @@ class FakePoints:
     def dimensions(self, collection: str) -> int:
         return self._spec(collection).dimensions
 
+    def answered(self, caller: Caller) -> bool:
+        return False
+
     def prepare_upsert(
         self, collection: str, ids: Sequence[str], vectors: Float32Array, payload_block: bytes, *, caller: Caller
     ) -> Submission:

@@ -223,6 +223,10 @@ class Points:
         """Floats per vector of a collection. Raises NotFound."""
         return self.reading(collection).dimensions
 
+    def answered(self, caller: Caller) -> bool:
+        """Whether a request with this caller's id was carried out before: whatever has become of its collection."""
+        return self.committer.earlier(caller) is not None
+
     def get(self, collection: str, ids: Sequence[str], *, vectors: bool = True) -> list[Record]:
         """As ``Reading.get``, now."""
         return self.reading(collection).get(ids, vectors=vectors)

@@ -16,7 +16,7 @@ import grpc
 from holdfast.v1 import vector_pb2
 
 from ..engine.points import Points
-from ..engine.tickets import Outcome, Submission
+from ..engine.tickets import Caller, Outcome, Submission
 from ..model import Float32Array
 from . import wire
 from .admission import InFlight
@@ -43,8 +43,8 @@ def upsert(
     """Write one batch. Blocks until it is acknowledged."""
     request = batch.request
     ids = list(request.ids)
-    vectors = _matrix_of(points, batch, len(ids))
     caller = callers.of(context, request.request_id, sync=wants_sync(request.durability))
+    vectors = _matrix_of(points, batch, len(ids), caller)
     outcome = points.upsert(request.collection, ids, vectors, request.payloads, caller=caller)
     return _response(outcome)
 
@@ -104,8 +104,8 @@ class UpsertStreams:
         ticket, batch = request.ticket, request.upsert.request
         try:
             ids = list(batch.ids)
-            vectors = _matrix_of(self.points, request.upsert, len(ids))
             caller = self.callers.of(context, batch.request_id, sync=wants_sync(batch.durability))
+            vectors = _matrix_of(self.points, request.upsert, len(ids), caller)
             submission = self.points.prepare_upsert(batch.collection, ids, vectors, batch.payloads, caller=caller)
             self.points.commit_nowait(submission)
         except Exception as error:
@@ -113,9 +113,16 @@ class UpsertStreams:
         return ticket, submission
 
 
-def _matrix_of(points: Points, batch: UpsertBatch, count: int) -> Float32Array:
-    request = batch.request
-    return matrix_of(batch.vectors, request.points, count, lambda: points.dimensions(request.collection))
+def _matrix_of(points: Points, batch: UpsertBatch, count: int, caller: Caller) -> Float32Array:
+    return matrix_of(batch.vectors, batch.request.points, count, lambda: width_of(points, batch.request, caller))
+
+
+def width_of(points: Points, request: vector_pb2.UpsertRequest | vector_pb2.UpdateRequest, caller: Caller) -> int:
+    """The d that ``points`` of a request must have: the collection's, or, of a request that was answered before and is
+    told that again, their own. Raises NotFound."""
+    if points.answered(caller):
+        return len(request.points[0].values)
+    return points.dimensions(request.collection)
 
 
 def _answer(ticket: int, pending: Submission | Exception) -> vector_pb2.UpsertStreamResponse:

@@ -20,10 +20,11 @@ from .convert_points import columns_of, hits_message, in_messages, matrix_of, qu
 from .requests import Callers, page_size
 from .routes import Unparsed
 from .searches import hits_of, hits_of_point, number_of_queries
-from .upserts import UpsertStreams, upsert
+from .upserts import UpsertStreams, upsert, width_of
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
+    from ..engine.tickets import Caller
 
 EXPORT_ROWS = 1000
 MAX_EXPORT_ROWS = 10_000
@@ -60,21 +61,22 @@ class VectorService(VectorServiceServicer):
     def Update(self, request: vector_pb2.UpdateRequest, context: grpc.ServicerContext) -> vector_pb2.UpdateResponse:
         ids = list(request.ids)
         given = bool(request.vectors or request.points)
+        caller = self._callers.of(context, request.request_id, sync=wants_sync(request.durability))
         outcome = self._points.update(
             request.collection,
             ids,
-            vectors=self._matrix_of(request, len(ids)) if given else None,
+            vectors=self._matrix_of(request, len(ids), caller) if given else None,
             payload_block=request.payloads,
             merge=chosen(_MERGE_OF_MODE, request.payload_mode, "payload_mode"),
-            caller=self._callers.of(context, request.request_id, sync=wants_sync(request.durability)),
+            caller=caller,
         )
         versions = [] if outcome.versions is None else outcome.versions.tolist()
         return vector_pb2.UpdateResponse(
             sequence=outcome.sequence, count=len(ids), durable=outcome.durable, versions=versions
         )
 
-    def _matrix_of(self, request: vector_pb2.UpdateRequest, count: int) -> Float32Array:
-        return matrix_of(request.vectors, request.points, count, lambda: self._points.dimensions(request.collection))
+    def _matrix_of(self, request: vector_pb2.UpdateRequest, count: int, caller: Caller) -> Float32Array:
+        return matrix_of(request.vectors, request.points, count, lambda: width_of(self._points, request, caller))
 
     def Delete(self, request: vector_pb2.DeleteRequest, context: grpc.ServicerContext) -> vector_pb2.DeleteResponse:
         return deletes.delete(self._points, self._callers, request, context)
