@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.connection import Connection, new_request_id
+from holdfast.connection import Connection, request_id_of
 from holdfast.documents import Document, Documents
 
 
@@ -17,7 +17,7 @@ class Aliases:
         from holdfast.v1 import collection_pb2
 
         request = collection_pb2.CreateAliasRequest(
-            alias=alias, collection=collection, request_id=request_id or new_request_id()
+            alias=alias, collection=collection, request_id=request_id_of(request_id)
         )
         made = self._connection.call(self._connection.collections.CreateAlias, request).alias
         return Document(alias=made.alias, collection=made.collection, status="created")
@@ -32,7 +32,7 @@ class Aliases:
             alias=alias,
             collection=collection,
             validate_only=validate_only,
-            request_id=request_id or new_request_id(),
+            request_id=request_id_of(request_id),
         )
         response = self._connection.call(self._connection.collections.SwitchAlias, request)
         return Document(
@@ -47,7 +47,7 @@ class Aliases:
         from holdfast.v1 import collection_pb2
 
         request = collection_pb2.DeleteAliasRequest(
-            alias=alias, validate_only=validate_only, request_id=request_id or new_request_id()
+            alias=alias, validate_only=validate_only, request_id=request_id_of(request_id)
         )
         gone = self._connection.call(self._connection.collections.DeleteAlias, request).alias
         status = "validated" if validate_only else "deleted"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import index
-from typing import SupportsIndex
+from typing import SupportsFloat, SupportsIndex
 
 from holdfast.errors import InvalidArgument
 
@@ -26,11 +26,33 @@ def whole_number(value: SupportsIndex, name: str, least: int = 0, most: int = IN
     return number
 
 
+def seconds(value: SupportsFloat, name: str) -> float:
+    """``value`` as a number of seconds above 0."""
+    try:
+        number = float(value if not isinstance(value, str | bytes) else None)  # type: ignore[arg-type]  # as any other
+    except TypeError:
+        raise TypeError(f"{name} is {type(value).__name__}, not a number of seconds") from None
+    if not number > 0:
+        raise InvalidArgument(f"{name} is {number:g}, and must be above 0", reason="OUT_OF_BOUNDS")
+    return number
+
+
 def text(value: object, name: str) -> str:
-    """``value``, which must be a str."""
+    """``value``, which must be a str of whole characters."""
     if not isinstance(value, str):
         raise TypeError(f"{name} is {type(value).__name__}, not a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(
+            f"{name} cannot be sent as UTF-8: it has half a surrogate pair", reason="BAD_TEXT"
+        ) from None
     return value
+
+
+def text_or_none(value: object, name: str) -> str:
+    """``value`` as `text` has it; "" for None."""
+    return "" if value is None else text(value, name)
 
 
 def texts(values: Sequence[str], name: str) -> Sequence[str]:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from holdfast.address import find_address
-from holdfast.checks import text
+from holdfast.checks import seconds, text
 from holdfast.connection import DEFAULT_TIMEOUT, Connection
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def connect(
     finds no daemon gives up with `Unavailable` within five seconds.
     """
     given = None if address is None else text(address, "address")
+    token = None if token is None else text(token, "token")
+    timeout = None if timeout is None else seconds(timeout, "timeout")
     return Client(Connection(find_address(given), token=token, tls=tls, timeout=timeout))
 
 

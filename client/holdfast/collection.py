@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.checks import INT32_MAX, UINT32_MAX, texts, whole_number
-from holdfast.connection import Connection, new_request_id
+from holdfast.checks import INT32_MAX, UINT32_MAX, text, text_or_none, texts, whole_number
+from holdfast.connection import Connection, request_id_of
 from holdfast.encoded import EncodedUpsert
 from holdfast.enums import from_word
 from holdfast.errors import InvalidArgument
@@ -102,7 +102,7 @@ class Collection:
             payloads=encode_payloads(payloads, len(ids)),
             payload_mode=modes.PAYLOAD_MODE_MERGE if merge else modes.PAYLOAD_MODE_REPLACE,
             durability=_durability(sync),
-            request_id=request_id or new_request_id(),
+            request_id=request_id_of(request_id),
         )
         done = self._connection.call(self._connection.vectors.Update, request)
         return UpdateResult(done.sequence, done.count, done.durable, tuple(done.versions))
@@ -131,13 +131,13 @@ class Collection:
         request = vector_pb2.DeleteRequest(
             collection=self.name,
             ids=texts(_ids(ids), "ids") if ids is not None else (),
-            filter=filter or "",
+            filter=text_or_none(filter, "filter"),
             all=all,
             confirm=all,
             expected_count=None if expected_count is None else whole_number(expected_count, "expected_count"),
             validate_only=validate_only,
             durability=_durability(sync),
-            request_id=request_id or new_request_id(),
+            request_id=request_id_of(request_id),
         )
         done = self._connection.call(self._connection.vectors.Delete, request)
         return WriteResult(done.sequence, done.count, done.durable)
@@ -148,7 +148,7 @@ class Collection:
         """Points by id, in the order asked, without those that do not exist; all of one moment."""
         from holdfast.v1 import vector_pb2
 
-        wanted = [ids] if isinstance(ids, str) else texts(_ids(ids), "ids")
+        wanted = texts([ids] if isinstance(ids, str) else _ids(ids), "ids")
         if not wanted:
             return []
         request = vector_pb2.GetRequest(
@@ -160,7 +160,7 @@ class Collection:
         """How many points there are, or how many match a filter expression."""
         from holdfast.v1 import vector_pb2
 
-        request = vector_pb2.CountRequest(collection=self.name, filter=filter or "")
+        request = vector_pb2.CountRequest(collection=self.name, filter=text_or_none(filter, "filter"))
         return self._connection.call(self._connection.vectors.Count, request).count
 
     def scroll(
@@ -211,8 +211,8 @@ class Collection:
             page_size=whole_number(page_size, "page_size", 1, INT32_MAX),
             page_token=page_token,
             offset=whole_number(offset, "offset"),
-            filter=filter or "",
-            order=from_word(vector_pb2.ScrollOrder, order, "SCROLL_ORDER_", "order"),
+            filter=text_or_none(filter, "filter"),
+            order=from_word(vector_pb2.ScrollOrder, order, "SCROLL_ORDER_", "scroll order"),
             include_vector=include_vector,
             omit_payload=not include_payload,
             include_total=include_total,
@@ -239,7 +239,7 @@ class Collection:
 
         request = vector_pb2.ExportRequest(
             collection=self.name,
-            filter=filter or "",
+            filter=text_or_none(filter, "filter"),
             omit_vector=not include_vector,
             omit_payload=not include_payload,
             batch_size=whole_number(batch_size, "batch_size", 1, INT32_MAX),
@@ -271,7 +271,7 @@ class Collection:
         request = vector_pb2.SearchRequest(
             collection=self.name,
             k=whole_number(k, "k", 1, UINT32_MAX),
-            filter=filter or "",
+            filter=text_or_none(filter, "filter"),
             threshold=threshold,
             exact=exact,
             ef=0 if ef is None else whole_number(ef, "ef", 1, UINT32_MAX),
@@ -279,7 +279,7 @@ class Collection:
             omit_payload=not include_payload,
         )
         if query_id is not None:
-            request.query_id = query_id
+            request.query_id = text(query_id, "query_id")
         else:
             request.vector = encode_vector(query, "query")
         return hits_of(self._connection.call(self._connection.vectors.Search, request))
@@ -306,7 +306,7 @@ class Collection:
             collection=self.name,
             queries=bytes(matrix.data),
             k=whole_number(k, "k", 1, UINT32_MAX),
-            filter=filter or "",
+            filter=text_or_none(filter, "filter"),
             threshold=threshold,
             exact=exact,
             ef=0 if ef is None else whole_number(ef, "ef", 1, UINT32_MAX),
@@ -343,13 +343,14 @@ def upsert_request(
 
     ids = _ids(ids)
     matrix = encode_matrix(vectors, count=len(ids))
+    payload_block, request_id = encode_payloads(payloads, len(ids)), request_id_of(request_id)
     try:
         head = vector_pb2.UpsertRequest(
             collection=collection,
             ids=ids,
-            payloads=encode_payloads(payloads, len(ids)),
+            payloads=payload_block,
             durability=_durability(sync),
-            request_id=request_id or new_request_id(),
+            request_id=request_id,
         )
     except (TypeError, UnicodeEncodeError) as error:
         raise _bad_ids(ids, error) from None

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from holdfast.checks import UINT32_MAX, text, whole_number
-from holdfast.connection import Connection, new_request_id
+from holdfast.connection import Connection, request_id_of
 from holdfast.documents import Document, Documents, timestamp
 from holdfast.enums import from_word, to_word
 from holdfast.errors import NotFound
@@ -91,7 +91,7 @@ class Collections:
             hot_tier_size_bytes=whole_number(size, "hot_tier_size"),
             schema=schema if isinstance(schema, str) else "" if schema is None else json.dumps(schema),
             validate_only=validate_only,
-            request_id=request_id or new_request_id(),
+            request_id=request_id_of(request_id),
         )
         response = self._connection.call(self._connection.collections.CreateCollection, request)
         described = collection_document(response.collection)
@@ -156,7 +156,7 @@ class Collections:
             name=name,
             expected_id=expected_id or "",
             validate_only=validate_only,
-            request_id=request_id or new_request_id(),
+            request_id=request_id_of(request_id),
         )
         response = self._connection.call(self._connection.collections.DeleteCollection, request)
         return Document(

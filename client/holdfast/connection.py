@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from holdfast.address import Address
 from holdfast.channel import TlsOption, call_metadata, open_channel
+from holdfast.checks import text
 from holdfast.errors import FailedPrecondition, HoldfastError, Unavailable
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Connection:
         import grpc
 
         self.check_open()
-        started, delay = self._clock.monotonic(), _FIRST_DELAY_SECONDS
+        retries = _Retries(self)
         while True:
             try:
                 response = method(request, timeout=timeout or self.timeout, metadata=self.metadata)
@@ -105,28 +106,39 @@ class Connection:
             else:
                 self._reached = True
                 return response
-            waited = self._clock.monotonic() - started
-            if not idempotent or not isinstance(error, Unavailable) or waited + delay > self.patience():
+            if not idempotent or not retries.wait_after(error):
                 raise error
-            self._clock.sleep(delay)
-            delay = min(delay * 2, _MAX_DELAY_SECONDS)
 
     def stream(
-        self, method: grpc.UnaryStreamMultiCallable[_Request, _Response], request: _Request
+        self,
+        method: grpc.UnaryStreamMultiCallable[_Request, _Response],
+        request: _Request,
+        *,
+        patient: bool = True,
     ) -> Iterator[_Response]:
-        """The responses to one request as they come; without a deadline. Closing the iterator ends the call."""
+        """The responses to one request as they come; without a deadline. Closing the iterator ends the call.
+
+        Until the first response it is retried as a call is; ``patient`` False leaves that to the caller.
+        """
         import grpc
 
         self.check_open()
-        responses = method(request, metadata=self.metadata)
-        try:
-            for response in responses:
-                self._reached = True
-                yield response
-        except grpc.RpcError as failure:
-            raise self.error(failure) from None
-        finally:
-            responses.cancel()
+        retries = _Retries(self)
+        begun = False
+        while True:
+            responses = method(request, metadata=self.metadata)
+            try:
+                for response in responses:
+                    self._reached = begun = True
+                    yield response
+            except grpc.RpcError as failure:
+                error = self.error(failure)
+            else:
+                return
+            finally:
+                responses.cancel()
+            if begun or not patient or not retries.wait_after(error):
+                raise error
 
     def warm_up(self) -> None:
         """Connect now, so that the next call is not measured with it; a daemon that is away shows in that call."""
@@ -224,6 +236,24 @@ class Connection:
         return self._stub(OperationServiceStub)
 
 
+class _Retries:
+    """How often one call is tried again: after UNAVAILABLE, with pauses that grow, while there is patience."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._started = connection.now()
+        self._delay = _FIRST_DELAY_SECONDS
+
+    def wait_after(self, error: HoldfastError) -> bool:
+        """Pause before the next try; False where there is to be none."""
+        waited = self._connection.now() - self._started
+        if not isinstance(error, Unavailable) or waited + self._delay > self._connection.patience():
+            return False
+        self._connection.pause(self._delay)
+        self._delay = min(self._delay * 2, _MAX_DELAY_SECONDS)
+        return True
+
+
 def _is_starting(data_directory: Path) -> bool:
     """Whether a daemon has locked the directory: it recovers, and its socket comes when it is done."""
     try:
@@ -231,6 +261,11 @@ def _is_starting(data_directory: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def request_id_of(given: str | None) -> str:
+    """The caller's own request id, or a fresh one."""
+    return text(given, "request_id") if given else new_request_id()
 
 
 def new_request_id() -> str:

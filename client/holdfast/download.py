@@ -93,7 +93,7 @@ class _Transfer:
             read_offset=offset,
             if_match=self._described.sha256,
         )
-        for message in self._connection.stream(self._connection.snapshots.DownloadSnapshot, request):
+        for message in self._connection.stream(self._connection.snapshots.DownloadSnapshot, request, patient=False):
             self._take(message, file, offset)
             offset += len(message.data)
         file.flush()

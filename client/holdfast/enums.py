@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from holdfast.checks import text
 from holdfast.errors import InvalidArgument
 
 
@@ -30,7 +31,7 @@ def from_word(enum: EnumType, word: str | None, prefix: str, what: str) -> Any:
     if word is None:
         return 0
     try:
-        return enum.Value(prefix + word.upper().replace("-", "_"))
+        return enum.Value(prefix + text(word, what).upper().replace("-", "_"))
     except ValueError:
         pass
     known = [name.removeprefix(prefix).lower() for name, number in enum.items() if number]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from holdfast.checks import whole_number
 from holdfast.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def target_of(moment: Moment, name: str) -> Target:
     if isinstance(moment, datetime):
         return Target(time=moment.astimezone())
     if isinstance(moment, int):
-        return Target(sequence=moment)
+        return Target(sequence=whole_number(moment, name))
     try:
         return parse_target(moment, now=datetime.now())
     except ValueError as error:

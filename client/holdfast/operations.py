@@ -110,7 +110,9 @@ class Operation:
         while not self.done:
             request = operation_pb2.WatchOperationRequest(id=self.id)
             try:
-                for response in self._connection.stream(self._connection.operations.WatchOperation, request):
+                for response in self._connection.stream(
+                    self._connection.operations.WatchOperation, request, patient=False
+                ):
                     self._message = response.operation
                     yield self.progress
             except (Unavailable, ResourceExhausted):

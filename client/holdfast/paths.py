@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import os
+from typing import TypeAlias
+
+from holdfast.checks import text
 from holdfast.connection import Connection
 from holdfast.errors import InvalidArgument
 
+AnyPath: TypeAlias = "str | os.PathLike[str]"
+"""A path of the daemon's machine."""
 
-def working_directory(connection: Connection, *paths: str | None) -> str:
+
+def path_text(path: AnyPath | None, name: str = "path") -> str:
+    """A path as it is sent; "" for None. InvalidArgument for one that is not UTF-8."""
+    return "" if path is None else text(os.fspath(path) if isinstance(path, os.PathLike) else path, name)
+
+
+def working_directory(connection: Connection, *paths: AnyPath | None) -> str:
     """What to send as ``working_directory``: the client's own on a Unix socket, "" where no path needs it.
 
     InvalidArgument for a relative path over TCP: that machine has another working directory, if not another disk.
     """
-    relative = [path for path in paths if path and not path.startswith("/")]
+    relative = [path for path in map(path_text, paths) if path and not path.startswith("/")]
     if not relative:
         return ""
     if not connection.address.is_local:

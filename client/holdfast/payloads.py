@@ -50,7 +50,7 @@ def encode_payload(payload: Payload, row: int = 0) -> bytes:
         if isinstance(payload, bytes):
             return payload
         if isinstance(payload, str):
-            return payload.encode()
+            return _encoded_text(payload, row)
         if not isinstance(payload, Mapping):
             raise _not_json(row, f"it is {type(payload).__name__}, not a JSON object")
         payload = dict(payload)
@@ -60,10 +60,21 @@ def encode_payload(payload: Payload, row: int = 0) -> bytes:
         raise _not_json(row, str(error)) from None
 
 
+def _encoded_text(payload: str, row: int) -> bytes:
+    try:
+        return payload.encode()
+    except UnicodeEncodeError:
+        raise _not_json(row, "it has half a surrogate pair") from None
+
+
 def encode_payloads(payloads: Sequence[Payload] | None, count: int) -> bytes:
     """The payloads of a batch as one JSON array, b"" for none; InvalidArgument unless there are ``count``."""
     if payloads is None:
         return b""
+    if isinstance(payloads, Mapping | str | bytes):
+        raise InvalidArgument(
+            f"payloads came as one {type(payloads).__name__}", reason="BAD_PAYLOAD", hint="pass a list, one per id"
+        )
     payloads = payloads if isinstance(payloads, list) else list(payloads)
     if len(payloads) != count:
         raise InvalidArgument(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, overload
 
-from holdfast.connection import Connection, new_request_id
+from holdfast.checks import text, text_or_none
+from holdfast.connection import Connection, new_request_id, request_id_of
 from holdfast.documents import Document, Documents, timestamp
 from holdfast.enums import to_word
 from holdfast.history import Moment, duration_message, history_point
 from holdfast.operations import OnProgress, Operation, run_operation
-from holdfast.paths import looks_like_path, working_directory
+from holdfast.paths import AnyPath, looks_like_path, path_text, working_directory
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -42,21 +43,21 @@ class Snapshots:
 
     @overload
     def create(
-        self, collection: str | None = ..., *, path: str | None = ..., compress: bool = ..., incremental: bool = ...,
-        base: str | None = ..., validate_only: bool = ..., request_id: str | None = ...,
+        self, collection: str | None = ..., *, path: AnyPath | None = ..., compress: bool = ...,
+        incremental: bool = ..., base: str | None = ..., validate_only: bool = ..., request_id: str | None = ...,
         wait: Literal[True] = ..., on_progress: OnProgress | None = ...,
     ) -> Document: ...  # fmt: skip
     @overload
     def create(
-        self, collection: str | None = ..., *, path: str | None = ..., compress: bool = ..., incremental: bool = ...,
-        base: str | None = ..., validate_only: bool = ..., request_id: str | None = ...,
+        self, collection: str | None = ..., *, path: AnyPath | None = ..., compress: bool = ...,
+        incremental: bool = ..., base: str | None = ..., validate_only: bool = ..., request_id: str | None = ...,
         wait: bool, on_progress: OnProgress | None = ...,
     ) -> Document | Operation: ...  # fmt: skip
     def create(
         self,
         collection: str | None = None,
         *,
-        path: str | None = None,
+        path: AnyPath | None = None,
         compress: bool = False,
         incremental: bool = False,
         base: str | None = None,
@@ -74,14 +75,14 @@ class Snapshots:
         from holdfast.v1 import snapshot_pb2
 
         request = snapshot_pb2.CreateSnapshotRequest(
-            collection=collection or "",
-            path=path or "",
+            collection=text_or_none(collection, "collection"),
+            path=path_text(path),
             working_directory=self._directory(base or "", path),
             compress=compress,
             incremental=incremental,
             base_id=base or "",
             validate_only=validate_only,
-            request_id=request_id or new_request_id(),
+            request_id=request_id_of(request_id),
         )
         method = self._connection.snapshots.CreateSnapshot
         return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
@@ -89,14 +90,14 @@ class Snapshots:
     @overload
     def restore(
         self, snapshot: str, *, collection: str | None = ..., from_collection: str | None = ..., overwrite: bool = ...,
-        verify: bool = ..., to: Moment | None = ..., before: Moment | None = ..., base_path: str | None = ...,
+        verify: bool = ..., to: Moment | None = ..., before: Moment | None = ..., base_path: AnyPath | None = ...,
         validate_only: bool = ..., request_id: str | None = ...,
         wait: Literal[True] = ..., on_progress: OnProgress | None = ...,
     ) -> Document: ...  # fmt: skip
     @overload
     def restore(
         self, snapshot: str, *, collection: str | None = ..., from_collection: str | None = ..., overwrite: bool = ...,
-        verify: bool = ..., to: Moment | None = ..., before: Moment | None = ..., base_path: str | None = ...,
+        verify: bool = ..., to: Moment | None = ..., before: Moment | None = ..., base_path: AnyPath | None = ...,
         validate_only: bool = ..., request_id: str | None = ...,
         wait: bool, on_progress: OnProgress | None = ...,
     ) -> Document | Operation: ...  # fmt: skip
@@ -110,7 +111,7 @@ class Snapshots:
         verify: bool = False,
         to: Moment | None = None,
         before: Moment | None = None,
-        base_path: str | None = None,
+        base_path: AnyPath | None = None,
         validate_only: bool = False,
         request_id: str | None = None,
         wait: bool = True,
@@ -128,27 +129,27 @@ class Snapshots:
         request = snapshot_pb2.RestoreSnapshotRequest(
             snapshot=snapshot,
             working_directory=self._directory(snapshot, base_path),
-            collection=collection or "",
+            collection=text_or_none(collection, "collection"),
             from_collection=from_collection or "",
             overwrite=overwrite,
             verify=verify,
-            base_path=base_path or "",
+            base_path=path_text(base_path, "base_path"),
             to=history_point(to, "to"),
             before=history_point(before, "before"),
             validate_only=validate_only,
-            request_id=request_id or new_request_id(),
+            request_id=request_id_of(request_id),
         )
         method = self._connection.snapshots.RestoreSnapshot
         return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
 
     @overload
     def verify(
-        self, snapshot: str, *, skip_chain: bool = ..., base_path: str | None = ...,
+        self, snapshot: str, *, skip_chain: bool = ..., base_path: AnyPath | None = ...,
         wait: Literal[True] = ..., on_progress: OnProgress | None = ...,
     ) -> Document: ...  # fmt: skip
     @overload
     def verify(
-        self, snapshot: str, *, skip_chain: bool = ..., base_path: str | None = ...,
+        self, snapshot: str, *, skip_chain: bool = ..., base_path: AnyPath | None = ...,
         wait: bool, on_progress: OnProgress | None = ...,
     ) -> Document | Operation: ...  # fmt: skip
     def verify(
@@ -156,7 +157,7 @@ class Snapshots:
         snapshot: str,
         *,
         skip_chain: bool = False,
-        base_path: str | None = None,
+        base_path: AnyPath | None = None,
         wait: bool = True,
         on_progress: OnProgress | None = None,
     ) -> Document | Operation:
@@ -170,18 +171,18 @@ class Snapshots:
             snapshot=snapshot,
             working_directory=self._directory(snapshot, base_path),
             skip_chain=skip_chain,
-            base_path=base_path or "",
+            base_path=path_text(base_path, "base_path"),
             request_id=new_request_id(),
         )
         method = self._connection.snapshots.VerifySnapshot
         return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
 
-    def list(self, *, path: str | None = None, collection: str | None = None) -> Documents:
+    def list(self, *, path: AnyPath | None = None, collection: str | None = None) -> Documents:
         """Snapshots, newest first: those that the store knows, or those in one directory, known from then on."""
         return self.list_with_warnings(path=path, collection=collection)[0]
 
     def list_with_warnings(
-        self, *, path: str | None = None, collection: str | None = None
+        self, *, path: AnyPath | None = None, collection: str | None = None
     ) -> tuple[Documents, tuple[str, ...]]:
         """As `list`, with what is to be said of files that cannot be read as snapshots."""
         from holdfast.v1 import snapshot_pb2
@@ -191,9 +192,9 @@ class Snapshots:
         token = ""
         while True:
             request = snapshot_pb2.ListSnapshotsRequest(
-                path=path or "",
+                path=path_text(path),
                 working_directory=working_directory(self._connection, path),
-                collection=collection or "",
+                collection=text_or_none(collection, "collection"),
                 page_size=1000,
                 page_token=token,
             )
@@ -235,7 +236,7 @@ class Snapshots:
             snapshot=snapshot,
             working_directory=self._directory(snapshot),
             validate_only=validate_only,
-            request_id=request_id or new_request_id(),
+            request_id=request_id_of(request_id),
         )
         response = self._connection.call(self._connection.snapshots.DeleteSnapshot, request)
         return Document(
@@ -249,7 +250,7 @@ class Snapshots:
         self,
         keep: Keep,
         *,
-        path: str | None = None,
+        path: AnyPath | None = None,
         collection: str | None = None,
         validate_only: bool = False,
         request_id: str | None = None,
@@ -268,11 +269,11 @@ class Snapshots:
         )
         request = snapshot_pb2.PruneSnapshotsRequest(
             policy=policy,
-            path=path or "",
+            path=path_text(path),
             working_directory=working_directory(self._connection, path),
-            collection=collection or "",
+            collection=text_or_none(collection, "collection"),
             validate_only=validate_only,
-            request_id=request_id or new_request_id(),
+            request_id=request_id_of(request_id),
         )
         response = self._connection.call(self._connection.snapshots.PruneSnapshots, request)
         return Document(
@@ -302,7 +303,7 @@ class Snapshots:
             first=first,
             second=second or "",
             working_directory=self._directory(first, second if second and looks_like_path(second) else None),
-            collection=collection or "",
+            collection=text_or_none(collection, "collection"),
             sample_size=sample_size,
         )
         response = self._connection.call(self._connection.snapshots.DiffSnapshots, request)
@@ -337,7 +338,7 @@ class Snapshots:
 
         return download(self._connection, snapshot, self._directory(snapshot), Path(to), on_bytes)
 
-    def upload(self, file: str | Path, *, path: str | None = None, on_bytes: OnBytes | None = None) -> Document:
+    def upload(self, file: str | Path, *, path: AnyPath | None = None, on_bytes: OnBytes | None = None) -> Document:
         """Copy a snapshot's file from this machine to the daemon, which verifies it; resumed where it broke."""
         from pathlib import Path
 
@@ -345,8 +346,9 @@ class Snapshots:
 
         return upload(self._connection, Path(file), path, working_directory(self._connection, path), on_bytes)
 
-    def _directory(self, snapshot: str, *others: str | None) -> str:
-        return working_directory(self._connection, snapshot if looks_like_path(snapshot) else None, *others)
+    def _directory(self, snapshot: str, *others: AnyPath | None) -> str:
+        named = text(snapshot, "snapshot")
+        return working_directory(self._connection, named if looks_like_path(named) else None, *others)
 
 
 def snapshot_document(message: common_pb2.Snapshot) -> Document:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, overload
 
-from holdfast.connection import Connection, new_request_id
+from holdfast.connection import Connection, request_id_of
 from holdfast.documents import Document, Documents, timestamp
 from holdfast.enums import from_word, to_word
 from holdfast.operations import OnProgress, Operation, run_operation
@@ -57,7 +57,7 @@ class Storage:
             advise_mode=from_word(storage_pb2.MmapAdvice, advise, "MMAP_ADVICE_", "kind of advice"),
             populate=populate,
             validate_only=validate_only,
-            request_id=request_id or new_request_id(),
+            request_id=request_id_of(request_id),
         )
         return mmap_document(self._connection.call(self._connection.storage.ConfigureMmap, request).status)
 
@@ -92,7 +92,7 @@ class Storage:
             aggressive=aggressive,
             threshold_percent=threshold,
             validate_only=validate_only,
-            request_id=request_id or new_request_id(),
+            request_id=request_id_of(request_id),
         )
         method = self._connection.storage.Compact
         return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)

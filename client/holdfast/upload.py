@@ -12,6 +12,7 @@ from holdfast.checksums import crc32c
 from holdfast.connection import Connection, new_request_id
 from holdfast.documents import Document
 from holdfast.errors import InvalidArgument, Unavailable
+from holdfast.paths import AnyPath, path_text
 
 if TYPE_CHECKING:
     from holdfast.v1 import common_pb2, snapshot_pb2
@@ -23,7 +24,7 @@ _ATTEMPTS = 5
 def upload(
     connection: Connection,
     file: Path,
-    path: str | None,
+    path: AnyPath | None,
     directory: str,
     on_bytes: Callable[[int, int], None] | None,
 ) -> Document:
@@ -39,7 +40,7 @@ def upload(
         filename=file.name,
         total_bytes=size,
         file_sha256=digest,
-        path=path or "",
+        path=path_text(path),
         working_directory=directory,
         request_id=new_request_id(),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -102,6 +102,8 @@ def _view_of(value: object) -> memoryview[Any] | None:
         return memoryview(value)  # type: ignore[arg-type]  # asking is the test
     except TypeError:
         pass
+    except ValueError as error:  # an array of what no buffer can hold, such as dates
+        raise InvalidArgument(f"vectors are no numbers: {error}", reason="BAD_VECTOR_TYPE") from None
     if hasattr(value, "buffers") and hasattr(value, "type"):
         from holdfast.arrow import arrow_view
 
@@ -174,13 +176,15 @@ def _sequence(value: Sequence[Vector], name: str) -> Sequence[Vector]:
     if isinstance(value, list | tuple):
         return value
     try:
-        return list(value)
+        if not isinstance(value, Mapping | Set):  # of which the order, or the values, would be lost
+            return list(value)
     except TypeError:
-        raise InvalidArgument(
-            f"{name} came as {type(value).__name__}",
-            reason="BAD_VECTOR_TYPE",
-            hint="pass a float32 buffer (NumPy, array.array, Arrow) or lists of numbers",
-        ) from None
+        pass
+    raise InvalidArgument(
+        f"{name} came as {type(value).__name__}",
+        reason="BAD_VECTOR_TYPE",
+        hint="pass a float32 buffer (NumPy, array.array, Arrow) or lists of numbers",
+    )
 
 
 def _pack_numbers(numbers: Sequence[float], name: str) -> bytes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
-from holdfast.connection import Connection, new_request_id
+from holdfast.checks import text, text_or_none
+from holdfast.connection import Connection, new_request_id, request_id_of
 from holdfast.documents import Document, duration, timestamp
 from holdfast.enums import from_word, to_word
 from holdfast.errors import InvalidArgument
 from holdfast.history import Moment, duration_message, history_point
 from holdfast.operations import OnProgress, Operation, run_operation
-from holdfast.paths import working_directory
+from holdfast.paths import AnyPath, path_text, working_directory
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -28,7 +29,7 @@ class Wal:
     def enable(
         self,
         *,
-        path: str | None = None,
+        path: AnyPath | None = None,
         sync_mode: str | None = None,
         segment_size: int | str | None = None,
         retention: str | timedelta | float | None = None,
@@ -46,7 +47,7 @@ class Wal:
         from holdfast.v1 import common_pb2, wal_pb2
 
         request = wal_pb2.EnableWalRequest(
-            path=path,
+            path=None if path is None else path_text(path),
             working_directory=working_directory(self._connection, path),
             sync_mode=from_word(common_pb2.SyncMode, sync_mode, "SYNC_MODE_", "sync mode"),
             segment_size_bytes=_size(segment_size, "segment_size"),
@@ -54,7 +55,7 @@ class Wal:
             flush_interval=duration_message(flush_interval, "flush_interval"),
             max_size_bytes=_size(max_size, "max_size"),
             validate_only=validate_only,
-            request_id=request_id or new_request_id(),
+            request_id=request_id_of(request_id),
         )
         response = self._connection.call(self._connection.wal.EnableWal, request)
         return Document(settings_document(response.status), warnings=list(response.warnings))
@@ -63,7 +64,7 @@ class Wal:
         """Disable the log: from then on writes are durable only with the next checkpoint."""
         from holdfast.v1 import wal_pb2
 
-        request = wal_pb2.DisableWalRequest(validate_only=validate_only, request_id=request_id or new_request_id())
+        request = wal_pb2.DisableWalRequest(validate_only=validate_only, request_id=request_id_of(request_id))
         response = self._connection.call(self._connection.wal.DisableWal, request)
         return Document(settings_document(response.status), warnings=list(response.warnings))
 
@@ -76,14 +77,14 @@ class Wal:
 
     @overload
     def replay(
-        self, *, path: str | None = ..., start: Moment | None = ..., to: Moment | None = ...,
+        self, *, path: AnyPath | None = ..., start: Moment | None = ..., to: Moment | None = ...,
         before: Moment | None = ..., collection: str | None = ..., into: str | None = ..., verify: bool = ...,
         validate_only: bool = ..., request_id: str | None = ...,
         wait: Literal[True] = ..., on_progress: OnProgress | None = ...,
     ) -> Document: ...  # fmt: skip
     @overload
     def replay(
-        self, *, path: str | None = ..., start: Moment | None = ..., to: Moment | None = ...,
+        self, *, path: AnyPath | None = ..., start: Moment | None = ..., to: Moment | None = ...,
         before: Moment | None = ..., collection: str | None = ..., into: str | None = ..., verify: bool = ...,
         validate_only: bool = ..., request_id: str | None = ...,
         wait: bool, on_progress: OnProgress | None = ...,
@@ -91,7 +92,7 @@ class Wal:
     def replay(
         self,
         *,
-        path: str | None = None,
+        path: AnyPath | None = None,
         start: Moment | None = None,
         to: Moment | None = None,
         before: Moment | None = None,
@@ -111,36 +112,38 @@ class Wal:
         from holdfast.v1 import wal_pb2
 
         request = wal_pb2.ReplayWalRequest(
-            path=path or "",
+            path=path_text(path),
             working_directory=working_directory(self._connection, path),
             start=history_point(start, "start"),
             to=history_point(to, "to"),
             before=history_point(before, "before"),
-            collection=collection or "",
+            collection=text_or_none(collection, "collection"),
             into=into or "",
             verify=verify,
             validate_only=validate_only,
-            request_id=request_id or new_request_id(),
+            request_id=request_id_of(request_id),
         )
         method = self._connection.wal.ReplayWal
         return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
 
     @overload
     def verify(
-        self, *, path: str | None = ..., wait: Literal[True] = ..., on_progress: OnProgress | None = ...
+        self, *, path: AnyPath | None = ..., wait: Literal[True] = ..., on_progress: OnProgress | None = ...
     ) -> Document: ...
     @overload
     def verify(
-        self, *, path: str | None = ..., wait: bool, on_progress: OnProgress | None = ...
+        self, *, path: AnyPath | None = ..., wait: bool, on_progress: OnProgress | None = ...
     ) -> Document | Operation: ...
     def verify(
-        self, *, path: str | None = None, wait: bool = True, on_progress: OnProgress | None = None
+        self, *, path: AnyPath | None = None, wait: bool = True, on_progress: OnProgress | None = None
     ) -> Document | Operation:
         """Read the log against every checksum and link. Damage is a result: ``valid`` False, ``problems``."""
         from holdfast.v1 import wal_pb2
 
         request = wal_pb2.VerifyWalRequest(
-            path=path or "", working_directory=working_directory(self._connection, path), request_id=new_request_id()
+            path=path_text(path),
+            working_directory=working_directory(self._connection, path),
+            request_id=new_request_id(),
         )
         method = self._connection.wal.VerifyWal
         return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
@@ -148,7 +151,7 @@ class Wal:
     def dump(
         self,
         *,
-        path: str | None = None,
+        path: AnyPath | None = None,
         start: Moment | None = None,
         to: Moment | None = None,
         before: Moment | None = None,
@@ -160,12 +163,12 @@ class Wal:
         from holdfast.v1 import wal_pb2
 
         request = wal_pb2.DumpWalRequest(
-            path=path or "",
+            path=path_text(path),
             working_directory=working_directory(self._connection, path),
             start=history_point(start, "start"),
             to=history_point(to, "to"),
             before=history_point(before, "before"),
-            collection=collection or "",
+            collection=text_or_none(collection, "collection"),
             kinds=_kinds(kinds),
             limit=limit or 0,
         )
@@ -179,7 +182,7 @@ class Wal:
         from holdfast.v1 import wal_pb2
 
         request = wal_pb2.TailWalRequest(
-            start=history_point(start, "start"), collection=collection or "", kinds=_kinds(kinds)
+            start=history_point(start, "start"), collection=text_or_none(collection, "collection"), kinds=_kinds(kinds)
         )
         for response in self._connection.stream(self._connection.wal.TailWal, request):
             yield from map(record_document, response.records)
@@ -188,7 +191,7 @@ class Wal:
         """Name the present moment as a restore point; on the disk on return."""
         from holdfast.v1 import wal_pb2
 
-        request = wal_pb2.CreateMarkRequest(name=name, request_id=request_id or new_request_id())
+        request = wal_pb2.CreateMarkRequest(name=text(name, "name"), request_id=request_id_of(request_id))
         response = self._connection.call(self._connection.wal.CreateMark, request)
         return Document(_mark(response.mark), durable=response.durable, status="created")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from holdfast.checks import text, whole_number
 from holdfast.connection import Connection, new_request_id
 from holdfast.encoded import EncodedUpsert
 from holdfast.errors import FailedPrecondition, HoldfastError, InvalidArgument
@@ -32,10 +33,8 @@ class Writer:
     def __init__(
         self, connection: Connection, collection: str, batch_size: int, *, max_in_flight: int, sync: bool
     ) -> None:
-        if batch_size < 1:
-            raise InvalidArgument(f"batch_size is {batch_size}, and must be at least 1", reason="OUT_OF_BOUNDS")
         self._collection = collection
-        self._batch_size = batch_size
+        self._batch_size = whole_number(batch_size, "batch_size", 1)
         self._sync = sync
         self._pipeline = Pipeline(connection, max_in_flight)
         self._request_prefix = new_request_id()
@@ -64,6 +63,8 @@ class Writer:
                 self._check_width(data)
             if type(id) is not str:
                 raise InvalidArgument(f"the id is {type(id).__name__}, not a string", reason="BAD_ID")
+            if not id.isascii():
+                text(id, "the id")
             if payload is not None:
                 self._add_payload(payload)
             elif self._has_payloads:
@@ -193,6 +194,6 @@ class Writer:
 def _encoded(vector: Vector) -> bytes:
     try:
         view = memoryview(vector)
-    except TypeError:
+    except (TypeError, ValueError):
         return encode_vector(vector)
     return view.tobytes() if view.format == "f" and view.ndim == 1 else encode_vector(vector)

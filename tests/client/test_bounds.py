@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from holdfast.cli.commands.collection import MAX_DIMENSIONS
 from holdfast.cli.commands.vector_read import MAX_K
 from holdfastd.engine import collections, reading
 from tests.client.conftest import Outcome
+from tests.support.fake_server import FakeDaemon
 
 HUGE = "99999999999999999999"
 
@@ -77,6 +79,18 @@ def test_the_library_names_the_argument(products: holdfast.Collection, name: str
         (lambda db: holdfast.connect(5), "address is int, not a string"),
         (lambda db: db.collection(None), "name is NoneType, not a string"),
         (lambda db: db.collections.create(5, 2), "name is int, not a string"),
+        (lambda db: holdfast.connect(token=5), "token is int, not a string"),
+        (lambda db: holdfast.connect(timeout="5"), "timeout is str, not a number of seconds"),
+        (lambda db: db.collections.create("c", 2, storage=3), "kind of storage is int, not a string"),
+        (lambda db: db.collection("products").count(5), "filter is int, not a string"),
+        (lambda db: db.collection("products").search([1, 0], filter={}), "filter is dict, not a string"),
+        (lambda db: db.collection("products").search(query_id=5), "query_id is int, not a string"),
+        (lambda db: db.collection("products").upsert(["a"], [[1, 0]], request_id=5), "request_id is int, not a string"),
+        (lambda db: db.collection("products").writer("5"), "batch_size is str, not a whole number"),
+        (lambda db: db.snapshots.create(["products"]), "collection is list, not a string"),
+        (lambda db: db.snapshots.restore(None), "snapshot is NoneType, not a string"),
+        (lambda db: db.snapshots.create(path=5), "path is int, not a string"),
+        (lambda db: db.wal.mark(5), "name is int, not a string"),
         (lambda db: db.collections.create("c", "2"), "dimensions is str, not a whole number"),
         (lambda db: db.collection("products").search([1, 0], k="2"), "k is str, not a whole number"),
         (lambda db: db.collection("products").search([1, 0], k=2.0), "k is float, not a whole number"),
@@ -91,6 +105,40 @@ def test_a_wrong_type_is_a_type_error_that_names_the_argument(
     with pytest.raises(TypeError, match=f"^{words}$"):
         call(db)
     assert products.count() == 3
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda db: db.collection("\ud800"), "name cannot be sent as UTF-8"),
+        (lambda db: db.collection("products").get(["a", "\udcff"]), r"ids\[1\] cannot be sent as UTF-8"),
+        (lambda db: db.collection("products").count("a = '\ud800'"), "filter cannot be sent as UTF-8"),
+        (lambda db: db.collection("products").upsert(["a"], [[1, 0]], ['{"a":"\ud800"}']), r"payloads\[0\] cannot be"),
+        (lambda db: db.collection("products").writer().upsert("\ud800", [1, 0]), "the id cannot be sent as UTF-8"),
+        (lambda db: db.snapshots.create(path="/\udcff"), "path cannot be sent as UTF-8"),
+        (lambda db: db.wal.replay(to=-1), "to is -1, and must be at least 0"),
+        (lambda db: holdfast.connect(timeout=0), "timeout is 0, and must be above 0"),
+        (lambda db: db.collection("products").upsert(["a"], [[1, 0]], {"a": 1}), "payloads came as one dict"),
+        (lambda db: db.collection("products").upsert(["a"], [[1, 0]], "{}"), "payloads came as one str"),
+        (lambda db: db.collection("products").upsert(["a"], [{1.0, 0.0}]), r"vectors\[0\] came as set"),
+        (lambda db: db.collection("products").upsert(["a"], [{0: 1.0, 1: 0.0}]), r"vectors\[0\] came as dict"),
+        (lambda db: db.collection("products").upsert(["a"], np.array([["2026", "2027"]], "M8[Y]")), "are no numbers"),
+        (lambda db: db.collection("products").writer().upsert("a", np.array(["2026"], "M8[Y]")), "are no numbers"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_in_words(
+    db: holdfast.Client, products: holdfast.Collection, call: Callable[[Any], object], words: str
+) -> None:
+    with pytest.raises(holdfast.InvalidArgument, match=words):
+        call(db)
+    assert products.count() == 3
+
+
+def test_a_path_may_be_a_path(db: holdfast.Client, products: holdfast.Collection, daemon: FakeDaemon) -> None:
+    db.snapshots.create(path=Path("/backups"))
+    db.snapshots.list(path=Path("here"))
+    assert daemon.requests["CreateSnapshot"][-1].path == "/backups"
+    assert daemon.requests["ListSnapshots"][-1].working_directory == str(Path.cwd())
 
 
 def test_numbers_of_other_libraries_are_whole_numbers(products: holdfast.Collection) -> None:

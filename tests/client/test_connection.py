@@ -54,6 +54,20 @@ def test_it_gives_up_within_five_seconds(daemon: FakeDaemon) -> None:
     connection.close()
 
 
+def test_a_stream_is_retried_until_it_begins(daemon: FakeDaemon, products: holdfast.Collection) -> None:
+    connection, clock = _connect(daemon)
+    for _ in range(3):
+        daemon.fail_next("Export", grpc.StatusCode.UNAVAILABLE)
+    assert len(list(holdfast.Collection(connection, "products").export())) == 3
+    assert 0 < clock.time < PATIENCE_SECONDS
+    for _ in range(1000):
+        daemon.fail_next("Export", grpc.StatusCode.UNAVAILABLE, "starting")
+    with pytest.raises(holdfast.Unavailable, match="starting"):
+        list(holdfast.Collection(connection, "products").export())
+    assert PATIENCE_SECONDS < clock.time <= 2 * PATIENCE_SECONDS
+    connection.close()
+
+
 def test_where_there_is_no_socket_it_gives_up_at_once(tmp_path: Path) -> None:
     clock = SteppingClock()
     connection = Connection(Address(path=str(tmp_path / "none")), clock=clock)

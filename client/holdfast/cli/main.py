@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from holdfast.cli import exit_codes
 from holdfast.cli.state import State
-from holdfast.cli.streams import replace_closed_streams
+from holdfast.cli.streams import replace_closed_streams, speak_utf8
 from holdfast.errors import HoldfastError
 
 COMPLETION_VARIABLE = "_HOLDFAST_COMPLETE"
@@ -20,6 +20,7 @@ _OUTPUT_FAILS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
 def main() -> NoReturn:
     """Run ``sys.argv`` and leave the process at once: the interpreter's teardown would cost a tenth of a second."""
     replace_closed_streams()
+    speak_utf8()
     instruction = os.environ.get(COMPLETION_VARIABLE)
     code = complete(instruction) if instruction else run(sys.argv[1:])
     os._exit(_flushed(code))
@@ -62,6 +63,11 @@ def run(arguments: Sequence[str], state: State | None = None) -> int:
         return exit_codes.BROKEN_PIPE
     except HoldfastError as error:
         return _report(state, error)
+    except UnicodeEncodeError as error:
+        if error.encoding != "utf-8":
+            return _report_fault(state, error)
+        _print_error(f"an argument is not UTF-8, which is all that can be sent: {error.object!a}", None)
+        return exit_codes.USAGE
     except OSError as error:
         # Help and version are written by click; what a command reads and writes names its file.
         if error.errno not in _OUTPUT_FAILS or error.filename is not None:

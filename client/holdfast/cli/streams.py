@@ -1,7 +1,8 @@
-"""Standard streams that the caller closed."""
+"""Standard streams as a command needs them: those that the caller closed, and the encoding of the others."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -20,3 +21,11 @@ def replace_closed_streams() -> None:
     os.close(descriptor)
     if sys.stderr is None:
         sys.stderr = os.fdopen(_STANDARD_ERROR, "w")
+
+
+def speak_utf8() -> None:
+    """Write and read UTF-8 on standard output and input, whatever the locale: JSON is nothing else, and each id can be
+    shown. Bytes of a file's name that are not UTF-8 go through as they are."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
