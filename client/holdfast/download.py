@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from holdfast.connection import Connection
 from holdfast.documents import Document
 from holdfast.errors import Corruption, HoldfastError, InvalidArgument, Unavailable
-from holdfast.files import publish, sync_file
+from holdfast.files import publish, replaceable, sync_file
 
 if TYPE_CHECKING:
     from holdfast.v1 import common_pb2, snapshot_pb2
@@ -25,7 +25,7 @@ def download(
 ) -> Document:
     """Fetch into ``to`` (a directory or a file's name). The bytes wait in ``NAME.part`` until they are all there."""
     described = _describe(connection, snapshot, directory)
-    target = to / Path(described.path).name if to.is_dir() else to
+    target = _target(to, Path(described.path).name)
     part = target.with_name(target.name + ".part")
     transfer = _Transfer(connection, described, directory, on_bytes)
     try:
@@ -35,7 +35,7 @@ def download(
         _check(part, transfer.sha256, described.path)
         publish(part, target)
     except OSError as error:
-        raise InvalidArgument(f"cannot write {part}: {error.strerror}", reason="CANNOT_WRITE") from None
+        raise _cannot_write(part, error) from None
     finally:
         _remove_if_empty(part)
     return Document(
@@ -45,6 +45,18 @@ def download(
         sha256=transfer.sha256,
         status="completed",
     )
+
+
+def _target(to: Path, name: str) -> Path:
+    target = to / name if to.is_dir() else to
+    try:
+        return replaceable(target)
+    except OSError as error:
+        raise _cannot_write(target, error) from None
+
+
+def _cannot_write(path: Path, error: OSError) -> InvalidArgument:
+    return InvalidArgument(f"cannot write {path}: {error.strerror}", reason="CANNOT_WRITE")
 
 
 def _describe(connection: Connection, snapshot: str, directory: str) -> common_pb2.Snapshot:

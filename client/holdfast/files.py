@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import BinaryIO
+
+
+def replaceable(path: Path) -> Path:
+    """Where ``path`` leads, which nobody or a regular file is. Raises OSError for anything else: a device, a pipe or a
+    directory must not be replaced by a file."""
+    path = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return path
 
 
 def sync_file(file: BinaryIO) -> None:

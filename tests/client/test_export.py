@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from array import array
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import holdfast
+from holdfast.cli.writers.atomic import atomic_file
 from holdfast.cli.writers.npy import companions, npy_header
 from tests.client.conftest import Outcome
 from tests.support.fake_server import FakeDaemon
@@ -109,6 +111,49 @@ def test_a_failed_export_leaves_the_former_file(
     assert cli("vector", "export", "nope", "--file", str(target)).code == 4
     assert target.read_text() == "before"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("name", ["out.ndjson", "out.npy"])
+def test_what_is_no_regular_file_is_not_replaced_by_one(
+    cli: Callable[..., Outcome], products: holdfast.Collection, tmp_path: Path, name: str
+) -> None:
+    os.mkfifo(tmp_path / name)
+    outcome = cli("vector", "export", "products", "--file", str(tmp_path / name))
+    assert (outcome.code, outcome.err) == (2, f"error: cannot write {tmp_path / name}: it is no regular file\n")
+    assert (tmp_path / name).is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_directory_is_refused_before_anything_is_written(
+    cli: Callable[..., Outcome], products: holdfast.Collection, tmp_path: Path
+) -> None:
+    outcome = cli("vector", "export", "products", "--file", str(tmp_path), "--format", "ndjson")
+    assert (outcome.code, outcome.err) == (2, f"error: cannot write {tmp_path}: Is a directory\n")
+    assert not tmp_path.with_name(tmp_path.name + ".part").exists()
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(
+    cli: Callable[..., Outcome], products: holdfast.Collection, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "real.ndjson").write_text("before")
+    (tmp_path / "link.ndjson").symlink_to("elsewhere/real.ndjson")
+    assert cli("vector", "export", "products", "--file", str(tmp_path / "link.ndjson")).json["exported"] == 3
+    assert (tmp_path / "link.ndjson").is_symlink()
+    assert len((tmp_path / "elsewhere" / "real.ndjson").read_text().splitlines()) == 3
+
+
+def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "out") as first:
+        first.write(b"first")
+        with pytest.raises(OSError, match="another program is writing"), atomic_file(tmp_path / "out"):
+            pytest.fail("the file was opened twice")
+    assert (tmp_path / "out").read_bytes() == b"first"
+    (tmp_path / "out.part").write_bytes(b"left by one that was killed")
+    with atomic_file(tmp_path / "out") as second:
+        second.write(b"second")
+    assert (tmp_path / "out").read_bytes() == b"second"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_where_nothing_can_be_written_it_says_so(cli: Callable[..., Outcome], products: holdfast.Collection) -> None:

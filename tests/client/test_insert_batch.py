@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import holdfast
-from holdfast.cli.readers import npy_rows
+from holdfast.cli.readers import npy_rows, rows
 from holdfast.cli.readers.json_rows import read_json, read_ndjson
 from holdfast.cli.readers.npy_rows import read_npy
 from holdfast.cli.readers.rows import BadFile, BadRow, Row, is_finite
@@ -395,6 +395,20 @@ def test_an_empty_array_has_no_rows() -> None:
 def test_a_deep_line_is_a_bad_row_and_not_a_crash() -> None:
     [bad] = read_ndjson(io.BytesIO(b"[" * 100_000))
     assert isinstance(bad, BadRow)
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MAX_LINE_BYTES", 1 << 20)
+    endless = io.BytesIO(b'{"id":"a","vector":[1,2]}\n' + b"0" * (4 << 20))
+    read = read_ndjson(endless)
+    assert isinstance(next(read), Row)
+    with pytest.raises(BadFile, match="a line has more than 1 MiB") as caught:
+        next(read)
+    assert caught.value.line == 2
+    assert endless.tell() < (2 << 20)
+    ids = io.BytesIO(b"x" * (4 << 20))
+    with pytest.raises(BadFile, match="a line has more than 1 MiB"):
+        list(read_npy(io.BytesIO(npy(np.ones((1, 2), "f4"))), ids))
 
 
 def test_bad_lines_beside_an_array_are_bad_rows() -> None:

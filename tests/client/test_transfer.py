@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import google_crc32c
@@ -76,6 +77,13 @@ def test_a_download_that_is_refused_leaves_nothing(
     with pytest.raises(holdfast.PermissionDenied):
         db.snapshots.download(snapshot, tmp_path / "copy")
     assert (tmp_path / "copy.part").read_bytes() == CONTENT[:1000]
+
+
+def test_a_download_does_not_replace_a_device(db: holdfast.Client, snapshot: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(holdfast.InvalidArgument, match="pipe: it is no regular file"):
+        db.snapshots.download(snapshot, tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_download_with_a_wrong_sum_is_not_published(

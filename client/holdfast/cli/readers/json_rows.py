@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from holdfast.cli.readers.rows import BadFile, BadRow, Rows, row_of_object
+from holdfast.cli.readers.rows import BadFile, BadRow, Rows, bounded_lines, row_of_object
 from holdfast.json_text import json_problem
 
 _CHUNK = 1 << 20
@@ -18,7 +18,7 @@ _not_space = re.compile(r"[^ \t\r\n]").search
 
 def read_ndjson(file: BinaryIO) -> Rows:
     """One object a line; empty lines are skipped."""
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(bounded_lines(file), start=1):
         if not line.strip():
             continue
         try:

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import BinaryIO
 
-from holdfast.cli.readers.rows import NOT_FINITE, BadFile, BadRow, Row, Rows, id_problem, is_finite
+from holdfast.cli.readers.rows import (
+    NOT_FINITE,
+    BadFile,
+    BadRow,
+    Row,
+    Rows,
+    bounded_lines,
+    id_problem,
+    is_finite,
+)
 from holdfast.payloads import encode_value
 
 _MAGIC = b"\x93NUMPY"
@@ -117,7 +126,7 @@ def _turned(file: BinaryIO, header: Header) -> Iterator[bytes]:
 
 
 def _lines(file: BinaryIO | None) -> Iterator[bytes | None]:
-    return repeat(None) if file is None else (line.rstrip(b"\r\n") for line in file)
+    return repeat(None) if file is None else (line.rstrip(b"\r\n") for line in bounded_lines(file))
 
 
 def _next(lines: Iterator[bytes | None], line: int, option: str) -> bytes | None:

@@ -6,13 +6,14 @@ import math
 import struct
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 from holdfast.json_cut import cut_member
 from holdfast.payloads import encode_value
 from holdfast.vectors import fits_float32
 
 MAX_ID_BYTES = 512
+MAX_LINE_BYTES = 64 << 20
 NOT_FINITE = "the vector has a value that is not finite"
 _KEYS = frozenset({"id", "vector", "payload"})
 
@@ -44,6 +45,16 @@ class BadFile(Exception):
     def __init__(self, message: str, line: int = 0) -> None:
         super().__init__(message)
         self.line = line
+
+
+def bounded_lines(file: BinaryIO) -> Generator[bytes, None, None]:
+    """The lines of a file, each with its end. BadFile for one of more than MAX_LINE_BYTES."""
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES:
+            raise BadFile(f"a line has more than {MAX_LINE_BYTES >> 20} MiB", number)
+        yield line
 
 
 def row_of_object(line: int, value: Any, text: str) -> Row | BadRow:
