@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,3 +68,12 @@ def wire(tmp_path: Path) -> Iterator[Wire]:
     """The real engine, its files in memory, behind a socket; it has a collection `books` with the points a and b."""
     with serving(Kit(segment_size=1 << 20), str(tmp_path / "s")) as wire:
         yield wire
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What is let go only by the collector of cycles is not let go."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

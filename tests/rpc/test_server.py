@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import threading
@@ -17,7 +18,7 @@ from holdfast.v1 import vector_pb2
 from holdfast.v1.vector_pb2_grpc import VectorServiceStub
 from holdfastd.errors import EngineFailed, FailedPrecondition, InvalidArgument, Unavailable
 from holdfastd.rpc.admission import Admission, Slots, WorkerPool
-from holdfastd.rpc.server import Limits, RpcServer, is_loopback
+from holdfastd.rpc.server import HEALTH_SLOTS, Limits, RpcServer, is_loopback
 from holdfastd.storage.clock import SystemClock
 from tests.rpc.calls import batch, failing
 from tests.rpc.conftest import LIMITS
@@ -233,3 +234,24 @@ def test_a_write_that_does_not_end_is_noticed(engine: FakeEngine, tmp_path: Path
         assert len(list(answers)) == 1
         assert server.writes.oldest_seconds() == 0
     server.stop(0)
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("kind", ["unary", "stream", "unforeseen"])
+def test_a_connection_outlives_any_number_of_failures(
+    vectors: VectorServiceStub, engine: FakeEngine, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """A call that is kept by its own error keeps its stream, and a connection has so many of them."""
+    caplog.set_level(logging.CRITICAL + 1, "holdfastd.rpc.errors")  # what is captured would keep the frames
+    if kind == "unforeseen":
+        engine.points.failing = ValueError("nobody foresaw this")
+    many = LIMITS.max_unary_calls + LIMITS.max_streams + HEALTH_SLOTS + 10
+    for _ in range(many):
+        if kind == "unary":
+            failure = failing(lambda: vectors.Count(vector_pb2.CountRequest(collection="films")))
+            assert failure.code is grpc.StatusCode.NOT_FOUND
+        elif kind == "stream":
+            failure = failing(lambda: list(vectors.Export(vector_pb2.ExportRequest(collection="films"))))
+            assert failure.code is grpc.StatusCode.NOT_FOUND
+        else:
+            assert failing(lambda: vectors.Upsert(batch(["a"]))).code is grpc.StatusCode.INTERNAL

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import cast
 
 import grpc
 import pytest
@@ -11,7 +15,12 @@ import pytest
 from holdfast.v1 import vector_pb2
 from holdfast.v1.vector_pb2_grpc import VectorServiceStub
 from holdfastd import errors
-from holdfastd.rpc.upserts import MAX_IN_FLIGHT
+from holdfastd.rpc.admission import InFlight
+from holdfastd.rpc.batches import TicketedBatch, UpsertBatch
+from holdfastd.rpc.draining import Draining
+from holdfastd.rpc.requests import Callers
+from holdfastd.rpc.upserts import MAX_IN_FLIGHT, UpsertStreams
+from holdfastd.storage.clock import SystemClock
 from tests.rpc.calls import batch
 from tests.support.fake_engine import FakeEngine
 
@@ -95,3 +104,31 @@ def wait_until_served(vectors: VectorServiceStub) -> None:
                 raise
             threading.Event().wait(0.02)
     pytest.fail("the slots of streams that ended were never given back")
+
+
+class _Block(bytearray):
+    """The bytes of a batch, so that they can be watched."""
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("later", [False, True])
+def test_a_refused_batch_is_let_go_with_its_answer(engine: FakeEngine, later: bool) -> None:
+    """Refused at the door, or by the log: the error that is answered must not keep what it was about."""
+    engine.points.failing = errors.CommitUnknown("the log failed") if later else None
+    watched: list[weakref.ref[_Block]] = []
+
+    def sending() -> Iterator[TicketedBatch]:
+        for _ in range(3):
+            block = _Block(batch(["a"]).vectors)
+            watched.append(weakref.ref(block))
+            head = vector_pb2.UpsertRequest(collection="books" if later else "films", ids=["a"])
+            yield TicketedBatch(1, UpsertBatch(head, memoryview(block)))
+
+    with ThreadPoolExecutor(1) as readers:
+        streams = UpsertStreams(
+            engine.engine.points, Callers("unix"), readers, Draining(), InFlight(SystemClock())
+        )  # fmt: skip
+        context = cast(grpc.ServicerContext, SimpleNamespace())
+        answers = list(streams.serve(sending(), context))
+    assert [answer.WhichOneof("outcome") for answer in answers] == ["error"] * 3
+    assert [reference() for reference in watched] == [None] * 3

@@ -61,15 +61,28 @@ def code_of(error: errors.HoldfastError) -> grpc.StatusCode:
 
 
 def as_holdfast_error(error: Exception, method: str) -> errors.HoldfastError:
-    """The error itself, or, for what nobody foresaw, an INTERNAL one, after a log line with the traceback."""
+    """The error itself, or, for what nobody foresaw, an INTERNAL one, after a log line with the traceback.
+
+    The traceback is let go. It holds the handler's frame, which holds the error: until the collector of cycles comes by
+    they would keep the request and the call, of which a connection has only so many.
+    """
     if isinstance(error, errors.HoldfastError):
+        _let_go_of_frames(error)
         return error
     _log.error("%s failed unexpectedly", method, exc_info=error)
+    _let_go_of_frames(error)
     return errors.HoldfastError(
         "the daemon failed to handle this request; its log says why",
         hint="look into the daemon's log, such as `journalctl -u holdfastd`",
         error=type(error).__name__,
     )
+
+
+def _let_go_of_frames(error: BaseException | None) -> None:
+    """Take the tracebacks from an error and from those that led to it."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def status_of(error: errors.HoldfastError) -> status_pb2.Status:
