@@ -19,9 +19,11 @@ from holdfastd.rpc.admission import InFlight
 from holdfastd.rpc.batches import TicketedBatch, UpsertBatch
 from holdfastd.rpc.draining import Draining
 from holdfastd.rpc.requests import Callers
+from holdfastd.rpc.server import HEALTH_SLOTS
 from holdfastd.rpc.upserts import MAX_IN_FLIGHT, UpsertStreams
 from holdfastd.storage.clock import SystemClock
 from tests.rpc.calls import batch
+from tests.rpc.conftest import LIMITS
 from tests.support.fake_engine import FakeEngine
 
 
@@ -132,3 +134,20 @@ def test_a_refused_batch_is_let_go_with_its_answer(engine: FakeEngine, later: bo
         answers = list(streams.serve(sending(), context))
     assert [answer.WhichOneof("outcome") for answer in answers] == ["error"] * 3
     assert [reference() for reference in watched] == [None] * 3
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_a_connection_outlives_any_number_of_streams_that_are_cut(vectors: VectorServiceStub) -> None:
+    """A stream that is kept by its own end keeps its place, and a connection has so many of them."""
+    for _ in range(3 * (LIMITS.max_unary_calls + LIMITS.max_streams + HEALTH_SLOTS)):
+        blocked = threading.Event()
+        call = vectors.UpsertStream(sending_until(blocked))
+        try:
+            assert next(iter(call)).ticket == 0
+        except grpc.RpcError as error:
+            # The slot of the one before is given back in gRPC's own time.
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:  # type: ignore[attr-defined]
+                raise
+        call.cancel()
+        blocked.set()
+    wait_until_served(vectors)

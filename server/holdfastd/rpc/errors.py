@@ -60,29 +60,29 @@ def code_of(error: errors.HoldfastError) -> grpc.StatusCode:
     return next(CODE_OF[ancestor] for ancestor in type(error).__mro__ if ancestor in CODE_OF)
 
 
-def as_holdfast_error(error: Exception, method: str) -> errors.HoldfastError:
-    """The error itself, or, for what nobody foresaw, an INTERNAL one, after a log line with the traceback.
+def let_go_of_frames(error: BaseException | None) -> None:
+    """Take the tracebacks from an error and from those that led to it, once nobody will look at them any more.
 
-    The traceback is let go. It holds the handler's frame, which holds the error: until the collector of cycles comes by
-    they would keep the request and the call, of which a connection has only so many.
+    A traceback holds the handler's frames, which hold the error: until the collector of cycles comes by they would keep
+    the request and the call, of which a connection has only so many.
     """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
+def as_holdfast_error(error: Exception, method: str) -> errors.HoldfastError:
+    """The error itself, or, for what nobody foresaw, an INTERNAL one, after a log line with the traceback."""
     if isinstance(error, errors.HoldfastError):
-        _let_go_of_frames(error)
+        let_go_of_frames(error)
         return error
     _log.error("%s failed unexpectedly", method, exc_info=error)
-    _let_go_of_frames(error)
+    let_go_of_frames(error)
     return errors.HoldfastError(
         "the daemon failed to handle this request; its log says why",
         hint="look into the daemon's log, such as `journalctl -u holdfastd`",
         error=type(error).__name__,
     )
-
-
-def _let_go_of_frames(error: BaseException | None) -> None:
-    """Take the tracebacks from an error and from those that led to it."""
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
 
 
 def status_of(error: errors.HoldfastError) -> status_pb2.Status:

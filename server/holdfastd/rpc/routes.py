@@ -19,7 +19,7 @@ from ..errors import InvalidArgument, ResourceExhausted
 from . import wire
 from .admission import InFlight, Slots, WorkerPool
 from .batches import parse_ticketed, parse_upsert
-from .errors import abort, as_holdfast_error
+from .errors import abort, as_holdfast_error, let_go_of_frames
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behavior: TypeAlias = Callable[[Any, grpc.ServicerContext], Any]
@@ -178,6 +178,7 @@ def _streaming(
             return
         except Exception as error:
             if not context.is_active():
+                let_go_of_frames(error)
                 return
             failure = as_holdfast_error(error, name)
         abort(context, failure)

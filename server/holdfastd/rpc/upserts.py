@@ -24,7 +24,7 @@ from .batches import TicketedBatch, UpsertBatch
 from .convert import wants_sync
 from .convert_points import matrix_of
 from .draining import Draining
-from .errors import as_holdfast_error, status_of
+from .errors import as_holdfast_error, let_go_of_frames, status_of
 from .handoff import Handoff
 from .requests import Callers
 from .routes import Unparsed
@@ -89,6 +89,8 @@ class UpsertStreams:
                 if not handoff.put(self._begin(request, context)):
                     return
         except Exception as error:
+            if not context.is_active():
+                let_go_of_frames(error)
             handoff.fail(error)
         else:
             handoff.finish()
