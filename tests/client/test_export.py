@@ -70,6 +70,18 @@ def test_numpy_reads_the_array(cli: Callable[..., Outcome], products: holdfast.C
     assert (tmp_path / "v.ids.txt").read_text() == "a\nb\nc\n"
 
 
+@pytest.mark.parametrize("name", ["out.ndjson", "out.npy"])
+def test_nothing_is_exported_and_read_back(
+    cli: Callable[..., Outcome], db: holdfast.Client, tmp_path: Path, name: str
+) -> None:
+    db.collections.create("empty", 3)
+    assert cli("vector", "export", "empty", "--file", str(tmp_path / name)).json["exported"] == 0
+    outcome = cli("vector", "insert-batch", "empty", "--file", str(tmp_path / name))
+    assert (outcome.code, outcome.json["inserted"], outcome.err) == (0, 0, "")
+    if name == "out.npy":
+        assert np.load(tmp_path / name).shape == (0, 3)
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(0, 0), (1, 384), (10**15, 65536)])
 def test_the_header_has_one_size_whatever_the_numbers(rows: int, columns: int) -> None:
     assert len(npy_header(rows, columns)) == 128

@@ -80,7 +80,7 @@ def _write(
     if chosen == "npy":
         from holdfast.cli.writers.npy import write_npy
 
-        return write_npy(batches, path, payloads)
+        return write_npy(batches, source.info().dimensions, path, payloads)
     with atomic_file(path) as file:
         if chosen == "ndjson":
             from holdfast.cli.writers.ndjson import write_ndjson

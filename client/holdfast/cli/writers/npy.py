@@ -18,11 +18,14 @@ _HEADER_BYTES = 128
 
 
 def write_npy(
-    batches: Iterable[vector_pb2.PointColumns], path: Path, payload_lines: PayloadLines
+    batches: Iterable[vector_pb2.PointColumns], dimensions: int, path: Path, payload_lines: PayloadLines
 ) -> tuple[int, list[Path]]:
-    """Write the three files; returns the number of rows and their paths. Ids must not contain line breaks."""
+    """Write the three files; returns the number of rows and their paths. Ids must not contain line breaks.
+
+    dimensions: the collection's, which an array without rows has too.
+    """
     ids_path, payloads_path = companions(path)
-    written, dimensions = 0, 0
+    written = 0
     with ExitStack() as files:
         array, ids, payloads = (files.enter_context(atomic_file(p)) for p in (path, ids_path, payloads_path))
         array.write(npy_header(0, 0))
