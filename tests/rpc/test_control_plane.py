@@ -237,6 +237,7 @@ class TestWal:
             ({"start": Point(mark="m")}, grpc.StatusCode.NOT_FOUND),
             ({"start": Point(time=Timestamp(seconds=-5))}, grpc.StatusCode.INVALID_ARGUMENT),
             ({"collection": "films"}, grpc.StatusCode.NOT_FOUND),
+            ({"kinds": [99]}, grpc.StatusCode.INVALID_ARGUMENT),
             ({"start": Point(sequence=2), "to": Point(sequence=1)}, grpc.StatusCode.INVALID_ARGUMENT),
             ({"start": Point(sequence=3), "before": Point(sequence=2)}, grpc.StatusCode.INVALID_ARGUMENT),
             (

@@ -31,7 +31,7 @@ from .convert_wal import (
 )
 from .draining import Draining
 from .plans import started_or_planned
-from .requests import Callers, Paths
+from .requests import Callers, Paths, unknown_value
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -182,6 +182,9 @@ class WalService(WalServiceServicer):
         names = {each.spec.id: each.spec.name for each in self._engine.collections.list()}
         only = _wanted_collection(request.collection, self._engine) if request.collection else None
         kinds = frozenset(request.kinds)
+        for kind in kinds:
+            if kind not in wal_pb2.WalRecord.Kind.values():
+                raise unknown_value("kinds", kind)
         for each in records:
             kind = kind_of(each)
             if (kind not in kinds) if kinds else (kind in _HIDDEN):
