@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
-from holdfastd.errors import AlreadyExists, DataDirectoryLocked, FailedPrecondition, InvalidArgument
+from holdfastd.errors import (
+    AlreadyExists,
+    DataDirectoryLocked,
+    FailedPrecondition,
+    InvalidArgument,
+    ResourceExhausted,
+)
 from holdfastd.model import Mark
 from tests.support.engines import CALLER, ROOT, Kit, open_engine
 from tests.support.logs import flip
@@ -185,3 +193,17 @@ class TestOutside:
         with pytest.raises(InvalidArgument):
             self.move(kit, path)
         assert kit.engine.wal.status().path == WAL
+
+
+def test_a_log_that_could_not_move_back_is_found_where_a_start_goes_on_with_it() -> None:
+    kit = Kit()
+    kit.create()
+    kit.engine.wal.enable(WalChanges(path="/elsewhere/log"), caller=CALLER)
+    kit.fs.fail_on("write", "/data/MANIFEST.json.tmp", errno.ENOSPC)
+    with pytest.raises(ResourceExhausted):
+        kit.engine.wal.enable(WalChanges(path="wal"), caller=CALLER)
+    kit.engine.checkpoint()
+    kit.reopen()
+    assert kit.upsert(["a"]).durable
+    kit.reopen()
+    assert kit.values() == {"a": 1}

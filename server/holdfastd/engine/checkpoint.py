@@ -181,7 +181,9 @@ class Checkpointer:
         log = self._committer.log
         directories = manifest.wal_directories
         if log is not None:
-            directories = tuple(self._layout.relative(directory) for directory in log.directories)
+            # Where the settings have it as well, though a move there may have failed: a start goes on there.
+            used = (*log.directories, self._layout.wal_dir(manifest.wal_settings.path))
+            directories = tuple(dict.fromkeys(map(self._layout.relative, used)))
         return replace(
             manifest,
             sequence=frozen.sequence,

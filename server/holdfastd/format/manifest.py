@@ -76,8 +76,8 @@ class Manifest:
     ``log_start_required``: recovery needs every record from this sequence on. ``aliases``: name to collection.
     ``logged_sequence``: the last logged one when it was written; a log that ends before it has lost acknowledged
     records. ``clean``: the daemon was stopped in order and nothing was written since. ``wal_directories``: every
-    directory that still holds files of the log, oldest first; ``made_wal_directories``: those that the store made, and
-    removes once the log has left them. ``settings_origin``: for each setting changed by
+    directory that still holds files of the log, oldest first, and the one of the settings; ``made_wal_directories``:
+    those that the store made, and removes once the log has left them. ``settings_origin``: for each setting changed by
     command, who or what changed it. ``catalog_origin``: there since a whole other store was restored into this one.
     ``forks``: the timelines before this one, oldest first; absent while there is none.
     """
