@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfastd.errors import FailedPrecondition, OutOfRange
+from holdfastd.errors import FailedPrecondition, HoldfastError, OutOfRange
 from holdfastd.model import StorageKind
 from tests.support.engines import CALLER, abandon
+from tests.support.memfs import MemFileSystem
 from tests.support.replays import ReplayKit, content, found_again, lost_store
 
 
@@ -177,3 +178,25 @@ def test_the_catalogs_watermark_outlives_checkpoints_and_crashes(lost: ReplayKit
     found.engine.start()
     assert found.replay(path="/old")["operations_replayed"] == 0
     found.engine.stop()
+
+
+def test_without_a_log_a_kill_takes_the_watermark_back_with_the_points(lost: ReplayKit, found: ReplayKit) -> None:
+    """The manifest of a snapshot names collections that a replay has created, and none of their points."""
+    found.engine.wal.disable(caller=CALLER)
+    found.fs.fail_on("create", "*/vectors.npy", forever=True)
+    with pytest.raises(HoldfastError, match="a checkpoint failed"):
+        found.replay(path="/old")
+    found.fs.heal()
+    written: list[int] = []
+
+    def note(kind: str, path: str) -> None:
+        if kind == "write" and path.endswith(".part"):
+            written.append(found.fs.ops)
+
+    found.fs.on_operation = note
+    found.snapshot()
+    again = ReplayKit(MemFileSystem(found.fs.kill_disk_at(written[0])), seed=71)
+    again.engine.start()
+    again.replay(path="/old")
+    assert content(again) == content(lost)
+    again.engine.stop()

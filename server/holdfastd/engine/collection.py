@@ -59,6 +59,7 @@ class Collection:
         quarantined: tuple[QuarantinedSegment, ...] = (),
     ) -> None:
         self.spec = spec
+        self._first_origin = spec.origin
         self.payload_check = check_of(spec.schema_json)
         self.index = index
         self.segments = segments
@@ -212,6 +213,11 @@ class Collection:
         origin = self.spec.origin
         assert origin is not None
         self.spec = replace(self.spec, origin=replace(origin, through=through, timeline=timeline or origin.timeline))
+
+    @property
+    def spec_when_made(self) -> CollectionSpec:
+        """The spec before any replay: what a manifest says of it that holds none of what replays have brought."""
+        return replace(self.spec, origin=self._first_origin)
 
     @property
     def held_back(self) -> bool:

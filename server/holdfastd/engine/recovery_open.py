@@ -72,8 +72,8 @@ def read_staged_entry(fs: FileSystem, layout: Layout, spec: CollectionSpec) -> C
 
 
 def staged_or_new_entry(fs: FileSystem, layout: Layout, collection: Collection) -> CollectionEntry:
-    """The entry of a collection that no manifest knows yet: created or restored by the log."""
-    spec = collection.spec
+    """The entry of a collection that no manifest knows yet: created or restored, and not reached by a checkpoint."""
+    spec = collection.spec_when_made
     if fs.exists(f"{layout.collection_dir(spec.id)}/{STAGED_ENTRY}"):
         entry = read_staged_entry(fs, layout, spec)
         return replace(entry, spec=spec, checkpoint_sequence=collection.checkpoint_sequence)
@@ -175,7 +175,7 @@ class StartOpener:
         """How the next manifest names a collection. What it does not reflect yet stays in the log."""
         entry = self._entries.get(collection.spec.id)
         if entry is None:
-            spec = collection.spec
+            spec = collection.spec_when_made
             return CollectionEntry(spec=spec, checkpoint_sequence=spec.created_sequence, count=0, digest=Digest())
         if all(segment.indexed for segment in collection.quarantined):
             return replace(entry, index_runs=collection.index.entries or entry.index_runs)
