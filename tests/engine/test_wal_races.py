@@ -107,3 +107,28 @@ def test_no_mark_is_made_while_the_log_is_switched_off(monkeypatch: pytest.Monke
     assert kit.engine.sequence == sequence
     with pytest.raises(NotFound):
         kit.engine.wal.find_mark("here")
+
+
+def test_a_log_that_is_disabled_while_it_is_trimmed_can_be_trimmed_when_it_is_enabled_again() -> None:
+    kit = Kit()
+    kit.create()
+    for number in range(100):
+        kit.upsert([f"p{number}"])
+    kit.engine.checkpoint()
+    kit.engine.checkpoint()
+    assert kit.log is not None
+    assert len(kit.log.files) > 3
+
+    def disable(kind: str, path: str) -> None:
+        if kind == "unlink":
+            kit.fs.on_operation = None
+            kit.engine.wal.disable(caller=CALLER)
+
+    kit.fs.on_operation = disable
+    kit.engine.wal.enable(WalChanges(retention_us=0), caller=CALLER)
+    assert kit.log is None
+    kit.engine.wal.enable(WalChanges(), caller=CALLER)
+    kit.engine.checkpoint()
+    kit.engine.checkpoint()
+    assert [alarm.code for alarm in kit.engine.alarms() if alarm.code == "WAL_TRIM"] == []
+    assert all(kit.fs.exists(file.path) for file in kit.engine.wal.status().files)

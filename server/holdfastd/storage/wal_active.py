@@ -153,9 +153,11 @@ def discard(fs: FileSystem, staged: StagedFile) -> None:
 
 
 def remove_files(fs: FileSystem, paths: Iterable[str]) -> None:
-    """Remove WAL segments one by one, each durably before the next. Raises OSError."""
+    """Remove WAL segments one by one, each durably before the next; one that is gone is no obstacle. Raises OSError."""
     for path in paths:
-        fs.unlink(path)
+        # The log may have been disabled and begun anew while somebody was still trimming it.
+        with contextlib.suppress(FileNotFoundError):
+            fs.unlink(path)
         fs.sync_dir(parent_of(path))
 
 
