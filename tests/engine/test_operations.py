@@ -148,3 +148,15 @@ def test_nobody_is_told_of_one_whose_beginning_could_not_be_written(monkeypatch:
     twin.join()
     assert outcome.is_set()
     assert registry.wait(told[0].id).state is OperationState.SUCCEEDED
+
+
+def test_one_whose_beginning_was_refused_is_not_found_by_a_start_in_place_of_its_twin() -> None:
+    kit = Kit()
+    registry = kit.engine.operations
+    kit.fs.fail_on("sync_dir", f"{ROOT}/operations")
+    with pytest.raises(HoldfastError):
+        registry.start("verify", nothing, request={}, request_id="job")
+    carried_out = registry.wait(registry.start("verify", nothing, request={}, request_id="job").id)
+    kit.reopen()
+    assert [each.id for each in kit.engine.operations.list()] == [carried_out.id]
+    assert kit.engine.operations.begun("job") == carried_out

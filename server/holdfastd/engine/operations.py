@@ -209,7 +209,7 @@ class OperationRegistry:
                 request_digest=request_digest,
             )
             with disk_errors_of(f"beginning a {kind}"):
-                self._save(operation)
+                self._save_at_first(operation)
             work = Work(self, operation.id, self._clock)
             with self._changed:
                 self._operations[operation.id] = operation
@@ -369,6 +369,14 @@ class OperationRegistry:
         if operation.planned:
             return
         replace_file(self._fs, self._path(operation.id), msgspec.json.encode(operation))
+
+    def _save_at_first(self, operation: Operation) -> None:
+        """Save one that is about to begin, or leave nothing of it: a start must not list what was never begun."""
+        try:
+            self._save(operation)
+        except OSError:
+            self._remove(operation)
+            raise
 
     def _save_at_last(self, operation: Operation) -> None:
         """Save the end of an operation, which may have the reserve for it: the effect is there already (RULES 26)."""
