@@ -134,3 +134,17 @@ def test_no_power_cut_leaves_a_mark_beyond_what_is_there() -> None:
         assert not marks or again.engine.sequence >= taken.sequence
         found[bool(marks)] += 1
     assert min(found) > 0
+
+
+def test_a_collection_that_was_dropped_before_a_snapshot_gives_its_space_back() -> None:
+    kit = ReplayKit()
+    kit.create("c")
+    kit.upsert(["a"], 1)
+    kit.engine.checkpoint()
+    directory = kit.engine._ground.layout.collection_dir(kit.engine.collections.stats("c").spec.id)
+    kit.engine.collections.drop("c", caller=CALLER)
+    kit.create("d")
+    kit.snapshot()
+    assert kit.fs.exists(directory), "the manifest before the current one names it"
+    kit.engine.checkpoint()
+    assert not kit.fs.exists(directory)

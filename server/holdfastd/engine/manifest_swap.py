@@ -5,7 +5,7 @@ It reflects the whole catalog at the store's sequence; points that no checkpoint
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -56,8 +56,17 @@ def swap_manifest(context: SnapshotContext, besides: Callable[[Manifest], Manife
     except ResourceExhausted:
         _forget(context, requests_file)
         raise
-    if before.requests_file not in (None, requests_file):
-        context.checkpointer.leave(f"{context.layout.root}/{before.requests_file}")
+    for path in _no_longer_named(context, before):
+        context.checkpointer.leave(path)
+
+
+def _no_longer_named(context: SnapshotContext, before: Manifest) -> Iterator[str]:
+    """What ``before`` names and the manifest after it does not: an old table of requests, collections that are gone."""
+    after = context.keeper.current
+    if before.requests_file not in (None, after.requests_file):
+        yield f"{context.layout.root}/{before.requests_file}"
+    named = {entry.spec.id for entry in after.collections}
+    yield from (context.layout.collection_dir(e.spec.id) for e in before.collections if e.spec.id not in named)
 
 
 def _store_requests(context: SnapshotContext) -> str | None:
