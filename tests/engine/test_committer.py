@@ -6,11 +6,12 @@ import errno
 import random
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from holdfastd.engine import committer as committer_module
-from holdfastd.engine.tickets import Caller, Submission
+from holdfastd.engine.tickets import Caller, Outcome, Submission
 from holdfastd.errors import (
     CommitUnknown,
     EngineFailed,
@@ -110,10 +111,15 @@ def test_a_write_is_not_visible_before_it_is_durable(kit: Kit) -> None:
 # Request ids (RULES 17).
 
 
+def as_told(upserted: Outcome) -> Outcome:
+    """What the reply to an upsert tells of its outcome, which is what is remembered of it."""
+    return replace(upserted, versions=None)
+
+
 def test_a_request_sent_again_returns_the_first_result(kit: Kit) -> None:
     caller = Caller(request_id="r1")
     first = kit.upsert(["a", "a", "b"], caller=caller)
-    assert kit.upsert(["a", "a", "b"], caller=caller) == first
+    assert kit.upsert(["a", "a", "b"], caller=caller) == as_told(first)
     assert first.count == 3
     assert sorted(kit.values()) == ["a", "b"]
     assert kit.versions() == {"a": 1, "b": 1}
@@ -142,7 +148,7 @@ def test_a_request_sent_again_after_its_collection_is_gone(kit: Kit) -> None:
     kit.upsert(["a", "b"], payloads=[b'{"n":1}', b'{"n":1}'])
     where = kit.engine.points.delete_where("c", "n = 1", caller=Caller(request_id="r3"))
     assert kit.engine.collections.drop("c", caller=Caller(request_id="r4")).outcome.count == 0
-    assert kit.engine.points.upsert("c", ["a"], rows(1.0), b"", caller=Caller(request_id="r1")) == upserted
+    assert kit.engine.points.upsert("c", ["a"], rows(1.0), b"", caller=Caller(request_id="r1")) == as_told(upserted)
     assert kit.delete("a", caller=Caller(request_id="r2")) == removed
     assert kit.engine.points.delete_where("c", "n = 1", caller=Caller(request_id="r3")) == where
     assert where.count == 2

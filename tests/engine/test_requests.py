@@ -55,3 +55,13 @@ def test_no_answer_is_made_up_for_what_is_reflected_when_the_table_is_damaged() 
     assert kit.versions() == {"a": 1, "b": 1}
     with pytest.raises(NotFound):
         kit.engine.collections.drop("k", caller=dropped)
+
+
+def test_it_keeps_nothing_for_each_row_of_an_upsert() -> None:
+    """A bulk load is a hundred thousand requests within ten minutes."""
+    kit, caller = Kit(), Caller(request_id="r")
+    kit.create()
+    kit.upsert([f"p{n}" for n in range(500)], caller=caller)
+    remembered = kit.engine._committer.requests._outcomes["r"]
+    assert remembered.count == 500
+    assert remembered.versions is None

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from ..errors import (
@@ -436,7 +437,9 @@ class Committer:
                     KeptIn.of(submission.change, logged=bool(submission.parts)),
                 )
                 if submission.request_id:
-                    self.requests.remember(submission.request_id, outcome)
+                    # No reply to an upsert tells versions; kept, they would be most of the table.
+                    told = replace(outcome, versions=None) if submission.rows_sent else outcome
+                    self.requests.remember(submission.request_id, told)
                 outcomes.append(outcome)
             self._applier.publish()
         except BaseException as error:
