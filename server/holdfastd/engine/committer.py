@@ -168,16 +168,32 @@ class Committer:
             self._room.notify_all()
 
     def earlier(self, caller: Caller, *, validate_only: bool = False) -> Outcome | None:
-        """The outcome of this very request, if it was carried out before and that is answer enough. Any thread.
+        """The outcome of this very request, if it was carried out before. Any thread; blocks where it is to be synced.
 
-        ``validate_only``: as a plan. Raises InvalidArgument where its request id was another request's.
+        ``validate_only``: as a plan. Raises InvalidArgument where its request id was another request's,
+        FailedPrecondition or EngineFailed where it cannot be as durable as is asked for.
         """
         if not caller.request_id:
             return None
         found = self.requests.find(caller.request_id, self._clock.now_us(), caller.request_digest)
-        if found is None or (caller.sync and not found.durable):
+        if found is None:
             return None
-        return found.as_plan() if validate_only else found
+        if caller.sync and not found.durable:
+            self._check_can_sync(True, found.kept_in is not KeptIn.NOTHING)
+        if validate_only:
+            return found.as_plan()
+        return self._made_durable(found) if caller.sync and not found.durable else found
+
+    def _made_durable(self, found: Outcome) -> Outcome:
+        log = self.log
+        try:
+            # Without a log by now: closing it has synced it.
+            if log is not None:
+                log.sync()
+        except EngineFailed as error:
+            self.fail(error)
+            raise
+        return replace(found, durable=True)
 
     # The queue ------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class Points:
         Raises InvalidArgument naming row and field, or NotFound. Does not block; nothing is logged yet.
         """
         # What was done before is told again, whatever has become of the collection since.
-        known = self.committer.earlier(caller) is not None
+        known = self.committer.earlier(replace(caller, sync=False)) is not None
         target = None if known else self.applier.catalog.resolve(collection)
         spec = _fitting(collection, vectors) if target is None else target.spec
         rows = prepare.prepare_rows(spec, ids, vectors, payload_block)

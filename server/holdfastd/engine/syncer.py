@@ -18,7 +18,7 @@ from ..storage.clock import Clock
 from ..storage.wal import Wal
 from .committer import Committer
 from .room import Room
-from .tickets import Outcome, Submission
+from .tickets import KeptIn, Outcome, Submission
 
 IDLE_SECONDS = 1.0
 """How long the log must be silent before it gets a marker."""
@@ -51,7 +51,7 @@ class Syncer:
         self._seen_bytes = 0
 
     def wait_for_sync(self, submission: Submission, outcome: Outcome) -> None:
-        """Sync soon, then answer ``submission`` with ``outcome``, durable if it has a record in the log."""
+        """Sync soon, then answer ``submission`` with ``outcome``, durable if it is kept anywhere but in memory."""
         with self._wake:
             self._waiting.append((submission, outcome))
             self._wake.notify()
@@ -86,7 +86,7 @@ class Syncer:
             log.sync()
         # Without a log now they were logged before it was disabled, and closing it has synced it.
         for submission, outcome in waiting:
-            answer = replace(outcome, durable=bool(submission.parts))
+            answer = replace(outcome, durable=outcome.kept_in is not KeptIn.NOTHING)
             for ticket in (submission.ticket, *submission.followers):
                 ticket.succeed(answer)
         if log is not None:
