@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from holdfastd.engine.replay import ReplayRequest
 from holdfastd.engine.wal_control import WalChanges
-from holdfastd.errors import Corruption, OutOfRange
+from holdfastd.errors import Corruption, OutOfRange, ResourceExhausted
 from holdfastd.model import StorageKind
 from holdfastd.storage.names import Layout
 from tests.support.engines import CALLER, ROOT, Kit, abandon, open_engine
@@ -295,3 +296,27 @@ def test_an_unfinished_commit_of_another_generation_is_no_proof(kit: Kit) -> Non
     file.close()
     with pytest.raises(Corruption):
         open_engine(fs)
+
+
+# A log begun anew behind numbers that no log holds.
+
+
+def test_a_log_is_not_trimmed_to_a_gap_that_no_checkpoint_has_reached() -> None:
+    """What a start needs may be nothing but the numbers of memory collections; it must still be told so by the log."""
+    kit = SnapshotKit()
+    kit.create()
+    kit.create("m", storage=StorageKind.MEMORY)
+    kit.upsert(["a"])
+    kit.engine.checkpoint()
+    kit.upsert(["x"], name="m")
+    kit.upsert(["y"], name="m")
+    taken = kit.snapshot()["sequence"]
+    kit.fs.fail_on("write", TEMPORARY, errno.ENOSPC)
+    with pytest.raises(ResourceExhausted):
+        kit.engine.wal.disable(caller=CALLER)
+    kit.reopen()
+    assert kit.engine.sequence == taken, "it reflects what memory collections used"
+    kit.upsert(["b"], 2)
+    kit.engine.wal.enable(WalChanges(retention_us=0), caller=CALLER)
+    kit.reopen()
+    assert kit.values() == {"a": 1, "b": 2}

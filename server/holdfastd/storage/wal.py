@@ -260,16 +260,16 @@ class Wal:
     def trim(self, before_sequence: int) -> tuple[WalFileInfo, ...]:
         """Remove the oldest WAL segments that hold only sequences below ``before_sequence``; returns those removed.
 
-        Whole files, never the one being written. Each is durably gone before the next one is touched, so that a crash
-        leaves no hole. One thread at a time. Raises FailedPrecondition when a file cannot be removed.
+        Whole files, never the one being written, nor one before a gap that reaches further: there a start looks for
+        what it needs. Each is durably gone before the next one is touched, so that a crash leaves no hole. One thread
+        at a time. Raises FailedPrecondition when a file cannot be removed.
         """
         removed: list[WalFileInfo] = []
         while True:
-            with self._lock:
-                self._check_failed()
-                if not self._older or self._older[0].last_sequence >= before_sequence:
-                    return tuple(removed)
-                oldest = self._older[0]
+            self._check_failed()
+            oldest, *more = self.files
+            if not more or max(oldest.last_sequence, more[0].header.previous_sequence) >= before_sequence:
+                return tuple(removed)
             try:
                 remove_files(self._fs, [oldest.path])
             except OSError as error:
