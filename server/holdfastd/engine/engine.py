@@ -16,7 +16,7 @@ from ..errors import EngineFailed, HoldfastError
 from ..format.manifest import Manifest
 from ..model import Alarm, Sequence64
 from ..storage.clock import Clock, Randomness
-from ..storage.files import FileSystem, Lock, make_dirs
+from ..storage.files import FileSystem, Lock, make_lasting_dir
 from ..storage.names import Layout
 from ..storage.reserve import Reserve
 from .collections import Collections
@@ -119,7 +119,7 @@ class Engine:
         """
         layout = Layout(config.data_dir)
         with disk_errors_of(f"opening the store in {layout.root}"):
-            make_dirs(fs, layout.root)
+            make_lasting_dir(fs, layout.root)
             lock, wal_locks = fs.lock(layout.lock), WalLocks(fs, layout)
             try:
                 store = _with_the_reserve(

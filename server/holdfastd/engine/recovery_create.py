@@ -6,7 +6,7 @@ from ..errors import FailedPrecondition
 from ..format.manifest import Manifest
 from ..storage import manifest as manifest_files
 from ..storage.clock import Clock, Randomness
-from ..storage.files import FileSystem, make_dirs
+from ..storage.files import FileSystem, make_dirs, make_lasting_dir
 from ..storage.id_index import IdIndex
 from ..storage.names import Layout
 from ..storage.wal import NewLock, Wal
@@ -41,8 +41,9 @@ def create_store(
                 path=path,
             )
     made = not fs.exists(log_dir)
-    for path in (layout.collections, layout.snapshots, layout.operations, log_dir):
+    for path in (layout.collections, layout.snapshots, layout.operations):
         make_dirs(fs, path)
+    make_lasting_dir(fs, log_dir)
     wal_locks.hold([log_dir])
     manifest = Manifest(
         store_id=randomness.uuid4(),

@@ -44,7 +44,7 @@ from ..format.snapshot import (
 from ..model import CollectionSpec, Sequence64, StorageKind
 from ..storage.archive_writer import ArchiveWriter, Piece
 from ..storage.bulk import BulkWriter
-from ..storage.files import make_dirs, parent_of
+from ..storage.files import make_lasting_dir, parent_of
 from ..storage.registry import PendingSnapshot, SnapshotMember
 from .disk_errors import disk_errors_of
 from .manifest_swap import swap_manifest
@@ -163,7 +163,7 @@ class SnapshotCreation:
 
     def _reserve(self, suffix: str) -> PendingSnapshot:
         try:
-            make_dirs(self._context.fs, self._directory)
+            make_lasting_dir(self._context.fs, self._directory)
             return self._catalog.reserve(self._created_us, self._directory, suffix)
         except OSError as error:
             raise disk_error(error, "the snapshot was not begun", self._directory) from error

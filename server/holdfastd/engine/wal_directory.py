@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import FailedPrecondition, HoldfastError
-from ..storage.files import FileSystem, make_dirs, parent_of
+from ..storage.files import FileSystem, make_lasting_dir, parent_of
 from ..storage.names import parse_wal_name
 from ..storage.wal_errors import refusal
 from .wal_locks import LOCK_NAME, WalLocks
@@ -16,7 +16,7 @@ def take_directory(fs: FileSystem, locks: WalLocks, directory: str) -> bool:
     """
     made = not fs.exists(directory)
     try:
-        make_dirs(fs, directory)
+        make_lasting_dir(fs, directory)
         locks.hold([directory])
         _check_without_log(fs, directory)
     except OSError as error:

@@ -7,6 +7,7 @@ it. Nothing is durable until ``File.sync`` (content) or ``FileSystem.sync_dir`` 
 from __future__ import annotations
 
 import contextlib
+import errno
 import posixpath
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
@@ -18,6 +19,9 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 """What can be written: C contiguous bytes; a memoryview may be of any item type."""
 
 ByteArray: TypeAlias = NDArray[np.uint8]
+
+_NOT_OURS_TO_SYNC = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL})
+"""What a directory answers that is closed to this process, cannot change, or has no such thing as a sync."""
 
 
 class File(Protocol):
@@ -193,7 +197,26 @@ def make_dirs(fs: FileSystem, path: str) -> None:
         path = parent_of(path)
     for each in reversed(missing):
         fs.mkdir(each)
-        fs.sync_dir(parent_of(each))
+        try:
+            fs.sync_dir(parent_of(each))
+        except OSError:
+            # Left where it is it would pass for durable the next time.
+            with contextlib.suppress(OSError):
+                fs.rmdir(each)
+            raise
+
+
+def make_lasting_dir(fs: FileSystem, path: str) -> None:
+    """As ``make_dirs``, and an existing one is durable on return, too: somebody else may have made it just now.
+
+    Where its parent is closed to this process or cannot be synced at all, that is left to whoever made it.
+    """
+    make_dirs(fs, path)
+    try:
+        fs.sync_dir(parent_of(path))
+    except OSError as error:
+        if error.errno not in _NOT_OURS_TO_SYNC:
+            raise
 
 
 def remove_tree(fs: FileSystem, path: str) -> None:
