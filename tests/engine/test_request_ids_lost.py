@@ -8,6 +8,7 @@ from holdfastd.engine.tickets import Caller
 from holdfastd.errors import NotFound
 from tests.support.engines import CALLER, Kit, abandon, open_engine
 from tests.support.memfs import MemFileSystem
+from tests.support.segment_damages import file_of, kit_with_two_segments, lose, start
 from tests.support.snapshots import SnapshotKit
 
 ASKED = Caller(actor="test", request_id="r1")
@@ -46,6 +47,38 @@ def test_a_write_that_a_kill_during_a_snapshot_took_is_done_again() -> None:
     assert again.values() == {"a": 1}
     again.upsert(["w"], 2, caller=ASKED)
     assert again.values() == {"a": 1, "w": 2}
+
+
+def quarantined_and_unlogged() -> SnapshotKit:
+    """A store with the log off, in which c cannot be read and the log is kept for what it took last."""
+    kit = kit_with_two_segments()
+    kit.upsert(["e"], 5)
+    lose(kit.fs, file_of(kit, "vectors.npy"))
+    start(kit)
+    kit.engine.wal.disable(caller=CALLER)
+    return kit
+
+
+def test_beside_a_quarantined_collection_a_checkpoint_keeps_answers() -> None:
+    kit = quarantined_and_unlogged()
+    first = kit.upsert(["w"], 2, name="other", caller=ASKED)
+    kit.engine.checkpoint()
+    for _ in range(2):
+        start(kit)
+        assert kit.upsert(["w"], 2, name="other", caller=ASKED).sequence == first.sequence
+    assert kit.versions("other")["w"] == 1
+
+
+def test_but_not_what_came_after_the_checkpoint() -> None:
+    kit = quarantined_and_unlogged()
+    kit.engine.checkpoint()
+    first = kit.upsert(["w"], 2, name="other", caller=ASKED)
+    at = writes_to(kit, ".part")
+    kit.snapshot(collection="other")
+    kit.engine = SnapshotKit(MemFileSystem(kit.fs.kill_disk_at(at[0])), seed=9).engine
+    assert "w" not in kit.values("other")
+    assert kit.upsert(["w"], 2, name="other", caller=ASKED).sequence > first.sequence
+    assert kit.values("other") == {"x": 9, "w": 2}
 
 
 # A log that was cut --------------------------------------------------------------------------------------------------

@@ -58,8 +58,18 @@ def known_through(manifest: Manifest, logged: Sequence64) -> Sequence64:
 
     What the catalog reflects beyond the log is no more than its own changes, unless the log lost nothing.
     """
-    lost_nothing = manifest.wal_settings.enabled and logged >= manifest.logged_sequence
-    return max(logged, manifest.sequence if lost_nothing else manifest.checkpoint_sequence)
+    if logged < manifest.logged_sequence:
+        return max(logged, manifest.checkpoint_sequence)
+    return max(logged, manifest.sequence if manifest.wal_settings.enabled else _checkpointed_through(manifest))
+
+
+def _checkpointed_through(manifest: Manifest) -> Sequence64:
+    """Of the last checkpoint, which reached all but quarantined collections: these take no writes, and the log is kept
+    for what they took before."""
+    entries = manifest.collections
+    # One that no checkpoint has reached stands where it was made.
+    reached = (e.checkpoint_sequence for e in entries if e.checkpoint_sequence > e.spec.created_sequence)
+    return max(manifest.checkpoint_sequence, *reached, 0)
 
 
 def continue_log(
