@@ -43,6 +43,11 @@ def checkpoint_again(kit: Kit) -> None:
     kit.engine.checkpoint()
 
 
+def checkpoint_again_where_it_stays(kit: Kit) -> None:
+    kit.fs.fail_on("rmdir", f"{ROOT}/collections/*", errno.EIO)
+    checkpoint_again(kit)
+
+
 def move_the_log_again(kit: Kit) -> None:
     kit.fs.fail_on("sync_dir", "/", errno.EIO)
     with pytest.raises(FailedPrecondition):
@@ -57,9 +62,16 @@ def move_the_log_again(kit: Kit) -> None:
         ((ROOT,), lambda kit: kit.upsert(["a"])),
         (("/other", "/other/log"), move_the_log),
         ((), checkpoint_again),
+        ((), checkpoint_again_where_it_stays),
         ((), move_the_log_again),
     ],
-    ids=["the data directory", "of the log", "whose sync has failed", "of the log, whose sync has failed"],
+    ids=[
+        "the data directory",
+        "of the log",
+        "whose sync has failed",
+        "whose removal has failed, too",
+        "of the log, whose sync has failed",
+    ],
 )
 def test_what_is_acknowledged_outlives_a_power_cut_whatever_directory_it_is_in(
     paths: tuple[str, ...], write: Callable[[Kit], object]

@@ -25,7 +25,7 @@ from ..format.segment import (
 from ..model import Float32Array, Int64Array, Uint64Array
 from . import names
 from .bulk import Pace, unpaced, write_document, write_npy
-from .files import FileSystem, make_dirs, remove_tree
+from .files import FileSystem, make_lasting_dir, remove_tree
 from .names import Layout
 
 MAX_SEGMENT_ROWS = (1 << 32) - 1
@@ -81,7 +81,7 @@ def write_segment(
     """
     _check_lengths(columns)
     directory = layout.segment_dir(collection_id, segment_id)
-    make_dirs(fs, layout.collection_dir(collection_id))
+    make_lasting_dir(fs, layout.collection_dir(collection_id))
     fs.mkdir(directory)
     try:
         dimensions, files = _write_files(fs, directory, columns, pace)
