@@ -193,6 +193,16 @@ def test_a_watermark_that_the_target_took_to_a_later_timeline_lies_there() -> No
         kit.engine.stop()
 
 
+def test_the_result_says_what_changed_and_through_which_moment(kit: ReplayKit) -> None:
+    kit.restore("latest", collection="copy")
+    found = kit.replay(collection="copy", to_sequence=8)
+    assert (found["first_sequence"], found["through_sequence"], found["vectors_affected"]) == (5, 8, 4)
+    (last,) = [each.record for each in kit.engine.wal.records(from_sequence=8, to_sequence=8)]
+    assert found["through_us"] == last.timestamp_us
+    again = kit.replay(collection="copy", to_sequence=8)
+    assert (again["first_sequence"], again["through_sequence"], again["vectors_affected"]) == (0, 0, 0)
+
+
 # Cancelled ------------------------------------------------------------------------------------------------------------
 
 
