@@ -122,10 +122,33 @@ def _verify(result: operation_pb2.VerifyResult, status: str) -> Document:
     )
 
 
+def _consolidate(result: operation_pb2.ConsolidateResult, status: str) -> Document:
+    return Document(
+        snapshot_id=result.snapshot_id,
+        path=result.path,
+        rewritten=[
+            Document(
+                snapshot_id=each.snapshot_id,
+                path=each.path,
+                chain=list(each.chain),
+                before_size_bytes=each.before_size_bytes,
+                size_bytes=each.size_bytes,
+            )
+            for each in result.rewritten
+        ],
+        written_bytes=result.written_bytes,
+        freed_bytes=result.freed_bytes,
+        duration_ms=result.duration_ms,
+        status=status,
+        warnings=list(result.warnings),
+    )
+
+
 _DOCUMENTS: Mapping[str, Callable[[Any, str], Document]] = {
     "snapshot": _snapshot,
     "restore": _restore,
     "replay": _replay,
     "compact": _compact,
     "verify": _verify,
+    "consolidate": _consolidate,
 }

@@ -229,7 +229,7 @@ class Snapshots:
         )
 
     def delete(self, snapshot: str, *, validate_only: bool = False, request_id: str | None = None) -> Document:
-        """Delete a snapshot's file. FailedPrecondition, naming them, if incremental snapshots build on it."""
+        """Delete a snapshot's file. FailedPrecondition, naming them, if increments build on it: see `consolidate`."""
         from holdfast.v1 import snapshot_pb2
 
         request = snapshot_pb2.DeleteSnapshotRequest(
@@ -245,6 +245,41 @@ class Snapshots:
             freed_bytes=response.freed_bytes,
             status="validated" if validate_only else "deleted",
         )
+
+    @overload
+    def consolidate(
+        self, snapshot: str, *, validate_only: bool = ..., request_id: str | None = ...,
+        wait: Literal[True] = ..., on_progress: OnProgress | None = ...,
+    ) -> Document: ...  # fmt: skip
+    @overload
+    def consolidate(
+        self, snapshot: str, *, validate_only: bool = ..., request_id: str | None = ...,
+        wait: bool, on_progress: OnProgress | None = ...,
+    ) -> Document | Operation: ...  # fmt: skip
+    def consolidate(
+        self,
+        snapshot: str,
+        *,
+        validate_only: bool = False,
+        request_id: str | None = None,
+        wait: bool = True,
+        on_progress: OnProgress | None = None,
+    ) -> Document | Operation:
+        """Delete a snapshot after the incremental ones that build on it were made full ones (``rewritten``).
+
+        They keep their ids, their places and what they hold; what builds on them goes on to. A failure changes nothing.
+        ``written_bytes``: for which there has to be room meanwhile; ``freed_bytes``: of the files that go.
+        """
+        from holdfast.v1 import snapshot_pb2
+
+        request = snapshot_pb2.ConsolidateSnapshotRequest(
+            snapshot=snapshot,
+            working_directory=self._directory(snapshot),
+            validate_only=validate_only,
+            request_id=request_id or new_request_id(),
+        )
+        method = self._connection.snapshots.ConsolidateSnapshot
+        return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
 
     def prune(
         self,

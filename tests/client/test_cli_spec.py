@@ -114,6 +114,25 @@ def test_a_table_of_snapshots_shows_what_builds_on_what(cli: Callable[..., Outco
 
 
 @pytest.mark.usefixtures("store")
+def test_a_base_goes_once_what_builds_on_it_stands_alone(cli: Callable[..., Outcome], daemon: FakeDaemon) -> None:
+    base = cli("storage", "snapshot", "show", "latest").json["id"]
+    made = cli("storage", "snapshot", "create", "--incremental").json["snapshot_id"]
+    line = ["storage", "snapshot", "delete", base, "--consolidate"]
+    planned = cli(*line, "--dry-run").json
+    assert planned["status"] == "validated"
+    done = cli(*line).json
+    keys = ["snapshot_id", "path", "rewritten", "written_bytes", "freed_bytes", "duration_ms", "status"]
+    assert (list(done), done["status"]) == (keys, "completed")
+    assert [each["snapshot_id"] for each in done["rewritten"]] == [made]
+    assert [sent.validate_only for sent in daemon.requests["ConsolidateSnapshot"]] == [True, False]
+    assert cli("storage", "snapshot", "list").json["total"] == 1
+    started = cli("storage", "snapshot", "delete", made, "--consolidate", "--no-wait").json
+    assert started["kind"] == "consolidate_snapshot"
+    refused = cli("storage", "snapshot", "delete", made, "--no-wait")
+    assert (refused.code, "--no-wait needs --consolidate" in refused.err) == (2, True)
+
+
+@pytest.mark.usefixtures("store")
 def test_a_chain_is_shown_base_first_and_the_snapshot_last(cli: Callable[..., Outcome]) -> None:
     base = cli("storage", "snapshot", "show", "latest").json
     assert [link["id"] for link in base["chain"]] == [base["id"]]

@@ -167,6 +167,22 @@ def test_increments_are_made_shown_and_restored_by_the_library(
     assert (verify.base_path, verify.skip_chain) == ("/usb", True)
 
 
+def test_a_base_is_consolidated_away_by_the_library(
+    daemon: FakeDaemon, db: holdfast.Client, products: holdfast.Collection
+) -> None:
+    full = db.snapshots.create("products")
+    made = db.snapshots.create("products", incremental=True)
+    plan = db.snapshots.consolidate(full.path, validate_only=True)
+    assert (plan.status, [each.snapshot_id for each in plan.rewritten]) == ("validated", [made.snapshot_id])
+    done = db.snapshots.consolidate(full.snapshot_id)
+    assert (done.status, done.snapshot_id, done.path) == ("completed", full.snapshot_id, full.path)
+    assert done.rewritten == plan.rewritten
+    assert done.rewritten[0].chain == [full.snapshot_id, made.snapshot_id]
+    assert [each.id for each in db.snapshots.list()] == [made.snapshot_id]
+    assert db.operations.list(kinds=("consolidate_snapshot",))[0].state == "succeeded"
+    assert [sent.validate_only for sent in daemon.requests["ConsolidateSnapshot"]] == [True, False]
+
+
 def test_restore_sends_targets_as_they_are_meant(
     daemon: FakeDaemon, db: holdfast.Client, products: holdfast.Collection
 ) -> None:

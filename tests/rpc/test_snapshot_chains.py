@@ -133,6 +133,42 @@ def test_a_verification_of_a_chain_may_leave_it_out_or_look_elsewhere(wire: Wire
     assert list(wire.ended(wire.snapshots.RestoreSnapshot(restore)).restore.chain) == [full.id, top.id]
 
 
+def test_a_base_is_deleted_once_what_builds_on_it_stands_alone(wire: Wire) -> None:
+    full = create(wire, path="/daily").snapshot.snapshot
+    middle = increment(wire, "c", path="/hourly", compress=True)
+    top = increment(wire, "d", path="/hourly")
+    refused = failing(lambda: wire.snapshots.DeleteSnapshot(snapshot_pb2.DeleteSnapshotRequest(snapshot=full.id)))
+    assert (refused.info.reason, "--consolidate" in refused.info.metadata["hint"]) == ("SNAPSHOT_IS_BASE", True)
+    plan = wire.snapshots.ConsolidateSnapshot(
+        snapshot_pb2.ConsolidateSnapshotRequest(snapshot=full.id, validate_only=True)
+    )
+    assert (plan.id, plan.consolidate.rewritten[0].snapshot_id) == ("", middle.id)
+    request = snapshot_pb2.ConsolidateSnapshotRequest(
+        snapshot=f"./{full.id}.snap", working_directory="/daily", request_id="once"
+    )
+    ended = wire.ended(wire.snapshots.ConsolidateSnapshot(request))
+    assert ended.kind == operation_pb2.Operation.KIND_CONSOLIDATE_SNAPSHOT
+    result = ended.consolidate
+    assert (result.snapshot_id, result.path, list(result.warnings)) == (full.id, full.path, [])
+    (rewritten,) = result.rewritten
+    assert (rewritten.snapshot_id, rewritten.path, list(rewritten.chain)) == (
+        middle.id,
+        middle.path,
+        [full.id, middle.id],
+    )
+    assert rewritten.before_size_bytes == middle.size_bytes
+    assert rewritten.size_bytes == result.written_bytes > 0
+    assert result.freed_bytes == full.size_bytes + middle.size_bytes
+    listed = wire.snapshots.ListSnapshots(snapshot_pb2.ListSnapshotsRequest()).snapshots
+    assert [(each.id, each.type) for each in listed] == [
+        (top.id, common_pb2.Snapshot.TYPE_INCREMENTAL),
+        (middle.id, common_pb2.Snapshot.TYPE_FULL),
+    ]
+    assert listed[1].HasField("verify_time")
+    again = wire.snapshots.ConsolidateSnapshot(request)
+    assert again.id == ended.id, "the same request, sent again, is told of the same operation"
+
+
 def test_what_another_store_made_is_not_the_last_snapshot(wire: Wire) -> None:
     other = SnapshotKit(seed=99)
     other.clock.advance_us(3_600_000_000)

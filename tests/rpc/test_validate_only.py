@@ -56,6 +56,7 @@ RIGHT: list[tuple[str, dict[str, Any]]] = [
     ("CreateSnapshot", {}),
     ("RestoreSnapshot", {"snapshot": "latest", "overwrite": True}),
     ("DeleteSnapshot", {"snapshot": SNAPSHOT}),
+    ("ConsolidateSnapshot", {"snapshot": SNAPSHOT}),
     ("ReplayWal", {}),
     ("ConfigureMmap", {}),
 ]
@@ -96,6 +97,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("EnableWal", {"path": "/taken"}, "WAL_DIRECTORY_LOCKED"),
     ("RestoreSnapshot", {"snapshot": "latest"}, "COLLECTION_EXISTS"),
     ("DeleteSnapshot", {"snapshot": "snap-2001-01-01-000000"}, "SNAPSHOT_NOT_FOUND"),
+    ("ConsolidateSnapshot", {"snapshot": "snap-2001-01-01-000000"}, "SNAPSHOT_NOT_FOUND"),
+    ("ConsolidateSnapshot", {"snapshot": "latest"}, "INVALID_ARGUMENT"),
 ]
 
 

@@ -118,6 +118,28 @@ class SnapshotServicer(snapshot_pb2_grpc.SnapshotServiceServicer):
             del self._daemon.snapshots[snapshot.id]
         return snapshot_pb2.DeleteSnapshotResponse(snapshot=snapshot, freed_bytes=snapshot.size_bytes)
 
+    def ConsolidateSnapshot(self, request: Any, context: Any) -> Any:
+        snapshot = self._find(request.snapshot)
+        increments = [each for each in self._daemon.snapshots.values() if each.base_id == snapshot.id]
+        rewritten = [
+            operation_pb2.ConsolidateResult.Rewritten(
+                snapshot_id=each.id, path=each.path, chain=[snapshot.id, each.id],
+                before_size_bytes=each.size_bytes, size_bytes=2 * each.size_bytes,
+            )
+            for each in increments
+        ]  # fmt: skip
+        result = operation_pb2.ConsolidateResult(
+            snapshot_id=snapshot.id, path=snapshot.path, rewritten=rewritten, duration_ms=4321,
+            written_bytes=sum(each.size_bytes for each in rewritten),
+            freed_bytes=snapshot.size_bytes + sum(each.size_bytes for each in increments),
+        )  # fmt: skip
+        if request.validate_only:
+            return operation_pb2.Operation(state=operation_pb2.Operation.STATE_SUCCEEDED, consolidate=result)
+        for each in increments:
+            each.base_id = ""
+        del self._daemon.snapshots[snapshot.id]
+        return self._daemon.operate(operation_pb2.Operation.KIND_CONSOLIDATE_SNAPSHOT, consolidate=result)
+
     def PruneSnapshots(self, request: Any, context: Any) -> Any:
         """Knows one rule: keep_last."""
         decisions = []

@@ -129,10 +129,17 @@ def assert_goes_on(kit: SnapshotKit) -> None:
     assert_tidy(kit)
 
 
-def failing(action: Action, code: int, prepare: Callable[[], SnapshotKit] = prepared, *, every: int = 1) -> None:
+def failing(
+    action: Action,
+    code: int,
+    prepare: Callable[[], SnapshotKit] = prepared,
+    *,
+    every: int = 1,
+    settle: Callable[[SnapshotKit], object] = assert_tidy,
+) -> None:
     """Fail each file operation of ``action`` in turn: it succeeds or says why, and the store is whole either way.
 
-    ``every``: fail every so many of them.
+    ``every``: fail every so many of them. ``settle``: what is asserted after a restart, and done about what is left.
     """
     kit = prepare()
     start = kit.fs.ops
@@ -152,7 +159,7 @@ def failing(action: Action, code: int, prepare: Callable[[], SnapshotKit] = prep
         kit.reopen()
         found = observe(kit.engine, IDS)
         assert found.restarted() in (before.restarted(), live.restarted())
-        assert_tidy(kit)
+        settle(kit)
         if step // every % 20 == 0:
             assert_goes_on(kit)
     assert raised > count // every // 2

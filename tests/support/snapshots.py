@@ -12,7 +12,7 @@ from typing import Any
 
 from holdfastd import errors
 from holdfastd.engine.operations import Operation, OperationState
-from holdfastd.engine.snapshots import RestoreRequest, SnapshotRequest
+from holdfastd.engine.snapshots import RestoreRequest, SnapshotInfo, SnapshotRequest
 from holdfastd.format.snapshot import (
     MANIFEST,
     SUMS,
@@ -24,6 +24,7 @@ from holdfastd.format.snapshot import (
 from holdfastd.storage.files import make_dirs, parent_of
 from tests.support.engines import CALLER, ROOT, Kit
 
+SECOND_US = 1_000_000
 COLLECTIONS_DIR = f"{ROOT}/collections"
 SNAPSHOTS_DIR = f"{ROOT}/snapshots"
 
@@ -54,6 +55,16 @@ class SnapshotKit(Kit):
     def verify(self, snapshot: str) -> dict[str, Any]:
         """Verify one; returns the result document."""
         return self._wait(self.engine.snapshots.start_verify(snapshot, caller=CALLER))
+
+    def consolidate(self, snapshot: str, *, validate_only: bool = False) -> dict[str, Any]:
+        """Delete one that increments may build on; returns the result document."""
+        start = self.engine.snapshots.start_consolidate
+        return self._wait(start(snapshot, caller=CALLER, validate_only=validate_only))
+
+    def later(self, **request: Any) -> SnapshotInfo:
+        """A snapshot of the next second."""
+        self.clock.advance_us(SECOND_US)
+        return self.engine.snapshots.get(self.snapshot(**request)["snapshot_id"])
 
     def ids(self) -> list[str]:
         """The ids of the snapshots listed, newest first."""

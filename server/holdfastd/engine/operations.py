@@ -115,6 +115,11 @@ class Work:
         if self._cancel.is_set() and not self._final:
             raise Cancelled(f"operation {self._id} was cancelled", hint="nothing was changed; start it again if needed")
 
+    def wait(self, seconds: float) -> None:
+        """Block for so long, or raise Cancelled as soon as the owner has asked for it."""
+        self._cancel.wait(seconds)
+        self.check_cancelled()
+
     def begin_final_phase(self, phase: str) -> None:
         """From here on the work cannot be cancelled, because its effect is being published."""
         self.check_cancelled()

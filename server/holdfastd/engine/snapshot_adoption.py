@@ -41,12 +41,23 @@ def judge(found: SnapshotRecord, path: str, known: SnapshotRecord | None, *, is_
     )
 
 
+def is_same_file(known: SnapshotRecord, found: SnapshotRecord) -> bool:
+    """Whether a file is, by what it says of itself, the one that is known, and not one that has taken its place."""
+    facts = [(each.id, each.type, each.base_id, each.size_bytes, each.uncompressed_bytes) for each in (known, found)]
+    return facts[0] == facts[1]
+
+
 def _identity(record: SnapshotRecord) -> tuple[object, ...]:
     return record.id, record.store_id, record.timeline, record.sequence, record.created_us
 
 
 def _moved(known: SnapshotRecord, found: SnapshotRecord) -> SnapshotRecord:
-    """What is known of a snapshot, of a file in another place: nobody has verified that one yet."""
+    """What is known of a snapshot, of a file in another place: nobody has verified that one yet.
+
+    Of an increment and the full one that has taken its place, what holds for one does not hold for the other.
+    """
+    if (known.type, known.base_id) != (found.type, found.base_id):
+        return found
     return replace(
         known,
         path=found.path,

@@ -21,10 +21,10 @@ from ..storage.archive_reader import ArchiveReader
 from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout, check_snapshot_id
-from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, snapshot_file_id
-from .snapshot_adoption import judge
+from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, part_path, snapshot_file_id
+from .snapshot_adoption import is_same_file, judge
 from .snapshot_info import MISSING, SnapshotInfo, SnapshotListing, age_key, newest
-from .snapshot_lineage import Lineage
+from .snapshot_lineage import Lineage, is_base_of
 from .snapshot_record import record_of
 
 LATEST = "latest"
@@ -41,6 +41,8 @@ class SnapshotCatalog:
         self._lock = threading.Lock()
         self._registry: Registry | None = None
         self._in_use: dict[str, int] = {}
+        self._rewritten: set[str] = set()
+        self._replaced = 0
         self._doubtful: set[uuid.UUID] = set()
 
     # At start -------------------------------------------------------------------------------------------------------
@@ -62,17 +64,28 @@ class SnapshotCatalog:
                     self._fs.unlink(posixpath.join(self._layout.snapshots, name))
 
     def _settle(self, registry: Registry, pending: PendingSnapshot) -> None:
-        """A snapshot that was under way when the daemon ended: whole under its final name, or not at all."""
+        """A snapshot that was under way when the daemon ended: whole under its final name, or not at all.
+
+        One that was being rewritten is what it was, or what it was to be.
+        """
         pending = replace(pending, path=self._layout.resolve(pending.path))
         with contextlib.suppress(OSError):
             if self._fs.exists(pending.part_path):
                 self._fs.unlink(pending.part_path)
                 self._fs.sync_dir(parent_of(pending.part_path))
-            if self._fs.exists(pending.path):
-                with contextlib.suppress(HoldfastError):
-                    registry.put(record_of(self._fs, self._layout, pending.path))
-                    return
-        registry.abandon(pending.id)
+        known = registry.find(pending.id)
+        if not self._fs.exists(pending.path):
+            # Which of both it is, of one that was known, is seen once its file is there again.
+            if known is None:
+                registry.abandon(pending.id)
+            return
+        try:
+            found = record_of(self._fs, self._layout, pending.path)
+        except (HoldfastError, OSError):
+            registry.abandon(pending.id)
+            return
+        # Of a file that was to be replaced and was not, more is known than it says.
+        registry.put(known if known is not None and is_same_file(known, found) else found)
 
     # Looking --------------------------------------------------------------------------------------------------------
 
@@ -266,30 +279,32 @@ class SnapshotCatalog:
                     size = record.size_bytes if facts["damage"] else self._fs.size(path)
                     registry.put(replace(record, size_bytes=size, **facts))
 
-    def delete(self, reference: str, *, validate_only: bool = False) -> SnapshotInfo:
-        """Delete a snapshot's file and forget it; returns it as it was. FailedPrecondition while it is needed."""
+    def get_to_delete(self, reference: str) -> SnapshotInfo:
+        """As ``get``; raises InvalidArgument for ``latest``."""
         if reference == LATEST:
             raise InvalidArgument(
                 "`latest` may mean another snapshot by the time the command arrives",
                 field="snapshot",
                 hint="name the id: holdfast storage snapshot list",
             )
-        info = self.get(reference)
+        return self.get(reference)
+
+    def delete(self, reference: str, *, validate_only: bool = False) -> SnapshotInfo:
+        """Delete a snapshot's file and forget it; returns it as it was. FailedPrecondition while it is needed."""
+        info = self.get_to_delete(reference)
         beside, _ = self._unnamed_in(parent_of(info.path))
-        dependents = self._lineage(*beside).dependents(info.record)
-        if dependents:
-            raise FailedPrecondition(
-                f"{info.id} is the base of {', '.join(dependents)}",
-                reason="SNAPSHOT_IS_BASE",
-                hint="delete those first",
-                dependents=",".join(dependents),
-            )
         with self._lock:
+            # Whoever writes an increment has its base in use until the registry knows of it.
             if self._in_use.get(info.path):
+                raise _in_use(f"{info.id} is being read: a restore, a verification or a new increment needs it now")
+            dependents = self._dependents(info.record, beside)
+            if dependents:
                 raise FailedPrecondition(
-                    f"{info.id} is being read by a restore or a verification",
-                    reason="SNAPSHOT_IN_USE",
-                    hint="wait for it with `holdfast operation list`, or cancel it",
+                    f"{info.id} is the base of {', '.join(dependents)}",
+                    reason="SNAPSHOT_IS_BASE",
+                    hint="delete those first, or let them stand alone from now on: "
+                    f"holdfast storage snapshot delete {info.id} --consolidate",
+                    dependents=",".join(dependents),
                 )
             if validate_only:
                 return info
@@ -302,9 +317,105 @@ class SnapshotCatalog:
                 self._the_registry().remove(info.id)
         return info
 
+    def _dependents(self, base: SnapshotRecord, beside: Iterable[SnapshotRecord]) -> tuple[str, ...]:
+        """The ids of what builds on a snapshot: what is known, and each file ``beside`` it."""
+        found = {record.id for record in beside if is_base_of(base, record)}
+        return tuple(sorted(found.union(self._lineage().dependents(base))))
+
+    # Rewriting ------------------------------------------------------------------------------------------------------
+
+    def increments_on(self, base: SnapshotInfo) -> tuple[SnapshotInfo, ...]:
+        """The increments that build directly on a snapshot, to be rewritten without it. Blocks: looks beside it.
+
+        Raises FailedPrecondition for a file that nobody can name by its id: a copy, or one of another store.
+        """
+        directory = parent_of(base.path)
+        if self._fs.is_dir(directory):
+            self.listing(directory)
+        beside, _ = self._unnamed_in(directory)
+        for record in beside:
+            if is_base_of(base.record, record):
+                path = self._layout.resolve(record.path)
+                raise FailedPrecondition(
+                    f"{path} builds on {base.id} and is not the {record.id} that the store knows: a copy of it, or of "
+                    "another store",
+                    reason="SNAPSHOT_IS_BASE",
+                    hint=f"move {path} away, or delete it if nobody needs it",
+                    dependents=record.id,
+                )
+        lineage = self._lineage()
+        known = {record.id: record for record in self._records()}
+        return tuple(lineage.info(known[id]) for id in lineage.dependents(base.record))
+
+    def begin_rewriting(self, *infos: SnapshotInfo) -> tuple[PendingSnapshot, ...]:
+        """Note that these snapshots are written anew, each beside its file. Durable on return.
+
+        Raises FailedPrecondition while one of them is being rewritten already.
+        """
+        with self._lock:
+            self._check_not_rewritten(infos)
+            pending = tuple(PendingSnapshot(info.id, info.path) for info in infos)
+            self._the_registry().begin(*(replace(each, path=self._layout.relative(each.path)) for each in pending))
+            self._rewritten.update(each.id for each in pending)
+            return pending
+
+    def check_not_rewritten(self, infos: Iterable[SnapshotInfo]) -> None:
+        """Raise FailedPrecondition while one of these snapshots is being rewritten."""
+        with self._lock:
+            self._check_not_rewritten(infos)
+
+    def _check_not_rewritten(self, infos: Iterable[SnapshotInfo]) -> None:
+        for info in infos:
+            if info.id in self._rewritten:
+                raise _in_use(f"{info.id} is being consolidated already")
+
+    def replace_files(self, records: Iterable[SnapshotRecord]) -> bool:
+        """Put what was rewritten in the place of the files before, all of it, and let the registry know.
+
+        False, and nothing is done, while somebody but the caller reads one of them. May be called again after an
+        OSError: what was done by then stays done. Durable on return.
+        """
+        with self._lock:
+            done = []
+            paths = {self._layout.resolve(record.path): record for record in records}
+            if any(self._in_use.get(path, 0) > 1 for path in paths):
+                return False
+            try:
+                for path, record in paths.items():
+                    if self._fs.exists(part_path(path)):
+                        self._fs.rename(part_path(path), path)
+                        self._replaced += 1
+                    done.append(replace(record, path=self._layout.relative(path)))
+                    self._fs.sync_dir(parent_of(path))
+            finally:
+                self._the_registry().put(*done)
+            return True
+
+    def end_rewriting(self, *pending: PendingSnapshot) -> None:
+        """Remove what is left of files that were not put in their places. Durable on return. Raises OSError."""
+        with self._lock:
+            self._rewritten.difference_update(each.id for each in pending)
+            registry = self._the_registry()
+            begun = {each.id for each in registry.pending}
+            for each in pending:
+                if each.id in begun:
+                    self._settle(registry, each)
+
+    # Reading --------------------------------------------------------------------------------------------------------
+
+    @property
+    def replaced(self) -> int:
+        """How many files have been replaced since the start: whoever sees it unchanged has seen the same files."""
+        return self._replaced
+
+    def is_in_use(self, *paths: str) -> bool:
+        """Whether somebody but the caller, who has them in use, reads one of them."""
+        with self._lock:
+            return any(self._in_use.get(path, 0) > 1 for path in paths)
+
     @contextmanager
     def in_use(self, *paths: str) -> Iterator[None]:
-        """Keep the snapshots at these paths from being deleted while the block reads them."""
+        """Keep the snapshots at these paths from being deleted or replaced while the block reads them."""
         with self._lock:
             for path in paths:
                 self._in_use[path] = self._in_use.get(path, 0) + 1
@@ -321,6 +432,12 @@ class SnapshotCatalog:
 def is_path(reference: str) -> bool:
     """Whether a reference names a file rather than an id."""
     return "/" in reference or reference.endswith((".snap", ".gz"))
+
+
+def _in_use(what: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        what, reason="SNAPSHOT_IN_USE", hint="wait for it with `holdfast operation list`, or cancel it"
+    )
 
 
 def _missing(path: str) -> NotFound:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..errors import Corruption, FailedPrecondition, HoldfastError, UnsupportedFormat
@@ -36,6 +37,12 @@ class Link:
         """What the archive says of a collection, or None."""
         return next((each for each in self.manifest.collections if each.spec.id == collection_id), None)
 
+    def said(self, collection_id: uuid.UUID) -> SnapshotCollection:
+        """The same of one that is known to be in it."""
+        found = self.collection(collection_id)
+        assert found is not None, "a chain is resolved as far as its collections need it"
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:
@@ -57,10 +64,8 @@ class Chain:
         """The links that a collection of the last one is made of, the one that has it whole first."""
         found = []
         for link in reversed(self.links):
-            collection = link.collection(collection_id)
-            assert collection is not None, "a chain is resolved as far as its collections need it"
             found.append(link)
-            if collection.whole:
+            if link.said(collection_id).whole:
                 break
         return tuple(reversed(found))
 
@@ -93,6 +98,23 @@ class ChainFinder:
                 raise Corruption(f"its chain has over {MAX_LINKS} links", path=info.path, reason="SNAPSHOT_DAMAGED")
             open_ = _not_whole(links[0], open_)
         return Chain(tuple(links))
+
+    @contextmanager
+    def hold(self, info: SnapshotInfo, wanted: set[uuid.UUID] | None = None) -> Iterator[Chain]:
+        """As ``find``; while the block reads its links, nobody deletes or replaces them."""
+        while True:
+            seen = self._catalog.replaced
+            try:
+                chain = self.find(info, wanted)
+            except HoldfastError:
+                if seen == self._catalog.replaced:
+                    raise
+                continue
+            with self._catalog.in_use(*(link.path for link in chain.links)):
+                # What was found before one of its links was replaced may be of two minds.
+                if seen == self._catalog.replaced:
+                    yield chain
+                    return
 
     def _base_of(self, link: Link, base: SnapshotBase) -> Link:
         problems: list[HoldfastError] = []
@@ -129,8 +151,9 @@ class ChainFinder:
         archive.check_size()
         manifest = archive.manifest
         sums = read_sums_sha256(self._fs, archive)
-        found = (manifest.id, manifest.store_id, manifest.timeline, manifest.sequence, sums)
-        if found != (base.id, base.store_id, base.timeline, base.sequence, base.sums_sha256):
+        found = (manifest.id, manifest.store_id, manifest.timeline, manifest.sequence)
+        is_meant = found == (base.id, base.store_id, base.timeline, base.sequence)
+        if not is_meant or base.sums_sha256 not in (sums, manifest.stands_for):
             raise FailedPrecondition(
                 f"{path} is not the {base.id} that {link.manifest.id} builds on: it has sequence {manifest.sequence} "
                 f"and the sums {sums[:16]}…, not {base.sequence} and {base.sums_sha256[:16]}…",

@@ -16,6 +16,8 @@ from .committer import Committer
 from .manifest_keeper import ManifestKeeper
 from .settings import EngineConfig
 
+ELSEWHERE = "free space there, or name another directory with --path"
+
 
 @dataclass(frozen=True, slots=True)
 class SnapshotContext:
@@ -32,7 +34,7 @@ class SnapshotContext:
     config: EngineConfig
     pace: Pace = unpaced
 
-    def check_space(self, directory: str, needed: int) -> None:
+    def check_space(self, directory: str, needed: int, hint: str = ELSEWHERE) -> None:
         """Raise ResourceExhausted unless ``needed`` bytes fit and the reserve stays free. ``directory`` may be new."""
         while not self.fs.exists(directory):
             directory = parent_of(directory)
@@ -43,21 +45,21 @@ class SnapshotContext:
                 f"{directory} has {free} bytes free; {needed} are needed and {self.config.disk_reserve_bytes} stay "
                 "reserved",
                 reason="DISK_FULL",
-                hint="free space there, or name another directory with --path",
+                hint=hint,
                 path=directory,
                 needed=wanted,
                 free=free,
             )
 
 
-def disk_error(error: OSError, what: str, path: str) -> HoldfastError:
+def disk_error(error: OSError, what: str, path: str, hint: str = ELSEWHERE) -> HoldfastError:
     """What the operating system refused, as the operation's error: it has failed, the store goes on."""
     said = error.strerror or str(error)
     if error.errno in NO_SPACE:
         return ResourceExhausted(
             f"{what}: the disk of {path} is full ({said}); what had been written was removed",
             reason="DISK_FULL",
-            hint="free space there, or name another directory with --path",
+            hint=hint,
             path=path,
         )
     return FailedPrecondition(

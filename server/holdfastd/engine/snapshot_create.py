@@ -17,48 +17,30 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from .. import __version__
 from ..errors import Corruption, EngineFailed, HoldfastError
 from ..format.manifest import Manifest
-from ..format.snapshot import (
-    MANIFEST,
-    PLANES,
-    README,
-    REMOVED,
-    Member,
-    SnapshotCollection,
-    SnapshotDelta,
-    SnapshotManifest,
-    archive_bytes,
-    data_members,
-    encode_snapshot,
-    readme_text,
-)
+from ..format.snapshot import SnapshotCollection, SnapshotDelta, SnapshotManifest
 from ..model import CollectionSpec, Sequence64, StorageKind
-from ..storage.archive_writer import ArchiveWriter, Piece
-from ..storage.bulk import BulkWriter
 from ..storage.files import make_lasting_dir, parent_of
 from ..storage.registry import PendingSnapshot, SnapshotMember
 from .disk_errors import disk_errors_of
 from .manifest_swap import swap_manifest
+from .meter import Meter
 from .operations import Work
 from .snapshot_base import Base, choose_base
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_record import make_record
-from .snapshot_removed import NOTHING_REMOVED, RemovedIds, removed_pieces, removed_since
-from .snapshot_rows import TakenPart, digest_of, pieces, take
+from .snapshot_removed import NOTHING_REMOVED, RemovedIds, removed_since
+from .snapshot_rows import TakenPart, digest_of, take
+from .snapshot_write import Plan, write_archive
 from .view import View
-
-COMPRESSION_THREADS = 2
-REPORT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +68,6 @@ class Pinned:
     logged: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the archive will hold. ``taken``, ``removed``: per collection, its parts and the ids that are gone from it.
-
-    ``size``: bytes of the tar.
-    """
-
-    manifest: SnapshotManifest
-    encoded: bytes
-    readme: bytes
-    taken: list[list[TakenPart]]
-    removed: list[RemovedIds]
-    size: int
-
-    def pieces_of(self, member: Member) -> Iterator[Piece]:
-        """The content of one member."""
-        if member.part == REMOVED:
-            return removed_pieces(self.removed[member.collection], member.file)
-        return pieces(self.taken[member.collection][member.part], member.file)
-
-
 class SnapshotCreation:
     """One snapshot being made; ``run`` is the whole of it. Runs on an operation's thread; blocks."""
 
@@ -122,21 +83,25 @@ class SnapshotCreation:
         self._directory = context.layout.snapshots
         if request.path is not None:
             self._directory = context.layout.resolve(request.path)
-        self._done_bytes = self._reported_bytes = self._done_vectors = 0
+        self._meter = Meter(work)
 
     def run(self) -> dict[str, Any]:
         """Write it; returns the result document. Raises HoldfastError; nothing is left then."""
-        suffix = "gz" if self._request.compress else "snap"
-        base = self._choose_base()
+        with self._held_base() as base:
+            return self._create(base)
+
+    def _create(self, base: Base | None) -> dict[str, Any]:
+        compress = self._request.compress
         if self._request.validate_only:
             plan = self._plan("snap-0000-00-00-000000", self._pin(keep_history=False), base)
-            self._context.check_space(self._directory, self._estimate(plan))
-            return self._document(plan, "", self._estimate(plan), "planned", [])
-        pending = self._reserve(suffix)
+            size = plan.file_bytes(compress=compress)
+            self._context.check_space(self._directory, size)
+            return self._document(plan, "", size, "planned", [])
+        pending = self._reserve("gz" if compress else "snap")
         try:
             pinned = self._pin(keep_history=True)
             plan = self._plan(pending.id, pinned, base)
-            self._context.check_space(self._directory, self._estimate(plan))
+            self._context.check_space(self._directory, plan.file_bytes(compress=compress))
             size, sums = self._write(plan, pending)
             self._outlive(pinned)
             self._work.begin_final_phase("publishing")
@@ -152,6 +117,20 @@ class SnapshotCreation:
             "sha256": sums,
             "created_us": self._created_us,
         }
+
+    @contextlib.contextmanager
+    def _held_base(self) -> Iterator[Base | None]:
+        """The base, which nobody deletes before the registry knows what builds on it."""
+        while True:
+            base = self._choose_base()
+            if base is None:
+                yield None
+                return
+            with self._catalog.in_use(base.info.path):
+                # Between being chosen and being held it may have been deleted.
+                if self._context.fs.exists(base.info.path):
+                    yield base
+                    return
 
     def _choose_base(self) -> Base | None:
         if not self._request.incremental:
@@ -262,8 +241,7 @@ class SnapshotCreation:
             base=None if base is None else base.named,
             daemon_version=__version__,
         )
-        encoded, readme = encode_snapshot(manifest), readme_text(manifest)
-        return Plan(manifest, encoded, readme, taken, removed, archive_bytes(manifest, len(encoded), len(readme)))
+        return Plan.of(manifest, taken, removed)
 
     def _prove(self, view: View, parts: list[TakenPart], gone: RemovedIds, before: SnapshotMember | None) -> None:
         """Raise Corruption unless what is taken makes what the collection counts: never back up a wrong state.
@@ -286,36 +264,13 @@ class SnapshotCreation:
                 else "restore the collection from an older snapshot; restart the daemon to recover it from the log",
             )
 
-    def _estimate(self, plan: Plan) -> int:
-        """About the bytes that the file will take: full-precision floats give a compressor little, payloads much."""
-        if not self._request.compress:
-            return plan.size
-        planes = sum(member.size for member in data_members(plan.manifest) if member.file == PLANES)
-        return planes * 9 // 10 + (plan.size - planes) // 2
-
     # Write ----------------------------------------------------------------------------------------------------------
 
     def _write(self, plan: Plan, pending: PendingSnapshot) -> tuple[int, str]:
         """The whole archive under its ``.part`` name, durable but for the name: (its size, the SHA-256 of its sums)."""
-        context, compress = self._context, self._request.compress
-        self._work.report(phase="writing", total_bytes=plan.size, total_vectors=plan.manifest.vectors)
-        with contextlib.ExitStack() as stack:
-            submit = None
-            if compress:
-                pool = stack.enter_context(ThreadPoolExecutor(COMPRESSION_THREADS, thread_name_prefix="compress"))
-                submit = pool.submit
-            reserve = 0 if compress else plan.size
-            out = stack.enter_context(BulkWriter(context.fs, pending.part_path, reserve, pace=context.pace))
-            archive = ArchiveWriter(out, mtime=self._created_us // 1_000_000, submit=submit)
-            archive.add(MANIFEST, len(plan.encoded), [plan.encoded])
-            archive.add(README, len(plan.readme), [plan.readme])
-            for member in data_members(plan.manifest):
-                archive.add(member.name, member.size, self._counted(plan.pieces_of(member)))
-                if member.part_ends:
-                    self._done_vectors += plan.manifest.collections[member.collection].parts[member.part].rows
-            sums = archive.finish()
-            assert archive.size == plan.size
-            return out.close().size, sums
+        self._meter.begin("writing", plan.size, plan.manifest.vectors)
+        advance, compress = self._meter.advance, self._request.compress
+        return write_archive(self._context, plan, pending.part_path, advance, compress=compress)
 
     def _outlive(self, pinned: Pinned) -> None:
         """With the log disabled: make durable what the snapshot holds, or the store could lose what an increment on it
@@ -323,14 +278,6 @@ class SnapshotCreation:
         if not pinned.logged:
             self._work.report(phase="checkpoint")
             self._context.checkpointer.run()
-
-    def _counted(self, content: Iterator[Piece]) -> Iterator[Piece]:
-        for piece in content:
-            yield piece
-            self._done_bytes += piece.nbytes if isinstance(piece, np.ndarray) else len(piece)
-            if self._done_bytes - self._reported_bytes >= REPORT_BYTES:
-                self._reported_bytes = self._done_bytes
-                self._work.report(done_bytes=self._done_bytes, done_vectors=self._done_vectors)
 
     def _clean_up(self, pending: PendingSnapshot) -> None:
         """Leave nothing: neither file nor note nor a reason to keep history."""

@@ -34,12 +34,11 @@ from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_info import SnapshotInfo
 from .snapshot_plan import RestorePlan, RestoreRequest, plan_restore
 from .snapshot_publish import Publisher
-from .snapshot_stage import Stager
+from .snapshot_stage import Stager, staged_bytes, staged_rows
 from .snapshot_verify import verify_archive
 from .tickets import Caller, Outcome
 
 REPORT_BYTES = 1 << 20
-INDEX_BYTES_PER_ROW = 20
 
 
 class Restoration:
@@ -88,11 +87,12 @@ class Restoration:
 
     def _restore(self) -> dict[str, Any]:
         context, catalog = self._context, self._context.applier.catalog
-        plan, chain = self._plan(catalog)
-        context.check_space(context.layout.collections, _needed(plan, chain) + self._bytes_to_roll())
-        if self._request.validate_only:
-            return self._document(plan if self._route is None else self._foreseen(self._route, plan), chain, None)
-        with self._catalog.in_use(*(link.path for link in chain.links)):
+        plan = self._plan(catalog)
+        with self._chain_of(plan) as chain:
+            needed = staged_bytes(chain, plan.sources) + self._bytes_to_roll()
+            context.check_space(context.layout.collections, needed)
+            if self._request.validate_only:
+                return self._document(plan if self._route is None else self._foreseen(self._route, plan), chain, None)
             plan, outcome = self._carry_out(plan, chain)
         with contextlib.suppress(OSError):
             for link in chain.links:
@@ -120,17 +120,23 @@ class Restoration:
 
     # What -----------------------------------------------------------------------------------------------------------
 
-    def _plan(self, catalog: Catalog) -> tuple[RestorePlan, Chain]:
-        """What is staged of the snapshot, and the archives that this is made of."""
+    def _plan(self, catalog: Catalog) -> RestorePlan:
+        """What is staged of the snapshot."""
         if self._info is None:
             assert self._route is not None
-            return plan_restore(self._request, nothing(self._route), catalog, self._id_of, begins=True), Chain(())
+            return plan_restore(self._request, nothing(self._route), catalog, self._id_of, begins=True)
         manifest = self._catalog.open(self._info).manifest
         plan = plan_restore(self._request, manifest, catalog, self._id_of, begins=self._route is not None)
-        chain = ChainFinder(self._context.fs, self._catalog, self._request.base_path).find(self._info, plan.sources)
         if self._route is None:
             self._warnings += plan.warnings
-        return plan, chain
+        return plan
+
+    def _chain_of(self, plan: RestorePlan) -> contextlib.AbstractContextManager[Chain]:
+        """The archives that this is made of; while they are read nobody deletes or replaces them."""
+        if self._info is None:
+            return contextlib.nullcontext(Chain(()))
+        finder = ChainFinder(self._context.fs, self._catalog, self._request.base_path)
+        return finder.hold(self._info, plan.sources)
 
     def _id_of(self, source: uuid.UUID) -> uuid.UUID:
         """The id under which a collection is restored; the same each time."""
@@ -166,7 +172,7 @@ class Restoration:
         """Stage the snapshot, roll it forward where a moment is wanted; returns the plan of what is there then."""
         context, entries = self._context, []
         if plan.targets:
-            self._begin_phase("staging", _archive_bytes(chain), _staged_vectors(plan, chain))
+            self._begin_phase("staging", _archive_bytes(chain), staged_rows(chain, plan.sources))
             specs = {target.number: target.spec for target in plan.targets}
             entries = Stager(context, chain, specs).run(self._advance, deep=self._request.verify)
         if self._route is not None:
@@ -259,21 +265,6 @@ class Restoration:
             "sequence": 0 if outcome is None else outcome.sequence,
             "warnings": self._warnings,
         }
-
-
-def _staged_vectors(plan: RestorePlan, chain: Chain) -> int:
-    """Rows that the chosen collections have in all links together, those that later links replace included."""
-    links = [(source, link) for source in plan.sources for link in chain.links_of(source)]
-    return sum(collection.rows for source, link in links if (collection := link.collection(source)) is not None)
-
-
-def _needed(plan: RestorePlan, chain: Chain) -> int:
-    """Bytes that the staged files will take."""
-    size = 0
-    for link in chain.links:
-        numbers = {n for n, each in enumerate(link.manifest.collections) if each.spec.id in plan.sources}
-        size += sum(member.size for member in data_members(link.manifest) if member.collection in numbers)
-    return size + _staged_vectors(plan, chain) * INDEX_BYTES_PER_ROW
 
 
 def _archive_bytes(chain: Chain) -> int:

@@ -8,7 +8,8 @@ entry that recovery can publish.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -17,20 +18,35 @@ from ..format.manifest import CollectionEntry, SegmentEntry
 from ..format.npy import VECTORS_ALIGN, npy_header
 from ..format.planes import planes_shape, rows_per_block, unshuffle
 from ..format.segment import SEGMENT_VERSION, FileInfo, SegmentInfo, encode_segment_info
-from ..format.snapshot import PLANES, REMOVED, TOMBSTONE_IDS, TOMBSTONES, VECTORS, Member
+from ..format.snapshot import PLANES, REMOVED, TOMBSTONE_IDS, TOMBSTONES, VECTORS, Member, data_members
 from ..model import CollectionSpec, Sequence64
 from ..storage import names
 from ..storage.archive_reader import ArchiveReader
 from ..storage.bulk import BulkWriter, write_document
 from ..storage.files import make_dirs
 from ..storage.segment import open_segment
+from .meter import Advance
 from .snapshot_chain import Chain, Link, open_link
 from .snapshot_check import PartCheck, refuse
 from .snapshot_context import SnapshotContext
 from .staging import Staging
+from .view import View
 
-Advance = Callable[[int, int], None]
-"""Called with bytes and vectors done since the last call; may raise Cancelled."""
+INDEX_BYTES_PER_ROW = 20
+
+
+def staged_rows(chain: Chain, sources: Collection[uuid.UUID]) -> int:
+    """Rows that some collections have in all links together, those that later links replace included."""
+    return sum(link.said(source).rows for source in sources for link in chain.links_of(source))
+
+
+def staged_bytes(chain: Chain, sources: Collection[uuid.UUID]) -> int:
+    """Bytes that the files of some collections take when they are staged."""
+    size = 0
+    for link in chain.links:
+        numbers = {n for n, each in enumerate(link.manifest.collections) if each.spec.id in sources}
+        size += sum(member.size for member in data_members(link.manifest) if member.collection in numbers)
+    return size + staged_rows(chain, sources) * INDEX_BYTES_PER_ROW
 
 
 class Stager:
@@ -48,23 +64,34 @@ class Stager:
         self._link = chain.last
         self._archive: ArchiveReader
         self._problem: Corruption | None = None
+        self.sums_sha256 = ""
+        """The SHA-256 of the SHA256SUMS of the last link, once it has been read."""
 
     def run(self, advance: Advance, *, deep: bool) -> list[CollectionEntry]:
         """Stage and prove. ``deep``: recompute every row's hash from id, vector and payload, and every norm.
 
         Raises Corruption, Cancelled or OSError; the caller removes the directories then.
         """
+        self._stage(advance)
+        last = self._chain.last
+        return [
+            staging.seal(last.said(staging.source), last.manifest.sequence, deep=deep) for staging in self._stagings
+        ]
+
+    def views(self, advance: Advance) -> list[View]:
+        """Stage and prove, to be read and thrown away: each wanted collection at the sequence of the last link.
+
+        Raises as ``run`` does.
+        """
+        self._stage(advance)
+        last = self._chain.last
+        return [staging.view(last.said(staging.source), last.manifest.sequence) for staging in self._stagings]
+
+    def _stage(self, advance: Advance) -> None:
         for staging in self._stagings:
             make_dirs(self._context.fs, self._context.layout.collection_dir(staging.spec.id))
         for link in self._chain.links:
             self._stage_link(link, advance)
-        last = self._chain.last
-        entries = []
-        for staging in self._stagings:
-            said = last.collection(staging.source)
-            assert said is not None
-            entries.append(staging.seal(said, last.manifest.sequence, deep=deep))
-        return entries
 
     # One link -------------------------------------------------------------------------------------------------------
 
@@ -84,6 +111,7 @@ class Stager:
         # Only now are the bytes proven. Damage shows as a wrong checksum first; what is still wrong was written so.
         if self._problem is not None:
             raise self._problem
+        self.sums_sha256 = archive.sums_sha256
         for staging in here:
             staging.end_link(link)
 
@@ -168,8 +196,7 @@ class Stager:
 
     def _since(self, staging: Staging) -> Sequence64:
         """Behind which sequence everything was written that the current link brings of a collection."""
-        base, said = self._link.manifest.base, self._link.collection(staging.source)
-        assert said is not None
+        base, said = self._link.manifest.base, self._link.said(staging.source)
         return 0 if said.whole or base is None else base.sequence
 
     # Removed ids ----------------------------------------------------------------------------------------------------

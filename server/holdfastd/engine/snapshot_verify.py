@@ -5,7 +5,6 @@ What the links of a chain add up to is proven by a restore.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from ..format.segment import ROW_DTYPE
 from ..format.snapshot import REMOVED, ROWS, data_members
 from ..model import Digest
 from ..storage.archive_reader import ArchiveReader
+from .meter import Advance, Meter
 from .operations import Work
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_chain import ChainFinder, Link, open_link
@@ -23,10 +23,6 @@ from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_info import SnapshotInfo
 
 ROWS_AT_ONCE = 16384
-REPORT_BYTES = 1 << 20
-
-Advance = Callable[[int, int], None]
-"""Called with bytes and vectors read since the last call; may raise Cancelled."""
 
 
 def verify_archive(archive: ArchiveReader, advance: Advance) -> int:
@@ -86,11 +82,10 @@ class Verification:
         self._context = context
         self._catalog = catalog
         self._info = info
-        self._work = work
+        self._meter = Meter(work)
         self._skip_chain = skip_chain
         self._finder = ChainFinder(context.fs, catalog, base_path)
         self._started_ns = context.clock.monotonic_ns()
-        self._done_bytes = self._done_vectors = self._reported_bytes = 0
         self._files = self._size_bytes = 0
 
     def run(self) -> dict[str, Any]:
@@ -99,9 +94,9 @@ class Verification:
         links: tuple[Link, ...] = ()
         try:
             # No link is needed for a collection that is whole, and there is none of a full snapshot.
-            links = self._finder.find(self._info, set() if self._skip_chain else None).links
-            self._begin(links)
-            with self._catalog.in_use(*(link.path for link in links)):
+            with self._finder.hold(self._info, set() if self._skip_chain else None) as chain:
+                links = chain.links
+                self._begin(links)
                 for link in links:
                     self._verify(link)
         except Corruption as error:
@@ -117,21 +112,13 @@ class Verification:
     def _begin(self, links: tuple[Link, ...]) -> None:
         total = sum(member.size for link in links for member in data_members(link.manifest))
         vectors = sum(link.manifest.vectors for link in links)
-        self._work.report(phase="verifying", total_bytes=total, total_vectors=vectors)
+        self._meter.begin("verifying", total, vectors)
 
     def _verify(self, link: Link) -> None:
         # And the manifest, the README and the sums.
-        self._files += verify_archive(open_link(self._context.fs, link), self._advance) + 3
+        self._files += verify_archive(open_link(self._context.fs, link), self._meter.advance) + 3
         self._size_bytes += link.size
         self._catalog.note_verified(link.path, self._context.clock.now_us())
-
-    def _advance(self, count: int, vectors: int) -> None:
-        self._done_bytes += count
-        self._done_vectors += vectors
-        self._work.check_cancelled()
-        if vectors or self._done_bytes - self._reported_bytes >= REPORT_BYTES:
-            self._reported_bytes = self._done_bytes
-            self._work.report(done_bytes=self._done_bytes, done_vectors=self._done_vectors)
 
     def _document(self, problem: HoldfastError | None, links: tuple[Link, ...]) -> dict[str, Any]:
         record = self._info.record

@@ -1,4 +1,4 @@
-"""Snapshots by command: create, list, restore, verify, delete.
+"""Snapshots by command: create, list, restore, verify, consolidate, delete.
 
 What takes long runs as an operation; what can be refused at once is refused before it begins.
 """
@@ -30,6 +30,7 @@ from .settings import EngineConfig
 from .snapshot_base import choose_base
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_chain import ChainFinder
+from .snapshot_consolidate import Consolidation, look
 from .snapshot_context import SnapshotContext
 from .snapshot_create import SnapshotCreation, SnapshotRequest, forget_history
 from .snapshot_info import SnapshotInfo, SnapshotListing
@@ -199,6 +200,34 @@ class Snapshots:
             actor=caller.actor,
         )
 
+    def start_consolidate(self, snapshot: str, *, caller: Caller, validate_only: bool = False) -> Operation:
+        """Begin deleting a snapshot whose increments are made full ones first. Where there are none it is just deleted.
+
+        Raises NotFound, InvalidArgument, FailedPrecondition or Corruption: what is missing or damaged by what is known
+        is told at once.
+        """
+        caller = caller.asking("consolidate snapshot", snapshot)
+        known = None if validate_only else self._operations.begun(caller.request_id, caller.request_digest)
+        if known is not None:
+            return known
+        with disk_errors_of(f"looking for what builds on {snapshot}"):
+            info = self._catalog.get_to_delete(snapshot)
+            increments = look(self._catalog, info)
+            finder = ChainFinder(self._context.fs, self._catalog)
+            for each in increments:
+                finder.find(each)
+        return self._operations.start(
+            "consolidate",
+            lambda work: Consolidation(
+                self._context, self._catalog, self._room, info, self._delete_now, work, validate_only=validate_only
+            ).run(),
+            request={"snapshot": info.id, "path": info.path, "collections": list(info.collections)},
+            request_id=caller.request_id,
+            request_digest=caller.request_digest,
+            actor=caller.actor,
+            planned=validate_only,
+        )
+
     # Short work -----------------------------------------------------------------------------------------------------
 
     def listing(self, path: str | None = None, collection: str | None = None) -> SnapshotListing:
@@ -242,6 +271,10 @@ class Snapshots:
         caller = caller.asking("delete snapshot", snapshot)
         # On a full disk this is what makes room, so it may have the reserve.
         return self._room.insist(lambda: self._deleted.once(caller, look, self._delete))
+
+    def _delete_now(self, info: SnapshotInfo) -> None:
+        # On a full disk this is what makes room, so it may have the reserve.
+        self._room.insist(lambda: self._delete(info))
 
     def _delete(self, info: SnapshotInfo) -> None:
         """Delete what is left of a snapshot: after a crash half of it may be gone, and all of it by another's hand."""

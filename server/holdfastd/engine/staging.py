@@ -30,6 +30,7 @@ from .collection import hashes_at, live_in_segments
 from .recovery_open import STAGED_ENTRY
 from .snapshot_chain import Link
 from .snapshot_context import SnapshotContext
+from .view import View
 
 
 @dataclass(slots=True)
@@ -80,8 +81,7 @@ class Staging:
 
     def end_link(self, link: Link) -> None:
         """Prove what the links so far add up to. Raises Corruption."""
-        said = link.collection(self.source)
-        assert said is not None
+        said = link.said(self.source)
         if self.digest != said.digest:
             self._refuse(link, f"digest {self.digest.hex()}", said.digest.hex())
         if self.count != said.count:
@@ -120,6 +120,19 @@ class Staging:
         write_document(context.fs, posixpath.join(directory, STAGED_ENTRY), msgspec.json.encode(entry))
         context.fs.sync_dir(directory)
         return entry
+
+    def view(self, said: SnapshotCollection, sequence: Sequence64) -> View:
+        """What is staged, as readers see it; it is neither sealed nor durable by that."""
+        return View(
+            spec=self.spec,
+            sequence=sequence,
+            segments=tuple(self.segments),
+            memtables=(),
+            index=self.index,
+            count=self.count,
+            digest=self.digest,
+            updated_us=said.updated_us,
+        )
 
     def _refuse(self, link: Link, have: str, said: str) -> NoReturn:
         raise Corruption(

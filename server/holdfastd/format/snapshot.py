@@ -126,7 +126,8 @@ class SnapshotManifest:
     ``sequence``: the moment that it holds, on ``timeline`` of store ``store_id``; ``time_us`` is the time of the last
     operation in it, ``created_us`` when it was asked for. ``everything``: all collections of the store are in it.
     ``aliases``: name to the uuid of a collection that is in it. ``planes``: vectors are shuffled. ``min_reader``: the
-    lowest format version whose readers understand it.
+    lowest format version whose readers understand it. ``stands_for``: the SHA-256 of the ``SHA256SUMS`` of an increment
+    of the same id, whose place it has taken; by that, links behind may name it.
     """
 
     id: str
@@ -143,6 +144,7 @@ class SnapshotManifest:
     daemon_version: str = ""
     min_reader: int = 1
     format_version: int = SNAPSHOT_VERSION
+    stands_for: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def type(self) -> str:
@@ -255,6 +257,8 @@ def _check(manifest: SnapshotManifest) -> None:
         raise ValueError("snapshot: a time is out of range")
     if manifest.base is not None:
         _check_base(manifest.base, manifest)
+    if manifest.stands_for is not msgspec.UNSET:
+        _check_stands_for(manifest.stands_for, manifest)
     for collection in manifest.collections:
         _check_collection(collection, manifest)
     names = {collection.spec.name for collection in manifest.collections}
@@ -312,6 +316,11 @@ def _check_base(base: SnapshotBase, manifest: SnapshotManifest) -> None:
         raise ValueError("snapshot: the path of its base is no absolute one")
     if base.store_id != manifest.store_id:
         raise ValueError("snapshot: its base is of another store")
+
+
+def _check_stands_for(sums_sha256: str, manifest: SnapshotManifest) -> None:
+    if manifest.base is not None or not _SHA256.fullmatch(sums_sha256):
+        raise ValueError("snapshot: it stands for another by no SHA-256, or has a base itself")
 
 
 def _check_part(part: SnapshotPart, spec: CollectionSpec, planes: bool) -> None:

@@ -24,6 +24,7 @@ KINDS: Mapping[str, operation_pb2.Operation.Kind.ValueType] = {
     "replay": _Message.KIND_REPLAY_WAL,
     "verify_wal": _Message.KIND_VERIFY_WAL,
     "compact": _Message.KIND_COMPACT,
+    "consolidate": _Message.KIND_CONSOLIDATE_SNAPSHOT,
 }
 STATE_OF: Mapping[OperationState, operation_pb2.Operation.State.ValueType] = {
     OperationState.PENDING: _Message.STATE_PENDING,
@@ -119,6 +120,8 @@ def _set_result(message: operation_pb2.Operation, result: Mapping[str, Any]) -> 
         message.replay.CopyFrom(_replay_result(result))
     elif message.kind in (_Message.KIND_VERIFY_SNAPSHOT, _Message.KIND_VERIFY_WAL):
         message.verify.CopyFrom(_verify_result(result))
+    elif message.kind == _Message.KIND_CONSOLIDATE_SNAPSHOT:
+        message.consolidate.CopyFrom(_consolidate_result(result))
 
 
 def _snapshot_result(result: Mapping[str, Any]) -> operation_pb2.SnapshotResult:
@@ -207,6 +210,28 @@ def _verify_result(result: Mapping[str, Any]) -> operation_pb2.VerifyResult:
         size_bytes=result.get("size_bytes", 0),
         first_sequence=result.get("first_sequence", 0),
         last_sequence=result.get("last_sequence", 0),
+        duration_ms=result.get("duration_ms", 0),
+        warnings=result.get("warnings", ()),
+    )
+
+
+def _consolidate_result(result: Mapping[str, Any]) -> operation_pb2.ConsolidateResult:
+    rewritten = [
+        operation_pb2.ConsolidateResult.Rewritten(
+            snapshot_id=each.get("snapshot_id") or "",
+            path=each.get("path") or "",
+            chain=each.get("chain", ()),
+            before_size_bytes=each.get("before_size_bytes", 0),
+            size_bytes=each.get("size_bytes", 0),
+        )
+        for each in result.get("rewritten", ())
+    ]
+    return operation_pb2.ConsolidateResult(
+        snapshot_id=result.get("snapshot_id") or "",
+        path=result.get("path") or "",
+        rewritten=rewritten,
+        written_bytes=result.get("written_bytes", 0),
+        freed_bytes=result.get("freed_bytes", 0),
         duration_ms=result.get("duration_ms", 0),
         warnings=result.get("warnings", ()),
     )

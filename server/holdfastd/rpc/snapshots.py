@@ -1,4 +1,4 @@
-"""SnapshotService: backups of one exact moment, created, restored, verified, listed and deleted."""
+"""SnapshotService: backups of one exact moment, created, restored, verified, listed, consolidated and deleted."""
 
 from __future__ import annotations
 
@@ -109,6 +109,16 @@ class SnapshotService(SnapshotServiceServicer):
         caller = self._callers.of(context, request.request_id)
         info = self._snapshots.delete(reference, caller=caller, validate_only=request.validate_only)
         return snapshot_pb2.DeleteSnapshotResponse(snapshot=snapshot_message(info), freed_bytes=info.exclusive_bytes)
+
+    def ConsolidateSnapshot(
+        self, request: snapshot_pb2.ConsolidateSnapshotRequest, context: grpc.ServicerContext
+    ) -> operation_pb2.Operation:
+        operation = self._snapshots.start_consolidate(
+            self._reference(request.snapshot, request.working_directory, context),
+            caller=self._callers.of(context, request.request_id),
+            validate_only=request.validate_only,
+        )
+        return started_or_planned(self._operations, operation, planned=request.validate_only)
 
     def PruneSnapshots(
         self, request: snapshot_pb2.PruneSnapshotsRequest, context: grpc.ServicerContext

@@ -75,7 +75,10 @@ class SnapshotRecord:
 
 @dataclass(frozen=True, slots=True)
 class PendingSnapshot:
-    """A snapshot that is being written: ``path`` is its final one, and ``part_path`` where it is until it is whole."""
+    """A snapshot that is being written: ``path`` is its final one, and ``part_path`` where it is until it is whole.
+
+    One that is known already is being written anew, and takes the place of its file.
+    """
 
     id: str
     path: str
@@ -138,13 +141,14 @@ class Registry:
         """The snapshot with this id, or None."""
         return next((record for record in self.snapshots if record.id == snapshot_id), None)
 
-    def begin(self, pending: PendingSnapshot) -> None:
-        """Note what is about to be written."""
-        self._replace(replace(self._content, pending=(*self.pending, pending)))
+    def begin(self, *pending: PendingSnapshot) -> None:
+        """Note what is about to be written; all or none."""
+        others = self._pending_but(*(each.id for each in pending))
+        self._replace(replace(self._content, pending=(*others, *pending)))
 
-    def abandon(self, snapshot_id: str) -> None:
-        """Forget what was begun; its file is gone."""
-        self._replace(replace(self._content, pending=self._pending_but(snapshot_id)))
+    def abandon(self, *snapshot_ids: str) -> None:
+        """Forget what was begun; nothing is left of it."""
+        self._replace(replace(self._content, pending=self._pending_but(*snapshot_ids)))
 
     def put(self, *records: SnapshotRecord) -> None:
         """Add snapshots, in the place of those of the same ids and of what was begun under these; all or none."""

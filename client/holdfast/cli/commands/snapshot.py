@@ -30,6 +30,8 @@ _VERIFY_KEYS = (
     "valid", "snapshot_id", "chain", "vectors", "path", "files", "size_bytes", "problems", "duration_ms", "status",
 )  # fmt: skip
 
+_CONSOLIDATE_KEYS = ("snapshot_id", "path", "rewritten", "written_bytes", "freed_bytes", "duration_ms", "status")
+
 
 @click.command(
     cls=Command,
@@ -211,16 +213,32 @@ def verify(state: State, snapshot: str, skip_chain: bool, base_path: str | None,
     return verdict(state, conclude(state, started, _VERIFY_KEYS, wait=not no_wait))
 
 
-@click.command(cls=Command, examples=["holdfast storage snapshot delete snap-2024-01-19-080000"])
+@click.command(
+    cls=Command,
+    examples=[
+        "holdfast storage snapshot delete snap-2024-01-19-080000",
+        "holdfast storage snapshot delete snap-2024-01-14-020000 --consolidate --dry-run",
+    ],
+)
 @click.argument("snapshot", shell_complete=complete_snapshots)
+@click.option("--consolidate", is_flag=True, help="Make full ones of those that build on it, then delete it.")
 @dry_run
+@no_wait
 @pass_state
-def delete(state: State, snapshot: str, dry_run: bool) -> Document:
+def delete(state: State, snapshot: str, consolidate: bool, dry_run: bool, no_wait: bool) -> Document | None:
     """Delete a snapshot.
 
-    Refused while incremental snapshots build on it.
+    Refused while incremental snapshots build on it, since none of these could be restored any more. With --consolidate
+    those that build on it directly are made full ones first, out of the files alone: they keep their ids, their places
+    and what they hold, and so does all that builds on them. Every byte is checked before the first file is replaced; if
+    anything is damaged or missing, or there is too little room, nothing is changed. --dry-run tells the room it takes.
     """
-    return state.client.snapshots.delete(snapshot, validate_only=dry_run)
+    if not consolidate:
+        if no_wait:
+            raise click.UsageError("--no-wait needs --consolidate: a snapshot that nobody needs is deleted at once")
+        return state.client.snapshots.delete(snapshot, validate_only=dry_run)
+    started = state.client.snapshots.consolidate(snapshot, validate_only=dry_run, wait=False)
+    return conclude(state, started, _CONSOLIDATE_KEYS, wait=not no_wait)
 
 
 def verdict(state: State, document: Document | None) -> Document | None:

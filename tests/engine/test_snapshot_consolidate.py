@@ -1,0 +1,444 @@
+"""Deleting what increments build on: they stand alone afterwards, and hold what they held."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from holdfastd.engine.operations import Work
+from holdfastd.engine.snapshot_info import SnapshotInfo
+from holdfastd.engine.snapshot_rewrite import Rewriter
+from holdfastd.engine.snapshots import SnapshotRequest
+from holdfastd.errors import Cancelled, Corruption, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from holdfastd.model import StorageKind
+from holdfastd.storage.archive_reader import ArchiveReader
+from tests.support.engines import CALLER
+from tests.support.oracle import observe
+from tests.support.snapshot_sweeps import assert_tidy
+from tests.support.snapshots import COLLECTIONS_DIR, SECOND_US, SNAPSHOTS_DIR, Archive, SnapshotKit
+
+HOURLY = "/hourly"
+
+
+@pytest.fixture
+def kit() -> SnapshotKit:
+    kit = SnapshotKit()
+    kit.create("c")
+    kit.upsert(list("abcd"), payloads=[b'{"n":1}', None, b"{}", None])
+    return kit
+
+
+def chained(kit: SnapshotKit, **request: Any) -> tuple[SnapshotInfo, SnapshotInfo, SnapshotInfo]:
+    """A full snapshot and two increments, the second elsewhere: rows anew, gone and back again."""
+    full = kit.later(**request)
+    kit.upsert(["b", "e"], 20, 5)
+    kit.delete("a")
+    one = kit.later(incremental=True, **request)
+    kit.upsert(["a", "d"], 10, 40, payloads=[b'{"n":2}', None])
+    kit.delete("c")
+    two = kit.later(incremental=True, **{**request, "path": HOURLY})
+    return full, one, two
+
+
+def info(kit: SnapshotKit, snapshot: SnapshotInfo) -> SnapshotInfo:
+    return kit.engine.snapshots.get(snapshot.id)
+
+
+def restored(kit: SnapshotKit, snapshot: SnapshotInfo | str, name: str = "c") -> dict[str, tuple[float, int]]:
+    """What a restore yields: value and version by id."""
+    reference = snapshot if isinstance(snapshot, str) else snapshot.id
+    kit.restore(reference, collection="copy", from_collection=name, overwrite=True, verify=True)
+    versions = kit.versions("copy")
+    return {id: (value, versions[id]) for id, value in kit.values("copy").items()}
+
+
+# What comes of it -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compress", [False, True], ids=["plain", "gz"])
+def test_what_built_on_it_stands_alone_and_holds_what_it_held(kit: SnapshotKit, compress: bool) -> None:
+    full, one, two = chained(kit, compress=compress)
+    held = {each.id: restored(kit, each) for each in (one, two)}
+    digests = [member.digest for member in one.record.members]
+    result = kit.consolidate(full.id)
+    assert (result["snapshot_id"], result["status"]) == (full.id, "completed")
+    (rewritten,) = result["rewritten"]
+    assert (rewritten["snapshot_id"], rewritten["path"]) == (one.id, one.path)
+    assert rewritten["chain"] == [full.id, one.id]
+    assert not kit.fs.exists(full.path)
+    assert kit.ids() == [two.id, one.id]
+    now = info(kit, one)
+    assert (now.record.type, now.state, now.record.base_id, now.dependents) == ("full", "ready", "", (two.id,))
+    assert (now.path, now.record.created_us, now.record.compressed) == (one.path, one.record.created_us, compress)
+    assert [member.digest for member in now.record.members] == digests
+    assert rewritten["size_bytes"] == now.record.size_bytes == kit.fs.size(one.path)
+    assert result["freed_bytes"] == full.exclusive_bytes + one.exclusive_bytes
+    for _ in range(2):
+        assert {each.id: restored(kit, each) for each in (one, two)} == held
+        assert kit.verify(two.id)["chain"] == [one.id, two.id]
+        assert_tidy(kit)
+        kit.reopen()
+
+
+def test_the_links_behind_name_it_by_what_it_was(kit: SnapshotKit) -> None:
+    full, one, two = chained(kit)
+    before = kit.fs.read(two.path)
+    sums = one.record.sha256
+    kit.consolidate(full.id)
+    assert kit.fs.read(two.path) == before
+    archive = ArchiveReader(kit.fs, one.path)
+    assert (archive.manifest.stands_for, archive.manifest.base) == (sums, None)
+    kit.upsert(["later"], 9)
+    three = kit.later(incremental=True, base_id=one.id)
+    assert three.record.base_id == one.id, "a new link names it by what it is"
+    assert info(kit, one).dependents == (two.id, three.id)
+    held = restored(kit, three)
+    kit.consolidate(one.id)
+    assert [info(kit, each).record.type for each in (two, three)] == ["full", "full"]
+    assert restored(kit, three) == held
+    assert kit.ids() == [three.id, two.id]
+
+
+def test_a_link_in_the_middle_goes_and_the_full_one_stays(kit: SnapshotKit) -> None:
+    full, one, two = chained(kit)
+    held = restored(kit, two)
+    result = kit.consolidate(one.id)
+    assert [each["snapshot_id"] for each in result["rewritten"]] == [two.id]
+    assert result["rewritten"][0]["chain"] == [full.id, one.id, two.id]
+    assert (kit.ids(), info(kit, full).dependents) == ([two.id, full.id], ())
+    assert restored(kit, two) == held
+
+
+def test_it_is_worth_a_warning_where_more_is_taken_than_freed(kit: SnapshotKit) -> None:
+    kit.upsert([f"row {n}" for n in range(3000)])
+    full = kit.later()
+    kit.upsert(["one"], 1)
+    one = kit.later(incremental=True)
+    kit.upsert(["two"], 2)
+    kit.later(incremental=True)
+    planned = kit.consolidate(one.id, validate_only=True)
+    assert "bytes more than those that go" in planned["warnings"][0]
+    assert kit.consolidate(one.id)["warnings"] != []
+    assert full.id in kit.ids()
+
+
+def test_one_that_nobody_needs_is_just_deleted(kit: SnapshotKit) -> None:
+    full, one, two = chained(kit)
+    result = kit.consolidate(two.id)
+    assert (result["rewritten"], result["written_bytes"], result["freed_bytes"]) == ([], 0, two.exclusive_bytes)
+    assert kit.ids() == [one.id, full.id]
+
+
+def test_whatever_the_chain_has_seen(kit: SnapshotKit) -> None:
+    """Aliases that moved, collections dropped and made again, one restored since, one in memory, empty ones."""
+    collections = kit.engine.collections
+    kit.create("m", storage=StorageKind.MEMORY)
+    kit.create("gone")
+    kit.create("empty")
+    kit.upsert(["x"], 1, name="m")
+    kit.upsert(["y"], 1, name="gone")
+    collections.create_alias("alias", "gone", caller=CALLER)
+    full = kit.later()
+    collections.switch_alias("alias", "c", caller=CALLER)
+    collections.drop("gone", caller=CALLER)
+    kit.create("gone", dimensions=3)
+    kit.upsert(["z"], 7, name="gone")
+    kit.engine.checkpoint()
+    kit.restore(full.id, collection="again", from_collection="c")
+    kit.upsert(["c"], 30)
+    one = kit.later(incremental=True, compress=True)
+    kit.engine.points.truncate("gone", caller=CALLER)
+    kit.upsert(["w"], 8, name="m")
+    kit.create("new")
+    two = kit.later(incremental=True)
+    expected = {}
+    for each in (one, two):
+        kit.restore(each.id, overwrite=True)
+        expected[each.id] = observe(kit.engine)
+    kit.consolidate(full.id)
+    kit.consolidate(one.id)
+    assert info(kit, two).record.type == "full"
+    kit.restore(two.id, overwrite=True)
+    assert observe(kit.engine) == expected[two.id]
+
+
+def test_an_increment_whose_base_it_did_not_need_stands_alone_without_that(kit: SnapshotKit) -> None:
+    full = kit.later()
+    kit.engine.collections.drop("c", caller=CALLER)
+    kit.create("d")
+    kit.upsert(["x"], 1, name="d")
+    whole = kit.later(incremental=True)
+    kit.fs.unlink(full.path)
+    result = kit.consolidate(full.id)
+    assert [each["snapshot_id"] for each in result["rewritten"]] == [whole.id]
+    assert (kit.ids(), info(kit, whole).record.type) == ([whole.id], "full")
+
+
+def test_a_chain_of_another_store_is_consolidated_like_any_other(kit: SnapshotKit) -> None:
+    full, one, two = chained(kit, path="/backups")
+    held = restored(kit, two)
+    other = SnapshotKit(seed=99)
+    for each in (full, one, two):
+        other.put(f"/mnt/{each.path.rpartition('/')[2]}", kit.fs.read(each.path))
+    other.engine.snapshots.list("/mnt")
+    other.consolidate(full.id)
+    assert (info(other, one).record.type, info(other, one).foreign) == ("full", True)
+    assert restored(other, two) == held
+    kit.put(one.path, other.fs.read(f"/mnt/{one.path.rpartition('/')[2]}"))
+    kit.fs.unlink(full.path)
+    kit.fs.unlink("/data/REGISTRY.json")
+    kit.reopen()
+    kit.engine.snapshots.list("/backups")
+    kit.engine.snapshots.list(HOURLY)
+    assert restored(kit, two) == held, "the one that was rewritten elsewhere is a link here, too"
+
+
+def test_what_it_was_elsewhere_is_a_link_as_well(kit: SnapshotKit) -> None:
+    """An older copy of both files, from before, is as good as ever; it is told apart from what took its place."""
+    full, one, two = chained(kit)
+    copies = {path: kit.fs.read(path) for path in (full.path, one.path)}
+    held = restored(kit, two)
+    kit.consolidate(full.id)
+    kit.fs.unlink(one.path)
+    for path, content in copies.items():
+        kit.put(f"/old/{path.rpartition('/')[2]}", content)
+    kit.engine.snapshots.list("/old")
+    back = info(kit, one)
+    assert (back.record.type, back.record.base_id, back.state) == ("incremental", full.id, "ready")
+    assert restored(kit, two) == held
+
+
+# What is said beforehand ----------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_what_it_would_take_and_touches_nothing(kit: SnapshotKit) -> None:
+    full, one, _ = chained(kit)
+    kit.engine.snapshots.list()
+    before = kit.fs.ops
+    planned = kit.consolidate(full.id, validate_only=True)
+    assert kit.fs.ops == before
+    assert planned["status"] == "planned"
+    done = kit.consolidate(full.id)
+    assert [each["snapshot_id"] for each in planned["rewritten"]] == [one.id]
+    assert planned["freed_bytes"] == done["freed_bytes"]
+    assert done["written_bytes"] <= planned["written_bytes"] <= 8 * done["written_bytes"]
+
+
+@pytest.mark.parametrize("reference", ["latest", "snap-2001-01-01-000000", "/nowhere/x.snap"])
+def test_what_cannot_be_meant_is_refused(kit: SnapshotKit, reference: str) -> None:
+    chained(kit)
+    with pytest.raises((InvalidArgument, NotFound)):
+        kit.consolidate(reference)
+    assert len(kit.ids()) == 3
+
+
+def untouched(kit: SnapshotKit, call: Callable[[], object]) -> Any:
+    """A call leaves every file and the registry as they were; whatever it raises is returned."""
+    everything = (SNAPSHOTS_DIR, HOURLY)
+    files = {f"{at}/{name}": kit.fs.read(f"{at}/{name}") for at in everything for name in kit.fs.listdir(at)}
+    listed, live = kit.fs.read("/data/REGISTRY.json"), kit.fs.listdir(COLLECTIONS_DIR)
+    with pytest.raises(Exception) as caught:
+        call()
+    assert {f"{at}/{name}": kit.fs.read(f"{at}/{name}") for at in everything for name in kit.fs.listdir(at)} == files
+    assert kit.fs.listdir(COLLECTIONS_DIR) == live
+    if not isinstance(caught.value, Corruption):
+        assert kit.fs.read("/data/REGISTRY.json") == listed
+    return caught.value
+
+
+@pytest.mark.parametrize("damaged", [0, 1])
+@pytest.mark.parametrize("verified", [False, True])
+def test_a_damaged_link_is_named_and_nothing_is_touched(kit: SnapshotKit, damaged: int, verified: bool) -> None:
+    snapshots = chained(kit)
+    path = snapshots[damaged].path
+    kit.fs.damage(path, kit.fs.size(path) // 2, b"#" * 600)
+    if verified:
+        kit.verify(path)
+    error = untouched(kit, lambda: kit.consolidate(snapshots[0].id))
+    assert isinstance(error, Corruption)
+    assert path in error.message
+    assert "/" in error.message
+    assert error.hint
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_missing_link_is_named_and_nothing_is_touched(kit: SnapshotKit, gone: int) -> None:
+    snapshots = chained(kit)
+    kit.fs.unlink(snapshots[gone].path)
+    error = untouched(kit, lambda: kit.consolidate(snapshots[0].id))
+    assert isinstance(error, FailedPrecondition)
+    assert snapshots[gone].id in error.message
+    assert error.hint
+
+
+def test_of_several_none_is_touched_where_one_is_damaged(kit: SnapshotKit) -> None:
+    full, one, _ = chained(kit)
+    kit.upsert(["x"], 1)
+    other = kit.later(incremental=True, base_id=full.id)
+    assert info(kit, full).dependents == (one.id, other.id)
+    held = restored(kit, other)
+    content = kit.fs.read(other.path)
+    kit.fs.damage(other.path, len(content) // 2, b"#" * 600)
+    assert isinstance(untouched(kit, lambda: kit.consolidate(full.id)), Corruption)
+    kit.put(other.path, content)
+    assert kit.verify(other.id)["valid"]
+    assert [each["snapshot_id"] for each in kit.consolidate(full.id)["rewritten"]] == [one.id, other.id]
+    assert restored(kit, other) == held
+
+
+def test_a_copy_that_needs_it_is_named(kit: SnapshotKit) -> None:
+    """It lies beside what is to be deleted, and the id stands for the one elsewhere."""
+    full, one, _ = chained(kit)
+    copy = f"{SNAPSHOTS_DIR}/{one.path.rpartition('/')[2]}"
+    moved = kit.put(f"/elsewhere/{one.path.rpartition('/')[2]}", kit.fs.read(one.path))
+    kit.fs.unlink(copy)
+    kit.engine.snapshots.list("/elsewhere")
+    kit.put(copy, kit.fs.read(moved))
+    error = untouched(kit, lambda: kit.consolidate(full.id))
+    assert isinstance(error, FailedPrecondition)
+    assert copy in error.message
+    kit.fs.unlink(copy)
+    kit.consolidate(full.id)
+    kit.put(copy, b"")
+
+
+def test_room_is_asked_for_before_anything_is_written(kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    full, _, _ = chained(kit)
+    need = kit.consolidate(full.id, validate_only=True)["written_bytes"]
+    monkeypatch.setattr(kit.fs, "free_bytes", lambda path: need)
+    for dry in (False, True):
+        error = untouched(kit, lambda dry=dry: kit.consolidate(full.id, validate_only=dry))
+        assert isinstance(error, ResourceExhausted)
+        assert "no snapshot was touched" in error.hint
+    monkeypatch.setattr(kit.fs, "free_bytes", lambda path: 4 * need)
+    kit.consolidate(full.id)
+
+
+# Others at the same time ----------------------------------------------------------------------------------------------
+
+
+def paused(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """A consolidation stops before it writes; the events: it has come there, it may go on."""
+    arrived, go = threading.Event(), threading.Event()
+    write = Rewriter.write
+
+    def waiting(self: Rewriter, pending: Any) -> Any:
+        arrived.set()
+        assert go.wait(30)
+        return write(self, pending)
+
+    monkeypatch.setattr(Rewriter, "write", waiting)
+    return arrived, go
+
+
+def test_a_second_one_is_refused_while_the_first_runs(kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    full, one, two = chained(kit)
+    arrived, go = paused(monkeypatch)
+    started = kit.engine.snapshots.start_consolidate(full.id, caller=CALLER)
+    assert arrived.wait(30)
+    for call in (
+        lambda: kit.consolidate(full.id),
+        lambda: kit.consolidate(one.id),
+        lambda: kit.engine.snapshots.delete(full.id),
+        lambda: kit.engine.snapshots.delete(one.id),
+    ):
+        with pytest.raises(FailedPrecondition) as caught:
+            call()
+        assert caught.value.reason in ("SNAPSHOT_IN_USE", "SNAPSHOT_IS_BASE")
+    go.set()
+    assert kit._wait(started)["status"] == "completed"
+    assert kit.ids() == [two.id, one.id]
+
+
+def test_it_waits_for_who_reads_what_it_replaces(kit: SnapshotKit) -> None:
+    full, one, two = chained(kit)
+    catalog = kit.engine.snapshots._catalog
+    with catalog.in_use(one.path):
+        before = kit.fs.read(one.path)
+        started = kit.engine.snapshots.start_consolidate(full.id, caller=CALLER)
+        for seen in kit.engine.operations.watch(started.id, interval_seconds=0.01):
+            if seen.progress.phase == "waiting for readers":
+                break
+        assert kit.fs.read(one.path) == before
+    assert kit._wait(started)["status"] == "completed"
+    assert restored(kit, two)
+    with catalog.in_use(two.path):
+        started = kit.engine.snapshots.start_consolidate(one.id, caller=CALLER)
+        for seen in kit.engine.operations.watch(started.id, interval_seconds=0.01):
+            if seen.progress.phase == "waiting for readers":
+                break
+        kit.engine.operations.cancel(started.id)
+        with pytest.raises(Cancelled):
+            kit._wait(started)
+        assert_tidy(kit)
+
+
+def test_a_restore_that_runs_meanwhile_is_right(kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It found the chain before one of its links was replaced and the base deleted."""
+    full, one, two = chained(kit)
+    held = restored(kit, two)
+    catalog = kit.engine.snapshots._catalog
+    in_use = catalog.in_use
+    late: list[str] = []
+
+    def consolidated_first(*paths: str) -> Any:
+        if not late:
+            late.append("once")
+            kit.consolidate(full.id)
+        return in_use(*paths)
+
+    monkeypatch.setattr(catalog, "in_use", consolidated_first)
+    assert restored(kit, two) == held
+    assert (late, kit.ids()) == (["once"], [two.id, one.id])
+    assert info(kit, one).state == "ready", "nobody took it for damaged"
+
+
+def test_who_reads_the_base_keeps_it_and_that_is_told(kit: SnapshotKit) -> None:
+    full, one, _ = chained(kit)
+    with kit.engine.snapshots._catalog.in_use(full.path), pytest.raises(FailedPrecondition) as caught:
+        kit.consolidate(full.id)
+    assert f"{one.id} stands alone now, but {full.id} was not deleted" in caught.value.message
+    assert info(kit, one).record.type == "full"
+    assert kit.engine.snapshots.delete(full.id).id == full.id
+
+
+def test_the_base_of_an_increment_that_is_being_written_is_not_deleted(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = kit.later()
+    kit.upsert(["b"], 20)
+    arrived, go = threading.Event(), threading.Event()
+    report = Work.report
+
+    def waiting(self: Work, **changes: Any) -> None:
+        if changes.get("phase") == "writing":
+            arrived.set()
+            assert go.wait(30)
+        report(self, **changes)
+
+    monkeypatch.setattr(Work, "report", waiting)
+    kit.clock.advance_us(SECOND_US)
+    started = kit.engine.snapshots.start_create(SnapshotRequest(incremental=True), caller=CALLER)
+    assert arrived.wait(30)
+    with pytest.raises(FailedPrecondition, match="is being read"):
+        kit.engine.snapshots.delete(full.id)
+    go.set()
+    made = kit._wait(started)
+    assert kit.engine.snapshots.get(made["snapshot_id"]).state == "ready"
+    with pytest.raises(FailedPrecondition, match="is the base of"):
+        kit.engine.snapshots.delete(full.id)
+
+
+def test_what_was_recompressed_by_hand_stays_readable(kit: SnapshotKit) -> None:
+    full, one, two = chained(kit, compress=True)
+    plain = one.path.replace(".gz", ".snap")
+    kit.put(plain, Archive.of(kit.fs.read(one.path)).tar(seal=False))
+    kit.fs.unlink(one.path)
+    held = restored(kit, two)
+    kit.consolidate(full.id)
+    now = info(kit, one)
+    assert (now.path, now.record.compressed, now.record.type) == (plain, False, "full")
+    assert restored(kit, two) == held
