@@ -137,6 +137,7 @@ def _consolidate(result: operation_pb2.ConsolidateResult, status: str) -> Docume
             for each in result.rewritten
         ],
         written_bytes=result.written_bytes,
+        working_bytes=result.working_bytes,
         freed_bytes=result.freed_bytes,
         duration_ms=result.duration_ms,
         status=status,

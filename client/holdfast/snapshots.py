@@ -268,7 +268,8 @@ class Snapshots:
         """Delete a snapshot after the incremental ones that build on it were made full ones (``rewritten``).
 
         They keep their ids, their places and what they hold; what builds on them goes on to. A failure changes nothing.
-        ``written_bytes``: for which there has to be room meanwhile; ``freed_bytes``: of the files that go.
+        ``written_bytes``, and in the data directory ``working_bytes`` besides: for which room has to be there.
+        ``freed_bytes``: of the files that go.
         """
         from holdfast.v1 import snapshot_pb2
 

@@ -58,6 +58,8 @@ class ServerConfig:
     memtable_size: int
     disk_reserve: int
     background_rate: int
+    snapshot_max_links: int
+    snapshot_max_increment_percent: int
     max_message_size: int
     max_streams: int
     max_unary_calls: int
@@ -201,6 +203,20 @@ OPTIONS: Sequence[Option] = (
         "what checkpoints and snapshots write a second while clients write",
     ),
     Option("disk_reserve", "SIZE", "16MB", _size("0", "16GB"), "space kept free for deletes when the disk is full"),
+    Option(
+        "snapshot_max_links",
+        "N",
+        "100",
+        _count(0, 10_000),
+        "links of a chain, after which an incremental snapshot is a full one; 0: no limit",
+    ),
+    Option(
+        "snapshot_max_increment_percent",
+        "N",
+        "100",
+        _count(0, 10_000),
+        "the same once increments take so much of the size of their full one, and 64MB; 0: no limit",
+    ),
     Option("max_message_size", "SIZE", "64MB", _size("1MB", "1GB"), "largest request or reply"),
     Option("max_streams", "N", "320", _count(1, 10_000), "streams open at a time"),
     Option("max_unary_calls", "N", "64", _count(1, 1_000), "other calls at a time"),

@@ -58,6 +58,9 @@ def roll_forward(kit: ReplayKit) -> None:
     kit.restore("latest", collection="copy", from_collection="c", verify=True)
     kit.replay(collection="copy", verify=True)
     kit.verify("latest")
+    full = kit.later()
+    kit.later(incremental=True)
+    kit.consolidate(full.id)
     kit.engine.operations.list()
 
 

@@ -89,6 +89,14 @@ def test_the_golden_manifest_is_read_and_written_as_it_was() -> None:
     assert encode_snapshot(manifest()) == golden
 
 
+def test_the_golden_manifest_of_one_that_stands_for_another_is_read_and_written_as_it_was() -> None:
+    golden = (GOLDEN / "MANIFEST-stands-for.json").read_bytes()
+    value = replace(manifest(planes=True), stands_for="ab" * 32)
+    assert decode_snapshot(golden) == value
+    assert encode_snapshot(value) == golden
+    assert "stands_for" not in json.loads(encode_snapshot(manifest()))["snapshot"]
+
+
 def test_members_stand_in_one_order_and_their_sizes_add_up() -> None:
     files = ["vectors.npy", "norms.npy", "rows.npy", "ids.npy", "payloads.npy"]
     members = list(data_members(manifest()))
@@ -149,6 +157,8 @@ REFUSED: list[tuple[str, Change, str]] = [
     ("rows", of_sizes(rows=191), "cannot be the rows.npy"),
     ("ids", of_sizes(ids=3 * 512 + 8300), "cannot be the ids.npy"),
     ("payloads", of_sizes(payloads=1 << 40), "cannot be the payloads.npy"),
+    ("stands for", lambda m: replace(m, stands_for="AB" * 32), "stands for another by no SHA-256"),
+    ("stands for nothing", lambda m: replace(m, stands_for=""), "stands for another by no SHA-256"),
 ]
 
 
@@ -210,6 +220,7 @@ def test_an_incremental_one_names_its_base_and_what_is_gone_since() -> None:
         (increment(delta=replace(DELTA, sizes={})), "1 ids are gone from products, with other members"),
         (increment(delta=replace(DELTA, sizes={**DELTA.sizes, TOMBSTONE_IDS: 1})), "cannot be the tombstone-ids.npy"),
         (increment(delta=replace(DELTA, rows_digest=Digest(-1, 0))), "digest of the changed rows"),
+        (replace(increment(), stands_for="ab" * 32), "has a base itself"),
         (replace(increment(), base=replace(BASE, id="../x")), "no snapshot id"),
         (replace(increment(), base=replace(BASE, id="snap-2026-01-02-000000-2")), "no snapshot id"),
         (replace(increment(), base=replace(BASE, sums_sha256="AB" * 32)), "no SHA-256"),
@@ -249,7 +260,7 @@ def test_format_md_explains_every_member_of_the_manifest() -> None:
     said = set(re.findall(r"`(\w+)`", SECTION))
     body = json.loads(encode_snapshot(manifest()))["snapshot"]
     wanted = {*body, *body["collections"][0], *SnapshotPart.__dataclass_fields__, *SnapshotBase.__dataclass_fields__}
-    wanted |= {*SnapshotDelta.__dataclass_fields__, "delta"}
+    wanted |= {*SnapshotDelta.__dataclass_fields__, "delta", "stands_for"}
     assert wanted <= said
 
 

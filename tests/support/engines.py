@@ -43,6 +43,7 @@ def open_engine(
     memtable_bytes: int = 64 << 20,
     laggard_bytes: int = 1 << 30,
     disk_reserve_bytes: int = 0,
+    snapshot_max_links: int = 100,
 ) -> Engine:
     """Open or create the store in ``ROOT``, without threads. ``sync_mode`` and ``segment_size`` are for a fresh one."""
     wal = WalSettings(sync_mode=sync_mode, segment_size_bytes=segment_size)
@@ -53,6 +54,7 @@ def open_engine(
         memtable_bytes=memtable_bytes,
         laggard_bytes=laggard_bytes,
         disk_reserve_bytes=disk_reserve_bytes,
+        snapshot_max_links=snapshot_max_links,
     )
     return Engine.open(
         config,
@@ -86,6 +88,7 @@ class Kit:
         memtable_bytes: int = 64 << 20,
         laggard_bytes: int = 1 << 30,
         disk_reserve_bytes: int = 0,
+        snapshot_max_links: int = 100,
     ) -> None:
         self.fs = MemFileSystem() if fs is None else fs
         self.clock = ManualClock()
@@ -95,6 +98,7 @@ class Kit:
         self.memtable_bytes = memtable_bytes
         self.laggard_bytes = laggard_bytes
         self.disk_reserve_bytes = disk_reserve_bytes
+        self.snapshot_max_links = snapshot_max_links
         self.engine = self._open()
 
     def _open(self) -> Engine:
@@ -107,6 +111,7 @@ class Kit:
             memtable_bytes=self.memtable_bytes,
             laggard_bytes=self.laggard_bytes,
             disk_reserve_bytes=self.disk_reserve_bytes,
+            snapshot_max_links=self.snapshot_max_links,
         )
 
     def reopen(self) -> Engine:

@@ -130,7 +130,7 @@ class SnapshotServicer(snapshot_pb2_grpc.SnapshotServiceServicer):
         ]  # fmt: skip
         result = operation_pb2.ConsolidateResult(
             snapshot_id=snapshot.id, path=snapshot.path, rewritten=rewritten, duration_ms=4321,
-            written_bytes=sum(each.size_bytes for each in rewritten),
+            written_bytes=sum(each.size_bytes for each in rewritten), working_bytes=1 << 20,
             freed_bytes=snapshot.size_bytes + sum(each.size_bytes for each in increments),
         )  # fmt: skip
         if request.validate_only:

@@ -154,6 +154,8 @@ def open_engine(config: ServerConfig) -> Engine:
             memtable_bytes=config.memtable_size,
             disk_reserve_bytes=config.disk_reserve,
             background_bytes_per_second=config.background_rate,
+            snapshot_max_links=config.snapshot_max_links,
+            snapshot_max_increment_percent=config.snapshot_max_increment_percent,
             recovery=config.recovery,
             auto_compact=config.auto_compact,
             allowed_paths=config.allowed_paths,

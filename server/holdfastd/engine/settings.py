@@ -15,6 +15,7 @@ class EngineConfig:
     times as much. ``laggard_bytes``: and once the log since then exceeds that.
     ``disk_reserve_bytes``: set aside for the day on which the disk is full; on a small disk less (see ``room``).
     ``background_bytes_per_second``: what checkpoints, snapshots and restores write while clients write; 0: no bound.
+    ``snapshot_max_links``, ``snapshot_max_increment_percent``: when a new chain of snapshots begins (snapshot_policy).
     ``recovery``: what to do with a damaged log, ``strict`` (refuse) or ``point-in-time`` (cut there, keep a copy).
     ``allowed_paths``: directories below which paths given over TCP must lie. ``fresh_wal``: the log's settings in
     a store that is created; later ones are in the manifest.
@@ -28,4 +29,6 @@ class EngineConfig:
     allowed_paths: tuple[str, ...] = ()
     disk_reserve_bytes: int = 16 << 20
     background_bytes_per_second: int = 300_000_000
+    snapshot_max_links: int = 100
+    snapshot_max_increment_percent: int = 100
     fresh_wal: WalSettings = field(default_factory=WalSettings)

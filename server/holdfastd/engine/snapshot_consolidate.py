@@ -77,6 +77,7 @@ class Consolidation:
         self._validate_only = validate_only
         self._meter = Meter(work)
         self._started_ns = context.clock.monotonic_ns()
+        self._working_bytes = 0
 
     def run(self) -> dict[str, Any]:
         """Consolidate and delete; returns the result document. Raises HoldfastError."""
@@ -145,7 +146,9 @@ class Consolidation:
     def _check_space(self, wanted: list[Rewriting]) -> None:
         """Raise ResourceExhausted unless all of it fits at once, wherever some of it shares a disk."""
         fs = self._context.fs
-        needed = [(self._context.layout.collections, _most_staged(wanted))]
+        # One after the other is staged.
+        self._working_bytes = max((each.working_bytes for each in wanted), default=0)
+        needed = [(self._context.layout.collections, self._working_bytes)]
         needed += [(parent_of(each.info.path), each.file_bytes) for each in wanted]
         while needed:
             directory = needed[0][0]
@@ -159,7 +162,7 @@ class Consolidation:
         written = sum(each.size_bytes for each in done)
         freed = self._info.exclusive_bytes + sum(each.before.exclusive_bytes for each in done)
         warnings = []
-        if written > freed:
+        if written * 10 > freed * 11:
             warnings.append(
                 f"the new files take {written - freed} bytes more than those that go; deleting the increments, "
                 "newest first, frees room"
@@ -169,6 +172,7 @@ class Consolidation:
             "path": self._info.path,
             "rewritten": [each.document() for each in done],
             "written_bytes": written,
+            "working_bytes": self._working_bytes,
             "freed_bytes": freed,
             "duration_ms": (self._context.clock.monotonic_ns() - self._started_ns) // 1_000_000,
             "status": "planned" if self._validate_only else "completed",
@@ -205,7 +209,3 @@ def look(catalog: SnapshotCatalog, info: SnapshotInfo) -> tuple[SnapshotInfo, ..
 
 def _rewritten(rewriting: Rewriting, size_bytes: int) -> Rewritten:
     return Rewritten(rewriting.info, tuple(rewriting.chain.ids), size_bytes)
-
-
-def _most_staged(wanted: list[Rewriting]) -> int:
-    return max((each.working_bytes for each in wanted), default=0)

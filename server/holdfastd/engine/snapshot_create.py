@@ -1,6 +1,7 @@
 """Creating a snapshot: every collection asked for, at one sequence, as one file.
 
-    base      with --incremental: the snapshot to build on, or the reason why there is none
+    base      with --incremental: the snapshot to build on, or the reason why there is none; where its chain is long
+              enough, a new one begins
     reserve   an id, noted in the registry before anything is written
     pin       the views of all collections between two groups: one sequence S; the log is made durable through S, and
               where S is in no log, the manifest: no start may give it to another write (RULES 4)
@@ -36,6 +37,7 @@ from .operations import Work
 from .snapshot_base import Base, choose_base
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_context import SnapshotContext, disk_error
+from .snapshot_policy import too_long
 from .snapshot_record import make_record
 from .snapshot_removed import NOTHING_REMOVED, RemovedIds, removed_since
 from .snapshot_rows import TakenPart, digest_of, take
@@ -84,6 +86,7 @@ class SnapshotCreation:
         if request.path is not None:
             self._directory = context.layout.resolve(request.path)
         self._meter = Meter(work)
+        self._begins_anew: str | None = None
 
     def run(self) -> dict[str, Any]:
         """Write it; returns the result document. Raises HoldfastError; nothing is left then."""
@@ -138,7 +141,18 @@ class SnapshotCreation:
         context, collection = self._context, self._request.collection
         wanted = None if collection is None else context.applier.catalog.resolve(collection).spec.id
         with disk_errors_of("looking for the base"):
-            return choose_base(self._catalog, context.keeper.current, wanted, self._request.base_id)
+            base = choose_base(self._catalog, context.keeper.current, wanted, self._request.base_id)
+            self._begins_anew = None if self._request.base_id is not None else self._too_long(base)
+        return base if self._begins_anew is None else None
+
+    def _too_long(self, base: Base) -> str | None:
+        """Why the chain of a base that nobody has named is not continued, or None."""
+        config = self._context.config
+        return too_long(
+            (*self._catalog.chain(base.info), base.info),
+            max_links=config.snapshot_max_links,
+            max_percent=config.snapshot_max_increment_percent,
+        )
 
     def _reserve(self, suffix: str) -> PendingSnapshot:
         try:
@@ -343,7 +357,7 @@ class SnapshotCreation:
             "sequence": manifest.sequence,
             "timeline": manifest.timeline,
             "uncompressed_bytes": plan.size,
-            "warnings": [*_volatile(manifest), *_whole_again(manifest), *warnings],
+            "warnings": [*self._full_instead(), *_volatile(manifest), *_whole_again(manifest), *warnings],
         } | (
             {}
             if manifest.base is None
@@ -353,6 +367,11 @@ class SnapshotCreation:
                 "deleted": sum(collection.deleted for collection in manifest.collections),
             }
         )
+
+    def _full_instead(self) -> list[str]:
+        if self._begins_anew is None:
+            return []
+        return [f"this is a full snapshot, with which a new chain begins: {self._begins_anew}"]
 
 
 def _described(view: View, parts: list[TakenPart], gone: RemovedIds, *, whole: bool) -> SnapshotCollection:

@@ -232,6 +232,7 @@ def _consolidate_result(result: Mapping[str, Any]) -> operation_pb2.ConsolidateR
         rewritten=rewritten,
         written_bytes=result.get("written_bytes", 0),
         freed_bytes=result.get("freed_bytes", 0),
+        working_bytes=result.get("working_bytes", 0),
         duration_ms=result.get("duration_ms", 0),
         warnings=result.get("warnings", ()),
     )

@@ -30,7 +30,9 @@ _VERIFY_KEYS = (
     "valid", "snapshot_id", "chain", "vectors", "path", "files", "size_bytes", "problems", "duration_ms", "status",
 )  # fmt: skip
 
-_CONSOLIDATE_KEYS = ("snapshot_id", "path", "rewritten", "written_bytes", "freed_bytes", "duration_ms", "status")
+_CONSOLIDATE_KEYS = (
+    "snapshot_id", "path", "rewritten", "written_bytes", "working_bytes", "freed_bytes", "duration_ms", "status",
+)  # fmt: skip
 
 
 @click.command(
