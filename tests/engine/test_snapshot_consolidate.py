@@ -2,57 +2,27 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from holdfastd.engine.operations import Work
-from holdfastd.engine.snapshot_info import SnapshotInfo
-from holdfastd.engine.snapshot_rewrite import Rewriter
-from holdfastd.engine.snapshots import SnapshotRequest
-from holdfastd.errors import Cancelled, Corruption, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from holdfastd.engine import snapshot_rewrite
+from holdfastd.engine.snapshot_rows import take
+from holdfastd.engine.snapshot_write import write_archive
+from holdfastd.errors import Corruption, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from holdfastd.model import StorageKind
 from holdfastd.storage.archive_reader import ArchiveReader
+from tests.support.chains import HOURLY, chained, filled, info, restored, untouched
 from tests.support.engines import CALLER
 from tests.support.oracle import observe
 from tests.support.snapshot_sweeps import assert_tidy
-from tests.support.snapshots import COLLECTIONS_DIR, SECOND_US, SNAPSHOTS_DIR, Archive, SnapshotKit
-
-HOURLY = "/hourly"
+from tests.support.snapshots import SNAPSHOTS_DIR, Archive, SnapshotKit
 
 
 @pytest.fixture
 def kit() -> SnapshotKit:
-    kit = SnapshotKit()
-    kit.create("c")
-    kit.upsert(list("abcd"), payloads=[b'{"n":1}', None, b"{}", None])
-    return kit
-
-
-def chained(kit: SnapshotKit, **request: Any) -> tuple[SnapshotInfo, SnapshotInfo, SnapshotInfo]:
-    """A full snapshot and two increments, the second elsewhere: rows anew, gone and back again."""
-    full = kit.later(**request)
-    kit.upsert(["b", "e"], 20, 5)
-    kit.delete("a")
-    one = kit.later(incremental=True, **request)
-    kit.upsert(["a", "d"], 10, 40, payloads=[b'{"n":2}', None])
-    kit.delete("c")
-    two = kit.later(incremental=True, **{**request, "path": HOURLY})
-    return full, one, two
-
-
-def info(kit: SnapshotKit, snapshot: SnapshotInfo) -> SnapshotInfo:
-    return kit.engine.snapshots.get(snapshot.id)
-
-
-def restored(kit: SnapshotKit, snapshot: SnapshotInfo | str, name: str = "c") -> dict[str, tuple[float, int]]:
-    """What a restore yields: value and version by id."""
-    reference = snapshot if isinstance(snapshot, str) else snapshot.id
-    kit.restore(reference, collection="copy", from_collection=name, overwrite=True, verify=True)
-    versions = kit.versions("copy")
-    return {id: (value, versions[id]) for id, value in kit.values("copy").items()}
+    return filled()
 
 
 # What comes of it -----------------------------------------------------------------------------------------------------
@@ -211,6 +181,18 @@ def test_what_it_was_elsewhere_is_a_link_as_well(kit: SnapshotKit) -> None:
     assert restored(kit, two) == held
 
 
+def test_what_was_recompressed_by_hand_stays_readable(kit: SnapshotKit) -> None:
+    full, one, two = chained(kit, compress=True)
+    plain = one.path.replace(".gz", ".snap")
+    kit.put(plain, Archive.of(kit.fs.read(one.path)).tar(seal=False))
+    kit.fs.unlink(one.path)
+    held = restored(kit, two)
+    kit.consolidate(full.id)
+    now = info(kit, one)
+    assert (now.path, now.record.compressed, now.record.type) == (plain, False, "full")
+    assert restored(kit, two) == held
+
+
 # What is said beforehand ----------------------------------------------------------------------------------------------
 
 
@@ -235,20 +217,6 @@ def test_what_cannot_be_meant_is_refused(kit: SnapshotKit, reference: str) -> No
     assert len(kit.ids()) == 3
 
 
-def untouched(kit: SnapshotKit, call: Callable[[], object]) -> Any:
-    """A call leaves every file and the registry as they were; whatever it raises is returned."""
-    everything = (SNAPSHOTS_DIR, HOURLY)
-    files = {f"{at}/{name}": kit.fs.read(f"{at}/{name}") for at in everything for name in kit.fs.listdir(at)}
-    listed, live = kit.fs.read("/data/REGISTRY.json"), kit.fs.listdir(COLLECTIONS_DIR)
-    with pytest.raises(Exception) as caught:
-        call()
-    assert {f"{at}/{name}": kit.fs.read(f"{at}/{name}") for at in everything for name in kit.fs.listdir(at)} == files
-    assert kit.fs.listdir(COLLECTIONS_DIR) == live
-    if not isinstance(caught.value, Corruption):
-        assert kit.fs.read("/data/REGISTRY.json") == listed
-    return caught.value
-
-
 @pytest.mark.parametrize("damaged", [0, 1])
 @pytest.mark.parametrize("verified", [False, True])
 def test_a_damaged_link_is_named_and_nothing_is_touched(kit: SnapshotKit, damaged: int, verified: bool) -> None:
@@ -257,11 +225,13 @@ def test_a_damaged_link_is_named_and_nothing_is_touched(kit: SnapshotKit, damage
     kit.fs.damage(path, kit.fs.size(path) // 2, b"#" * 600)
     if verified:
         kit.verify(path)
+    begun = len(kit.engine.operations.list())
     error = untouched(kit, lambda: kit.consolidate(snapshots[0].id))
     assert isinstance(error, Corruption)
     assert path in error.message
-    assert "/" in error.message
     assert error.hint
+    at_once = verified and damaged == 1
+    assert (len(kit.engine.operations.list()) == begun) == at_once, "what is known is told before anything is begun"
 
 
 @pytest.mark.parametrize("gone", [0, 1])
@@ -287,6 +257,44 @@ def test_of_several_none_is_touched_where_one_is_damaged(kit: SnapshotKit) -> No
     assert kit.verify(other.id)["valid"]
     assert [each["snapshot_id"] for each in kit.consolidate(full.id)["rewritten"]] == [one.id, other.id]
     assert restored(kit, other) == held
+
+
+def test_what_the_disk_made_of_it_is_read_before_anything_is_replaced(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, one, _ = chained(kit)
+
+    def forgetful(context: Any, plan: Any, path: str, *arguments: Any, **more: Any) -> Any:
+        written = write_archive(context, plan, path, *arguments, **more)
+        kit.fs.damage(path, kit.fs.size(path) // 2, b"#")
+        return written
+
+    monkeypatch.setattr(snapshot_rewrite, "write_archive", forgetful)
+    error = untouched(kit, lambda: kit.consolidate(full.id))
+    assert isinstance(error, Corruption)
+    assert error.message.startswith(f"{one.path}.part")
+    assert [each.state for each in kit.engine.snapshots.list()] == ["ready"] * 3
+
+
+def test_what_does_not_hold_what_it_should_is_never_published(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, _, _ = chained(kit)
+    monkeypatch.setattr(snapshot_rewrite, "take", lambda *arguments, **more: take(*arguments, **more)[1:])
+    error = untouched(kit, lambda: kit.consolidate(full.id))
+    assert isinstance(error, Corruption)
+    assert error.reason == "DIGEST_MISMATCH"
+
+
+def test_one_that_stands_for_another_is_no_link(kit: SnapshotKit) -> None:
+    full, one, two = chained(kit)
+    kit.consolidate(full.id)
+    archive = Archive.of(kit.fs.read(one.path))
+    archive.set_manifest(lambda manifest: replace(manifest, stands_for="ab" * 32))
+    kit.put(one.path, archive.tar())
+    with pytest.raises(FailedPrecondition) as caught:
+        kit.restore(two.id, collection="copy")
+    assert caught.value.reason == "SNAPSHOT_LINK_FOREIGN"
 
 
 def test_a_copy_that_needs_it_is_named(kit: SnapshotKit) -> None:
@@ -315,130 +323,3 @@ def test_room_is_asked_for_before_anything_is_written(kit: SnapshotKit, monkeypa
         assert "no snapshot was touched" in error.hint
     monkeypatch.setattr(kit.fs, "free_bytes", lambda path: 4 * need)
     kit.consolidate(full.id)
-
-
-# Others at the same time ----------------------------------------------------------------------------------------------
-
-
-def paused(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
-    """A consolidation stops before it writes; the events: it has come there, it may go on."""
-    arrived, go = threading.Event(), threading.Event()
-    write = Rewriter.write
-
-    def waiting(self: Rewriter, pending: Any) -> Any:
-        arrived.set()
-        assert go.wait(30)
-        return write(self, pending)
-
-    monkeypatch.setattr(Rewriter, "write", waiting)
-    return arrived, go
-
-
-def test_a_second_one_is_refused_while_the_first_runs(kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    full, one, two = chained(kit)
-    arrived, go = paused(monkeypatch)
-    started = kit.engine.snapshots.start_consolidate(full.id, caller=CALLER)
-    assert arrived.wait(30)
-    for call in (
-        lambda: kit.consolidate(full.id),
-        lambda: kit.consolidate(one.id),
-        lambda: kit.engine.snapshots.delete(full.id),
-        lambda: kit.engine.snapshots.delete(one.id),
-    ):
-        with pytest.raises(FailedPrecondition) as caught:
-            call()
-        assert caught.value.reason in ("SNAPSHOT_IN_USE", "SNAPSHOT_IS_BASE")
-    go.set()
-    assert kit._wait(started)["status"] == "completed"
-    assert kit.ids() == [two.id, one.id]
-
-
-def test_it_waits_for_who_reads_what_it_replaces(kit: SnapshotKit) -> None:
-    full, one, two = chained(kit)
-    catalog = kit.engine.snapshots._catalog
-    with catalog.in_use(one.path):
-        before = kit.fs.read(one.path)
-        started = kit.engine.snapshots.start_consolidate(full.id, caller=CALLER)
-        for seen in kit.engine.operations.watch(started.id, interval_seconds=0.01):
-            if seen.progress.phase == "waiting for readers":
-                break
-        assert kit.fs.read(one.path) == before
-    assert kit._wait(started)["status"] == "completed"
-    assert restored(kit, two)
-    with catalog.in_use(two.path):
-        started = kit.engine.snapshots.start_consolidate(one.id, caller=CALLER)
-        for seen in kit.engine.operations.watch(started.id, interval_seconds=0.01):
-            if seen.progress.phase == "waiting for readers":
-                break
-        kit.engine.operations.cancel(started.id)
-        with pytest.raises(Cancelled):
-            kit._wait(started)
-        assert_tidy(kit)
-
-
-def test_a_restore_that_runs_meanwhile_is_right(kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It found the chain before one of its links was replaced and the base deleted."""
-    full, one, two = chained(kit)
-    held = restored(kit, two)
-    catalog = kit.engine.snapshots._catalog
-    in_use = catalog.in_use
-    late: list[str] = []
-
-    def consolidated_first(*paths: str) -> Any:
-        if not late:
-            late.append("once")
-            kit.consolidate(full.id)
-        return in_use(*paths)
-
-    monkeypatch.setattr(catalog, "in_use", consolidated_first)
-    assert restored(kit, two) == held
-    assert (late, kit.ids()) == (["once"], [two.id, one.id])
-    assert info(kit, one).state == "ready", "nobody took it for damaged"
-
-
-def test_who_reads_the_base_keeps_it_and_that_is_told(kit: SnapshotKit) -> None:
-    full, one, _ = chained(kit)
-    with kit.engine.snapshots._catalog.in_use(full.path), pytest.raises(FailedPrecondition) as caught:
-        kit.consolidate(full.id)
-    assert f"{one.id} stands alone now, but {full.id} was not deleted" in caught.value.message
-    assert info(kit, one).record.type == "full"
-    assert kit.engine.snapshots.delete(full.id).id == full.id
-
-
-def test_the_base_of_an_increment_that_is_being_written_is_not_deleted(
-    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    full = kit.later()
-    kit.upsert(["b"], 20)
-    arrived, go = threading.Event(), threading.Event()
-    report = Work.report
-
-    def waiting(self: Work, **changes: Any) -> None:
-        if changes.get("phase") == "writing":
-            arrived.set()
-            assert go.wait(30)
-        report(self, **changes)
-
-    monkeypatch.setattr(Work, "report", waiting)
-    kit.clock.advance_us(SECOND_US)
-    started = kit.engine.snapshots.start_create(SnapshotRequest(incremental=True), caller=CALLER)
-    assert arrived.wait(30)
-    with pytest.raises(FailedPrecondition, match="is being read"):
-        kit.engine.snapshots.delete(full.id)
-    go.set()
-    made = kit._wait(started)
-    assert kit.engine.snapshots.get(made["snapshot_id"]).state == "ready"
-    with pytest.raises(FailedPrecondition, match="is the base of"):
-        kit.engine.snapshots.delete(full.id)
-
-
-def test_what_was_recompressed_by_hand_stays_readable(kit: SnapshotKit) -> None:
-    full, one, two = chained(kit, compress=True)
-    plain = one.path.replace(".gz", ".snap")
-    kit.put(plain, Archive.of(kit.fs.read(one.path)).tar(seal=False))
-    kit.fs.unlink(one.path)
-    held = restored(kit, two)
-    kit.consolidate(full.id)
-    now = info(kit, one)
-    assert (now.path, now.record.compressed, now.record.type) == (plain, False, "full")
-    assert restored(kit, two) == held

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import Corruption, FailedPrecondition, HoldfastError, InvalidArgument, NotFound
 from ..storage.archive_reader import ArchiveReader
@@ -28,6 +28,8 @@ from .snapshot_lineage import Lineage, is_base_of
 from .snapshot_record import record_of
 
 LATEST = "latest"
+
+T = TypeVar("T")
 
 
 class SnapshotCatalog:
@@ -94,6 +96,9 @@ class SnapshotCatalog:
 
         What lies in that directory and is new to the registry is adopted; durable on return.
         """
+        return self._undisturbed(lambda: self._listing(path, collection))
+
+    def _listing(self, path: str | None, collection: str | None) -> SnapshotListing:
         directory = self._layout.snapshots if path is None else self._layout.resolve(path)
         if path is not None and not self._fs.is_dir(directory):
             raise NotFound(
@@ -118,7 +123,7 @@ class SnapshotCatalog:
     def get(self, reference: str) -> SnapshotInfo:
         """The snapshot that an id, ``latest`` or a path stands for. Raises NotFound, InvalidArgument or Corruption."""
         if is_path(reference):
-            return self._at(self._layout.resolve(reference))
+            return self._undisturbed(lambda: self._at(self._layout.resolve(reference)))
         if reference == LATEST:
             return newest(self.listing())
         check_snapshot_id(reference)
@@ -134,7 +139,7 @@ class SnapshotCatalog:
 
     def chain(self, info: SnapshotInfo) -> tuple[SnapshotInfo, ...]:
         """The snapshots that one builds on, base first; it begins with a missing one where that is nowhere. Blocks."""
-        return self._lineage().chain(info.record)
+        return self._undisturbed(lambda: self._lineage().chain(info.record))
 
     def open(self, info: SnapshotInfo) -> ArchiveReader:
         """Open a snapshot's file. Raises NotFound when it is not where it was, or Corruption."""
@@ -150,6 +155,15 @@ class SnapshotCatalog:
     def sums_sha256(self, info: SnapshotInfo) -> str:
         """The SHA-256 of its SHA256SUMS, read from the file's end. Blocks. As ``open`` raises, and Corruption."""
         return read_sums_sha256(self._fs, self.open(info))
+
+    def _undisturbed(self, look: Callable[[], T]) -> T:
+        """What is found while no file is replaced: one of the old record and the new file would look damaged."""
+        while True:
+            with self._lock:
+                seen = self._replaced
+            found = look()
+            if seen == self._replaced:
+                return found
 
     def _at(self, path: str) -> SnapshotInfo:
         for record in self._records():

@@ -14,11 +14,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from .. import __version__
 from ..errors import Corruption
 from ..format.segment import ROW_DTYPE
-from ..format.snapshot import IDS, PAYLOADS, SNAPSHOT_VERSION, SnapshotCollection, SnapshotManifest
+from ..format.snapshot import IDS, PAYLOADS, SNAPSHOT_VERSION, SnapshotCollection, SnapshotManifest, data_members
 from ..model import Digest
 from ..storage.archive_reader import ArchiveReader
 from ..storage.files import remove_tree
@@ -102,7 +103,7 @@ class Rewriter:
         """The collections as the chain adds up to them, and the SHA-256 of the increment's sums; gone afterwards."""
         context, collections = self._context, self._manifest.collections
         specs = {n: replace(each.spec, id=context.randomness.uuid4()) for n, each in enumerate(collections)}
-        read = sum(link.size for link in self._chain.links)
+        read = sum(member.size for link in self._chain.links for member in data_members(link.manifest))
         self._meter.begin("staging", read, staged_rows(self._chain, {each.spec.id for each in collections}))
         try:
             stager = Stager(context, self._chain, specs)
@@ -136,7 +137,7 @@ class Rewriter:
         entries = tuple(part.entry for part in parts)
         return SnapshotCollection(said.spec, said.count, said.digest, said.updated_us, entries)
 
-    def _differs(self, said: SnapshotCollection, count: int, digest: Digest) -> None:
+    def _differs(self, said: SnapshotCollection, count: int, digest: Digest) -> NoReturn:
         raise Corruption(
             f"{said.spec.name} counts {said.count} vectors with digest {said.digest.hex()}, and its chain adds up to "
             f"{count} with digest {digest.hex()}",

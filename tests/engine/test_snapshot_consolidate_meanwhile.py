@@ -1,0 +1,235 @@
+"""What others do while increments are made to stand alone, and what a kill leaves: never anything half-way."""
+
+from __future__ import annotations
+
+import random
+import threading
+from typing import Any
+
+import pytest
+
+from holdfastd.engine.operations import Work
+from holdfastd.engine.snapshot_rewrite import Rewriter
+from holdfastd.engine.snapshots import SnapshotRequest
+from holdfastd.errors import Cancelled, FailedPrecondition
+from holdfastd.storage.registry import Registry
+from tests.support.chains import chained, filled, info, restored
+from tests.support.engines import CALLER
+from tests.support.snapshot_sweeps import assert_tidy
+from tests.support.snapshots import SECOND_US, SnapshotKit
+from tests.support.waiting import until
+
+
+@pytest.fixture
+def kit() -> SnapshotKit:
+    return filled()
+
+
+def paused(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """A consolidation stops before it writes; the events: it has come there, it may go on."""
+    arrived, go = threading.Event(), threading.Event()
+    write = Rewriter.write
+
+    def waiting(self: Rewriter, pending: Any) -> Any:
+        arrived.set()
+        assert go.wait(30)
+        return write(self, pending)
+
+    monkeypatch.setattr(Rewriter, "write", waiting)
+    return arrived, go
+
+
+def test_a_second_one_is_refused_while_the_first_runs(kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    full, one, two = chained(kit)
+    arrived, go = paused(monkeypatch)
+    started = kit.engine.snapshots.start_consolidate(full.id, caller=CALLER)
+    assert arrived.wait(30)
+    for call in (
+        lambda: kit.consolidate(full.id),
+        lambda: kit.consolidate(one.id),
+        lambda: kit.engine.snapshots.delete(full.id),
+        lambda: kit.engine.snapshots.delete(one.id),
+    ):
+        with pytest.raises(FailedPrecondition) as caught:
+            call()
+        assert caught.value.reason in ("SNAPSHOT_IN_USE", "SNAPSHOT_IS_BASE")
+    go.set()
+    assert kit._wait(started)["status"] == "completed"
+    assert kit.ids() == [two.id, one.id]
+
+
+def test_it_waits_for_who_reads_what_it_replaces(kit: SnapshotKit) -> None:
+    full, one, two = chained(kit)
+    catalog = kit.engine.snapshots._catalog
+    with catalog.in_use(one.path):
+        before = kit.fs.read(one.path)
+        started = kit.engine.snapshots.start_consolidate(full.id, caller=CALLER)
+        for seen in kit.engine.operations.watch(started.id, interval_seconds=0.01):
+            if seen.progress.phase == "waiting for readers":
+                break
+        assert kit.fs.read(one.path) == before
+    assert kit._wait(started)["status"] == "completed"
+    assert restored(kit, two)
+    with catalog.in_use(two.path):
+        started = kit.engine.snapshots.start_consolidate(one.id, caller=CALLER)
+        for seen in kit.engine.operations.watch(started.id, interval_seconds=0.01):
+            if seen.progress.phase == "waiting for readers":
+                break
+        kit.engine.operations.cancel(started.id)
+        with pytest.raises(Cancelled):
+            kit._wait(started)
+        assert_tidy(kit)
+
+
+def test_a_reader_that_comes_at_the_last_moment_is_waited_for_as_well(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, one, _ = chained(kit)
+    catalog = kit.engine.snapshots._catalog
+    monkeypatch.setattr(catalog, "is_in_use", lambda *paths: False)
+    before = kit.fs.read(one.path)
+    waited: list[float] = []
+    wait = Work.wait
+
+    def waiting(self: Work, seconds: float) -> None:
+        waited.append(seconds)
+        wait(self, 0.001)
+
+    monkeypatch.setattr(Work, "wait", waiting)
+    with catalog.in_use(one.path):
+        started = kit.engine.snapshots.start_consolidate(full.id, caller=CALLER)
+        until(lambda: len(waited) > 2)
+        assert kit.fs.read(one.path) == before
+    assert kit._wait(started)["status"] == "completed"
+
+
+def test_one_snapshot_is_rewritten_once_at_a_time(kit: SnapshotKit) -> None:
+    _, one, two = chained(kit)
+    catalog = kit.engine.snapshots._catalog
+    pending = catalog.begin_rewriting(one)
+    with pytest.raises(FailedPrecondition, match=f"{one.id} is being consolidated already"):
+        catalog.begin_rewriting(two, one)
+    catalog.end_rewriting(*pending)
+    catalog.end_rewriting(*catalog.begin_rewriting(two, one))
+    assert_tidy(kit)
+
+
+def test_who_looks_while_a_file_is_replaced_sees_the_old_or_the_new(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the rename and the registry a listing would find another size than is known: that is no damage."""
+    full, one, two = chained(kit)
+    put = Registry.put
+    seen: list[list[str]] = []
+    looking: list[threading.Thread] = []
+
+    def look() -> None:
+        seen.append([each.state for each in kit.engine.snapshots.list()])
+
+    def watched(self: Registry, *records: Any) -> None:
+        if any(record.id == one.id for record in records):
+            looking.append(threading.Thread(target=look))
+            looking[0].start()
+            looking[0].join(0.2)
+        put(self, *records)
+
+    size = kit.fs.size
+
+    def consolidated_first(path: str) -> int:
+        """The next look has the old records, and finds the new file."""
+        if path == two.path and len(seen) == 1:
+            seen.append([])
+            kit.consolidate(one.id)
+        return size(path)
+
+    monkeypatch.setattr(Registry, "put", watched)
+    kit.consolidate(full.id)
+    looking[0].join(30)
+    assert seen == [["ready"] * len(seen[0])]
+    monkeypatch.setattr(kit.fs, "size", consolidated_first)
+    assert [each.state for each in kit.engine.snapshots.list()] == ["ready"]
+
+
+def test_a_restore_that_runs_meanwhile_is_right(kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It found the chain before one of its links was replaced and the base deleted."""
+    full, one, two = chained(kit)
+    held = restored(kit, two)
+    catalog = kit.engine.snapshots._catalog
+    in_use = catalog.in_use
+    late: list[str] = []
+
+    def consolidated_first(*paths: str) -> Any:
+        if not late:
+            late.append("once")
+            kit.consolidate(full.id)
+        return in_use(*paths)
+
+    monkeypatch.setattr(catalog, "in_use", consolidated_first)
+    assert restored(kit, two) == held
+    assert (late, kit.ids()) == (["once"], [two.id, one.id])
+    assert info(kit, one).state == "ready", "nobody took it for damaged"
+
+
+def test_who_reads_the_base_keeps_it_and_that_is_told(kit: SnapshotKit) -> None:
+    full, one, _ = chained(kit)
+    with kit.engine.snapshots._catalog.in_use(full.path), pytest.raises(FailedPrecondition) as caught:
+        kit.consolidate(full.id)
+    assert f"{one.id} stands alone now, but {full.id} was not deleted" in caught.value.message
+    assert info(kit, one).record.type == "full"
+    assert kit.engine.snapshots.delete(full.id).id == full.id
+
+
+def test_the_base_of_an_increment_that_is_being_written_is_not_deleted(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = kit.later()
+    kit.upsert(["b"], 20)
+    arrived, go = threading.Event(), threading.Event()
+    report = Work.report
+
+    def waiting(self: Work, **changes: Any) -> None:
+        if changes.get("phase") == "writing":
+            arrived.set()
+            assert go.wait(30)
+        report(self, **changes)
+
+    monkeypatch.setattr(Work, "report", waiting)
+    kit.clock.advance_us(SECOND_US)
+    started = kit.engine.snapshots.start_create(SnapshotRequest(incremental=True), caller=CALLER)
+    assert arrived.wait(30)
+    with pytest.raises(FailedPrecondition, match="is being read"):
+        kit.engine.snapshots.delete(full.id)
+    go.set()
+    made = kit._wait(started)
+    assert kit.engine.snapshots.get(made["snapshot_id"]).state == "ready"
+    with pytest.raises(FailedPrecondition, match="is the base of"):
+        kit.engine.snapshots.delete(full.id)
+
+
+def test_a_kill_before_it_is_replaced_leaves_what_was_known_of_it(kit: SnapshotKit) -> None:
+    _, one, two = chained(kit)
+    kit.verify(one.id)
+    known = info(kit, one)
+    assert known.record.verified_us > 0
+    kit.engine.snapshots._catalog.begin_rewriting(one, two)
+    kit.put(f"{one.path}.part", b"half")
+    kit.put(f"{two.path}.part", b"")
+    kit.reopen()
+    assert info(kit, one) == known
+    assert_tidy(kit)
+
+
+def test_a_kill_while_its_disk_was_not_there_is_settled_when_it_is_back(kit: SnapshotKit) -> None:
+    full, one, two = chained(kit)
+    held = restored(kit, two)
+    rewritten = SnapshotKit(kit.fs.crash(random.Random(1), "prefix"), seed=99)
+    rewritten.consolidate(full.id)
+    new = rewritten.fs.read(one.path)
+    kit.engine.snapshots._catalog.begin_rewriting(one)
+    kit.fs.unlink(one.path)
+    kit.reopen()
+    assert info(kit, one).state == "missing"
+    kit.put(one.path, new)
+    kit.reopen()
+    assert (info(kit, one).state, info(kit, one).record.type) == ("ready", "full")
+    assert restored(kit, two) == held

@@ -1,0 +1,60 @@
+"""A chain of three snapshots, what it holds, and that nothing of it was touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from holdfastd.engine.snapshot_info import SnapshotInfo
+from holdfastd.errors import Corruption
+from tests.support.snapshots import COLLECTIONS_DIR, SNAPSHOTS_DIR, SnapshotKit
+
+HOURLY = "/hourly"
+
+
+def filled() -> SnapshotKit:
+    """A store with one collection."""
+    kit = SnapshotKit()
+    kit.create("c")
+    kit.upsert(list("abcd"), payloads=[b'{"n":1}', None, b"{}", None])
+    return kit
+
+
+def chained(kit: SnapshotKit, **request: Any) -> tuple[SnapshotInfo, SnapshotInfo, SnapshotInfo]:
+    """A full snapshot and two increments, the second elsewhere: rows anew, gone and back again."""
+    full = kit.later(**request)
+    kit.upsert(["b", "e"], 20, 5)
+    kit.delete("a")
+    one = kit.later(incremental=True, **request)
+    kit.upsert(["a", "d"], 10, 40, payloads=[b'{"n":2}', None])
+    kit.delete("c")
+    two = kit.later(incremental=True, **{**request, "path": HOURLY})
+    return full, one, two
+
+
+def info(kit: SnapshotKit, snapshot: SnapshotInfo) -> SnapshotInfo:
+    return kit.engine.snapshots.get(snapshot.id)
+
+
+def restored(kit: SnapshotKit, snapshot: SnapshotInfo | str, name: str = "c") -> dict[str, tuple[float, int]]:
+    """What a restore yields: value and version by id."""
+    reference = snapshot if isinstance(snapshot, str) else snapshot.id
+    kit.restore(reference, collection="copy", from_collection=name, overwrite=True, verify=True)
+    versions = kit.versions("copy")
+    return {id: (value, versions[id]) for id, value in kit.values("copy").items()}
+
+
+def untouched(kit: SnapshotKit, call: Callable[[], object]) -> Any:
+    """A call leaves every file and the registry as they were; whatever it raises is returned."""
+    everything = (SNAPSHOTS_DIR, HOURLY)
+    files = {f"{at}/{name}": kit.fs.read(f"{at}/{name}") for at in everything for name in kit.fs.listdir(at)}
+    listed, live = kit.fs.read("/data/REGISTRY.json"), kit.fs.listdir(COLLECTIONS_DIR)
+    with pytest.raises(Exception) as caught:
+        call()
+    assert {f"{at}/{name}": kit.fs.read(f"{at}/{name}") for at in everything for name in kit.fs.listdir(at)} == files
+    assert kit.fs.listdir(COLLECTIONS_DIR) == live
+    if not isinstance(caught.value, Corruption):
+        assert kit.fs.read("/data/REGISTRY.json") == listed
+    return caught.value
