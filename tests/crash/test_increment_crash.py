@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +12,18 @@ import pytest
 from holdfastd.model import SyncMode
 from tests.support.engines import CALLER
 from tests.support.oracle import observe
-from tests.support.snapshot_sweeps import BACKUPS, IDS, Sweep, assert_goes_on, assert_tidy, failing, prepared
+from tests.support.snapshot_sweeps import (
+    BACKUPS,
+    IDS,
+    Recorder,
+    Sweep,
+    assert_goes_on,
+    assert_tidy,
+    failing,
+    prepared,
+    sweep_creation,
+    sweep_restore,
+)
 from tests.support.snapshots import SnapshotKit
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
@@ -49,32 +59,21 @@ def chained(mode: SyncMode = SyncMode.FSYNC) -> SnapshotKit:
 @pytest.mark.parametrize("request_", [{}, {"path": BACKUPS, "compress": True}], ids=["plain", "gz"])
 @pytest.mark.parametrize("mode", [SyncMode.FSYNC, SyncMode.ASYNC])
 def test_a_power_cut_while_an_increment_is_created(
-    request_: dict[str, Any], mode: SyncMode, record_property: Callable[[str, object], None]
+    request_: dict[str, Any], mode: SyncMode, record_property: Recorder
 ) -> None:
     sweep = Sweep(changed(mode), lambda kit: kit.snapshot(incremental=True, **request_))
-    old, new = sweep.kit.ids()[1], sweep.result["snapshot_id"]
-    outcomes = [0, 0]
 
-    def check(kit: SnapshotKit, done: bool) -> None:
-        assert observe(kit.engine, IDS) == sweep.before
-        ids = kit.ids()
-        assert ids in ([old], [new, old])
-        assert not done or ids[0] == new
-        assert_tidy(kit)
-        outcomes[ids[0] == new] += 1
-        if len(sweep.seen) % 25 == 0:
-            # The next one builds on whatever there is now.
-            kit.clock.advance_us(5_000_000)
-            kit.upsert(["e"], 9)
-            assert kit.snapshot(incremental=True)["base_id"] == ids[0]
-            kit.restore("latest", from_collection="c", collection="other")
-            assert kit.values("other") == kit.values()
-            assert_goes_on(kit)
+    def goes_on(kit: SnapshotKit) -> None:
+        """The next one builds on whatever there is now."""
+        newest = kit.ids()[0]
+        kit.clock.advance_us(5_000_000)
+        kit.upsert(["e"], 9)
+        assert kit.snapshot(incremental=True)["base_id"] == newest
+        kit.restore("latest", from_collection="c", collection="other")
+        assert kit.values("other") == kit.values()
+        assert_goes_on(kit)
 
-    sweep.run(check, seed=11)
-    record_property("crash_states", sweep.states)
-    record_property("distinct_states", len(sweep.seen))
-    assert min(outcomes) > 0
+    sweep_creation(sweep, 11, record_property, goes_on)
 
 
 EVERY = int(os.environ.get("HOLDFAST_CRASH_EVERY", "3"))
@@ -89,7 +88,7 @@ COPY: dict[str, Any] = {"collection": "copy", "from_collection": "c", "verify": 
     ids=["everything", "another name, async", "another name, no log"],
 )
 def test_a_power_cut_while_a_chain_is_restored(
-    request_: dict[str, Any], mode: SyncMode | None, record_property: Callable[[str, object], None]
+    request_: dict[str, Any], mode: SyncMode | None, record_property: Recorder
 ) -> None:
     kit = chained(mode or SyncMode.FSYNC)
     if mode is None:
@@ -98,22 +97,7 @@ def test_a_power_cut_while_a_chain_is_restored(
     # Its operations are many, and most are those of the restore of a full one, which is swept one by one.
     sweep = Sweep(kit, lambda kit: kit.restore("latest", **request_), draws=1, every=EVERY)
     assert len(sweep.result["chain"]) == 3
-    assert sweep.before != sweep.after
-    outcomes = [0, 0]
-
-    def check(kit: SnapshotKit, done: bool) -> None:
-        found = observe(kit.engine, IDS)
-        assert found in (sweep.before, sweep.after)
-        assert not done or found == sweep.after
-        outcomes[found == sweep.after] += 1
-        assert_tidy(kit)
-        if len(sweep.seen) % 25 == 0:
-            assert_goes_on(kit)
-
-    sweep.run(check, seed=12)
-    record_property("crash_states", sweep.states)
-    record_property("distinct_states", len(sweep.seen))
-    assert min(outcomes) > 0
+    sweep_restore(sweep, 12, record_property)
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
@@ -158,7 +142,7 @@ def finished(kit: SnapshotKit) -> None:
         consolidated(kit)
     assert is_full or bottom
     assert_tidy(kit)
-    if kit.fs.ops % 5 == 0:
+    if kit.fs.ops % 10 == 0:
         if kit.ids()[2:]:
             consolidated(kit)
         assert [each.record.type for each in kit.engine.snapshots.list()] == ["incremental", "full"]
@@ -168,7 +152,7 @@ def finished(kit: SnapshotKit) -> None:
         kit.engine.collections.drop("copy", caller=CALLER)
 
 
-def test_a_power_cut_while_a_chain_is_consolidated(record_property: Callable[[str, object], None]) -> None:
+def test_a_power_cut_while_a_chain_is_consolidated(record_property: Recorder) -> None:
     # It writes no log: one mode stands for all.
     sweep = Sweep(based(), consolidated, draws=1, every=EVERY)
     assert len(sweep.result["rewritten"]) == 1
@@ -181,9 +165,7 @@ def test_a_power_cut_while_a_chain_is_consolidated(record_property: Callable[[st
         assert not done or len(found) == 2
         finished(kit)
 
-    sweep.run(check, seed=13)
-    record_property("crash_states", sweep.states)
-    record_property("distinct_states", len(sweep.seen))
+    sweep.run(check, seed=13).report(record_property)
     assert outcomes >= {(False, 3), (True, 2)}
 
 

@@ -17,7 +17,19 @@ from holdfastd.errors import CommitUnknown, HoldfastError
 from holdfastd.model import SyncMode
 from tests.support.engines import CALLER
 from tests.support.oracle import StoreState, observe
-from tests.support.snapshot_sweeps import BACKUPS, IDS, Action, Sweep, assert_goes_on, assert_tidy, failing, prepared
+from tests.support.snapshot_sweeps import (
+    BACKUPS,
+    IDS,
+    Action,
+    Recorder,
+    Sweep,
+    assert_goes_on,
+    assert_tidy,
+    failing,
+    prepared,
+    sweep_creation,
+    sweep_restore,
+)
 from tests.support.snapshots import SnapshotKit
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
@@ -31,29 +43,11 @@ CREATE: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize("request_", [row[1] for row in CREATE], ids=[row[0] for row in CREATE])
 @pytest.mark.parametrize("mode", [SyncMode.FSYNC, SyncMode.ASYNC])
 def test_a_power_cut_while_a_snapshot_is_created(
-    request_: dict[str, Any], mode: SyncMode, record_property: Callable[[str, object], None]
+    request_: dict[str, Any], mode: SyncMode, record_property: Recorder
 ) -> None:
     sweep = Sweep(prepared(mode), lambda kit: kit.snapshot(**request_))
-    old, new = sweep.kit.ids()[1], sweep.result["snapshot_id"]
-    outcomes = [0, 0]
-
-    def check(kit: SnapshotKit, done: bool) -> None:
-        assert observe(kit.engine, IDS) == sweep.before
-        ids = kit.ids()
-        assert ids in ([old], [new, old])
-        assert not done or ids[0] == new
-        assert_tidy(kit)
-        outcomes[ids[0] == new] += 1
-        if ids[0] == new:
-            assert kit.engine.sequence >= sweep.result["sequence"], "a snapshot of what the log has lost"
-        if len(sweep.seen) % 25 == 0:
-            assert_goes_on(kit)
-
-    sweep.run(check, seed=1)
-    record_property("crash_states", sweep.states)
-    record_property("distinct_states", len(sweep.seen))
     assert sweep.end - sweep.start > 20
-    assert min(outcomes) > 0
+    sweep_creation(sweep, 1, record_property)
 
 
 def behind_memory() -> SnapshotKit:
@@ -103,31 +97,15 @@ RESTORE: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize("request_", [row[1] for row in RESTORE], ids=[row[0] for row in RESTORE])
 @pytest.mark.parametrize("mode", [SyncMode.FSYNC, SyncMode.ASYNC, None], ids=["fsync", "async", "no log"])
 def test_a_power_cut_while_a_snapshot_is_restored(
-    request_: dict[str, Any], mode: SyncMode | None, record_property: Callable[[str, object], None]
+    request_: dict[str, Any], mode: SyncMode | None, record_property: Recorder
 ) -> None:
     kit = prepared(mode or SyncMode.FSYNC)
     if mode is None:
         kit.engine.wal.disable(caller=CALLER)
         kit.engine.checkpoint()
     sweep = Sweep(kit, lambda kit: kit.restore("latest", **request_))
-    assert sweep.before != sweep.after
-    outcomes = [0, 0]
-
-    def check(kit: SnapshotKit, done: bool) -> None:
-        found = observe(kit.engine, IDS)
-        assert found in (sweep.before, sweep.after)
-        assert not done or found == sweep.after
-        assert not done or kit.engine.sequence >= sweep.result["sequence"]
-        outcomes[found == sweep.after] += 1
-        assert_tidy(kit)
-        if len(sweep.seen) % 25 == 0:
-            assert_goes_on(kit)
-
-    sweep.run(check, seed=2)
-    record_property("crash_states", sweep.states)
-    record_property("distinct_states", len(sweep.seen))
     assert sweep.end - sweep.start > 60
-    assert min(outcomes) > 0
+    sweep_restore(sweep, 2, record_property)
 
 
 LATER: list[tuple[str, Action]] = [

@@ -4,41 +4,30 @@ from __future__ import annotations
 
 import errno
 import random
-from typing import Any
 
 import pytest
 
 from holdfastd.engine.snapshot_info import SnapshotInfo
 from holdfastd.errors import FailedPrecondition, NotFound
 from tests.support.memfs import MemFileSystem
-from tests.support.snapshots import SNAPSHOTS_DIR, SnapshotKit
+from tests.support.snapshots import SECOND_US, SNAPSHOTS_DIR, SnapshotKit, two_points
 
-SECOND_US = 1_000_000
 REGISTRY = "/data/REGISTRY.json"
 DRAWS = 4
 
 
 @pytest.fixture
 def kit() -> SnapshotKit:
-    kit = SnapshotKit()
-    kit.create("c")
-    kit.upsert(["a", "b"], 1, 2)
-    return kit
-
-
-def later(kit: SnapshotKit, **request: Any) -> str:
-    """A snapshot of the next second; returns its id."""
-    kit.clock.advance_us(SECOND_US)
-    return str(kit.snapshot(**request)["snapshot_id"])
+    return two_points()
 
 
 def backups(kit: SnapshotKit) -> tuple[str, str, str]:
     """A chain over three directories, each link with a change of its own; the ids, base first."""
-    full = later(kit, path="/daily")
+    full = kit.later(path="/daily").id
     kit.upsert(["b", "c"], 20, 3)
-    first = later(kit, path="/hourly", incremental=True)
+    first = kit.later(path="/hourly", incremental=True).id
     kit.delete("a")
-    second = later(kit, path="/quarterly", incremental=True, compress=True)
+    second = kit.later(path="/quarterly", incremental=True, compress=True).id
     return full, first, second
 
 
@@ -88,7 +77,7 @@ def test_a_chain_over_directories_is_known_again_once_they_were_listed(kit: Snap
 
 
 def test_the_default_directory_needs_no_naming(kit: SnapshotKit) -> None:
-    full, child = later(kit), later(kit, incremental=True, path="/hourly")
+    full, child = kit.later().id, kit.later(incremental=True, path="/hourly").id
     lose_the_registry(kit)
     kit.engine.snapshots.list("/hourly")
     with pytest.raises(FailedPrecondition, match=f"{full} is the base of {child}"):
@@ -101,8 +90,8 @@ def test_the_default_directory_needs_no_naming(kit: SnapshotKit) -> None:
 
 
 def test_a_base_is_not_deleted_before_an_increment_that_nobody_listed_yet(kit: SnapshotKit) -> None:
-    full = later(kit, path="/backups")
-    child = later(kit, path="/backups", incremental=True)
+    full = kit.later(path="/backups").id
+    child = kit.later(path="/backups", incremental=True).id
     lose_the_registry(kit)
     with pytest.raises(FailedPrecondition, match=f"{full} is the base of {child}"):
         kit.engine.snapshots.delete(f"/backups/{full}.snap")
@@ -147,13 +136,13 @@ def test_one_that_is_being_written_is_not_adopted(kit: SnapshotKit) -> None:
             assert (len(registry.snapshots), len(registry.pending)) == (0, 1)
 
     kit.fs.rename = rename  # type: ignore[method-assign]
-    id = later(kit, path="/daily")
+    id = kit.later(path="/daily").id
     assert seen == [(id,)]
     assert info(kit, id).record.sha256
 
 
 def test_one_that_is_deleted_while_its_directory_is_listed_stays_deleted(kit: SnapshotKit) -> None:
-    id = later(kit, path="/daily")
+    id = kit.later(path="/daily").id
     lose_the_registry(kit)
     judged: list[str] = []
     asking = kit.fs.exists
@@ -191,7 +180,7 @@ def test_one_that_moved_is_found_where_it_is(kit: SnapshotKit) -> None:
 
 
 def test_damage_is_not_forgotten_by_moving(kit: SnapshotKit) -> None:
-    id = later(kit)
+    id = kit.later().id
     path = info(kit, id).path
     kit.fs.damage(path, kit.fs.size(path) // 2, b"\xff" * 8)
     assert not kit.verify(id)["valid"]
@@ -201,7 +190,7 @@ def test_damage_is_not_forgotten_by_moving(kit: SnapshotKit) -> None:
 
 
 def test_a_copy_beside_the_original_changes_nothing(kit: SnapshotKit) -> None:
-    id = later(kit)
+    id = kit.later().id
     known = info(kit, id)
     written = kit.fs.read(REGISTRY)
     copy = kit.put(f"/copies/{id}.snap", kit.fs.read(known.path))
@@ -230,7 +219,7 @@ def test_latest_is_never_one_of_another_store(kit: SnapshotKit) -> None:
     assert theirs.foreign
     with pytest.raises(NotFound, match="there is no snapshot yet"):
         info(kit, "latest")
-    ours = later(kit)
+    ours = kit.later().id
     assert kit.ids() == [theirs.id, ours]
     assert info(kit, "latest").id == ours
     assert info(kit, theirs.id).path == theirs.path
@@ -244,7 +233,7 @@ def test_latest_is_never_one_of_another_store(kit: SnapshotKit) -> None:
 def ours_and_theirs(kit: SnapshotKit) -> tuple[str, str]:
     """Two snapshots of one id: the paths of ours and of theirs."""
     theirs = foreign_snapshot("/theirs", kit, seconds=1)
-    id = later(kit, path="/ours")
+    id = kit.later(path="/ours").id
     assert theirs == f"/theirs/{id}.snap"
     return f"/ours/{id}.snap", theirs
 
@@ -278,7 +267,7 @@ def test_a_base_of_another_store_counts_for_nothing(kit: SnapshotKit) -> None:
     """Theirs has the id of our base: it neither holds that base's place nor counts as what others build on."""
     ours, theirs = ours_and_theirs(kit)
     id = kit.ids()[0]
-    child = later(kit, incremental=True)
+    child = kit.later(incremental=True).id
     lose_the_registry(kit)
     kit.engine.snapshots.list("/theirs")
     assert info(kit, id).dependents == ()
@@ -292,11 +281,11 @@ def test_a_base_of_another_store_counts_for_nothing(kit: SnapshotKit) -> None:
 
 
 def test_a_power_cut_while_a_directory_is_listed_leaves_all_of_it_known_or_none(kit: SnapshotKit) -> None:
-    full = later(kit, path="/backups")
+    full = kit.later(path="/backups").id
     kit.upsert(["d"], 4)
-    child = later(kit, path="/backups", incremental=True)
-    elsewhere = later(kit)
-    gone = later(kit, path="/gone")
+    child = kit.later(path="/backups", incremental=True).id
+    elsewhere = kit.later().id
+    gone = kit.later(path="/gone").id
     lose_the_registry(kit)
     kit.engine.snapshots.list("/gone")
     move(kit, info(kit, gone).path, "/backups")

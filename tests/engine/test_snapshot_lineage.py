@@ -11,29 +11,18 @@ from holdfastd.engine.snapshot_info import SnapshotInfo
 from holdfastd.errors import FailedPrecondition, InvalidArgument
 from holdfastd.model import StorageKind
 from tests.support.engines import CALLER
-from tests.support.snapshots import Archive, SnapshotKit
-
-SECOND_US = 1_000_000
+from tests.support.snapshots import Archive, SnapshotKit, two_points
 
 
 @pytest.fixture
 def kit() -> SnapshotKit:
-    kit = SnapshotKit()
-    kit.create("c")
-    kit.upsert(["a", "b"], 1, 2)
-    return kit
-
-
-def later(kit: SnapshotKit, **request: Any) -> SnapshotInfo:
-    """A snapshot of the next second."""
-    kit.clock.advance_us(SECOND_US)
-    return kit.engine.snapshots.get(kit.snapshot(**request)["snapshot_id"])
+    return two_points()
 
 
 def increment(kit: SnapshotKit, directory: str) -> SnapshotInfo:
     """An increment with one more vector."""
     kit.upsert([f"in {directory}"], 3)
-    return later(kit, path=directory, incremental=True)
+    return kit.later(path=directory, incremental=True)
 
 
 def state(kit: SnapshotKit, snapshot: SnapshotInfo) -> str:
@@ -47,7 +36,7 @@ def chain(kit: SnapshotKit, snapshot: SnapshotInfo) -> list[tuple[str, str]]:
 
 
 def test_a_chain_is_told_base_first_with_what_each_file_takes(kit: SnapshotKit) -> None:
-    full = later(kit, path="/daily")
+    full = kit.later(path="/daily")
     one, two = increment(kit, "/hourly"), increment(kit, "/hourly")
     assert chain(kit, full) == []
     assert chain(kit, two) == [(full.path, "ready"), (one.path, "ready")]
@@ -63,9 +52,9 @@ def test_a_chain_is_told_base_first_with_what_each_file_takes(kit: SnapshotKit) 
 
 
 def test_a_missing_link_is_told_of_all_that_build_on_it(kit: SnapshotKit) -> None:
-    full = later(kit, path="/daily")
+    full = kit.later(path="/daily")
     one, two = increment(kit, "/hourly"), increment(kit, "/elsewhere")
-    other = later(kit)
+    other = kit.later()
     content = kit.fs.read(full.path)
     kit.fs.unlink(full.path)
     assert [(each.id, each.state) for each in kit.engine.snapshots.list()] == [
@@ -86,7 +75,7 @@ def test_a_missing_link_is_told_of_all_that_build_on_it(kit: SnapshotKit) -> Non
 
 
 def test_what_nobody_knows_is_found_where_it_was_and_read_only_to_be_shown(kit: SnapshotKit) -> None:
-    full = later(kit, path="/daily")
+    full = kit.later(path="/daily")
     one, two = increment(kit, "/hourly"), increment(kit, "/hourly")
     kit.fs.unlink("/data/REGISTRY.json")
     kit.reopen()
@@ -112,12 +101,12 @@ def test_what_nobody_knows_is_found_where_it_was_and_read_only_to_be_shown(kit: 
 
 def test_an_increment_that_is_whole_needs_nothing(kit: SnapshotKit) -> None:
     """All that is left of the base's collections was made since."""
-    full = later(kit)
+    full = kit.later()
     kit.engine.collections.drop("c", caller=CALLER)
     kit.create("d")
     kit.create("m", storage=StorageKind.MEMORY)
     kit.upsert(["x"], 1, name="d")
-    whole = later(kit, incremental=True)
+    whole = kit.later(incremental=True)
     assert whole.record.base_id == full.id
     kit.fs.unlink(full.path)
     assert state(kit, whole) == "ready"
@@ -126,22 +115,22 @@ def test_an_increment_that_is_whole_needs_nothing(kit: SnapshotKit) -> None:
 
 
 def test_no_increment_is_made_on_a_broken_chain(kit: SnapshotKit) -> None:
-    full = later(kit, path="/daily")
-    broken, whole = increment(kit, "/hourly"), later(kit, path="/weekly")
+    full = kit.later(path="/daily")
+    broken, whole = increment(kit, "/hourly"), kit.later(path="/weekly")
     kit.upsert(["later"], 4)
-    newest = later(kit, path="/hourly", incremental=True, base_id=broken.id)
+    newest = kit.later(path="/hourly", incremental=True, base_id=broken.id)
     kit.fs.unlink(full.path)
-    made = later(kit, incremental=True)
+    made = kit.later(incremental=True)
     assert made.record.base_id == whole.id, f"{newest.id} is newer, and cannot be restored"
     with pytest.raises(InvalidArgument, match=f"{broken.id} cannot be the base .*: it builds on {full.id}"):
-        later(kit, incremental=True, base_id=broken.id)
+        kit.later(incremental=True, base_id=broken.id)
 
 
 def test_snapshots_that_claim_to_build_on_each_other_are_shown_as_they_are(kit: SnapshotKit) -> None:
     """No daemon writes such files; nobody hangs because of them."""
-    later(kit)
-    one = later(kit, incremental=True, path="/hourly")
-    two = later(kit, incremental=True, path="/hourly")
+    kit.later()
+    one = kit.later(incremental=True, path="/hourly")
+    two = kit.later(incremental=True, path="/hourly")
     archive = Archive.of(kit.fs.read(one.path))
     base = archive.manifest.base
     assert base is not None

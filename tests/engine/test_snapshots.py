@@ -12,30 +12,19 @@ import pytest
 from holdfastd.errors import Corruption, FailedPrecondition, HoldfastError, InvalidArgument, NotFound
 from holdfastd.storage.registry import PendingSnapshot
 from tests.support.engines import CALLER
-from tests.support.snapshots import SNAPSHOTS_DIR, Archive, SnapshotKit
-
-SECOND_US = 1_000_000
+from tests.support.snapshots import SECOND_US, SNAPSHOTS_DIR, Archive, SnapshotKit, two_points
 
 
 @pytest.fixture
 def kit() -> SnapshotKit:
-    kit = SnapshotKit()
-    kit.create("c")
-    kit.upsert(["a", "b"], 1, 2)
-    return kit
-
-
-def later(kit: SnapshotKit, **request: Any) -> str:
-    """A snapshot of the next second; returns its id."""
-    kit.clock.advance_us(SECOND_US)
-    return str(kit.snapshot(**request)["snapshot_id"])
+    return two_points()
 
 
 # Listing --------------------------------------------------------------------------------------------------------------
 
 
 def test_the_newest_comes_first_and_a_restart_forgets_nothing(kit: SnapshotKit) -> None:
-    ids = [later(kit), later(kit, compress=True), later(kit, path="/backups")]
+    ids = [kit.later().id, kit.later(compress=True).id, kit.later(path="/backups").id]
     listed = kit.engine.snapshots.list()
     assert [info.id for info in listed] == ids[::-1]
     kit.reopen()
@@ -60,7 +49,7 @@ def test_more_than_nine_in_one_second_keep_their_order(kit: SnapshotKit) -> None
 
 def test_a_collection_filters(kit: SnapshotKit) -> None:
     kit.create("d")
-    first, second, both = later(kit, collection="c"), later(kit, collection="d"), later(kit)
+    first, second, both = kit.later(collection="c").id, kit.later(collection="d").id, kit.later().id
     listed = kit.engine.snapshots.list
     assert [info.id for info in listed(collection="c")] == [both, first]
     assert [info.id for info in listed(collection="d")] == [both, second]
@@ -68,7 +57,7 @@ def test_a_collection_filters(kit: SnapshotKit) -> None:
 
 
 def test_a_directory_shows_what_is_in_it_known_or_not(kit: SnapshotKit) -> None:
-    inside, outside = later(kit), later(kit, path="/backups")
+    inside, outside = kit.later().id, kit.later(path="/backups").id
     foreign = SnapshotKit(seed=9)
     foreign.create("other", dimensions=3)
     foreign.clock.advance_us(10 * SECOND_US)
@@ -92,11 +81,11 @@ def test_files_put_into_the_default_directory_are_found(kit: SnapshotKit) -> Non
     kit.put(f"{SNAPSHOTS_DIR}/{made['snapshot_id']}.snap", foreign.fs.read(made["path"]))
     assert kit.ids() == [made["snapshot_id"]]
     assert kit.engine.snapshots.get(made["snapshot_id"]).state == "ready"
-    assert later(kit) != made["snapshot_id"]
+    assert kit.later().id != made["snapshot_id"]
 
 
 def test_a_file_that_is_gone_is_said_and_not_hidden(kit: SnapshotKit) -> None:
-    old, new = later(kit), later(kit)
+    old, new = kit.later().id, kit.later().id
     kit.fs.unlink(kit.engine.snapshots.get(new).path)
     assert [(info.id, info.state) for info in kit.engine.snapshots.list()] == [(new, "missing"), (old, "ready")]
     with pytest.raises(NotFound, match="there is no snapshot file /data/snapshots/"):
@@ -111,7 +100,7 @@ def test_a_directory_that_is_not_there(kit: SnapshotKit) -> None:
 
 
 def test_a_damaged_registry_loses_nothing_in_the_default_directory(kit: SnapshotKit) -> None:
-    id = later(kit)
+    id = kit.later().id
     kit.fs.damage("/data/REGISTRY.json", 100, b"zz")
     kit.reopen()
     listing = kit.engine.snapshots.listing()
@@ -123,7 +112,7 @@ def test_a_damaged_registry_loses_nothing_in_the_default_directory(kit: Snapshot
 
 
 def test_an_id_a_path_and_latest_find_the_same(kit: SnapshotKit) -> None:
-    id = later(kit)
+    id = kit.later().id
     get = kit.engine.snapshots.get
     assert get(id) == get("latest") == get(f"snapshots/{id}.snap") == get(f"/data/snapshots/{id}.snap")
 
@@ -155,7 +144,7 @@ UNUSABLE = [
 def test_latest_is_the_newest_and_no_older_one_stands_in_for_it(
     kit: SnapshotKit, harm: Callable[[SnapshotKit, str], None], error: type[HoldfastError], says: str
 ) -> None:
-    oldest, old, new = later(kit), later(kit), later(kit)
+    oldest, old, new = kit.later().id, kit.later().id, kit.later().id
     harm(kit, new)
     before = kit.engine.collections.stats("c").digest
     for refused in (
@@ -182,7 +171,7 @@ def test_latest_is_the_newest_and_no_older_one_stands_in_for_it(
 
 
 def test_a_newer_file_that_cannot_be_read_is_not_passed_over_by_latest(kit: SnapshotKit) -> None:
-    old = later(kit)
+    old = kit.later().id
     kit.put(f"{SNAPSHOTS_DIR}/snap-2020-01-01-000000.snap", b"not a tar")
     assert kit.engine.snapshots.get("latest").id == old, "one that is older is of no concern"
     path = kit.put(f"{SNAPSHOTS_DIR}/{old}-2.snap", b"not a tar")
@@ -290,7 +279,7 @@ def high_water(kit: SnapshotKit) -> int:
 
 
 def test_a_deleted_snapshot_is_gone_and_its_history_is_kept_no_longer(kit: SnapshotKit) -> None:
-    old, new = later(kit), later(kit)
+    old, new = kit.later().id, kit.later().id
     assert high_water(kit) > 0
     deleted = kit.engine.snapshots.delete(new)
     assert not kit.fs.exists(deleted.path)
@@ -305,13 +294,13 @@ def test_a_deleted_snapshot_is_gone_and_its_history_is_kept_no_longer(kit: Snaps
 
 
 def test_a_plan_deletes_nothing(kit: SnapshotKit) -> None:
-    id = later(kit)
+    id = kit.later().id
     assert kit.engine.snapshots.delete(id, validate_only=True).id == id
     assert kit.ids() == [id]
 
 
 def test_latest_is_never_deleted(kit: SnapshotKit) -> None:
-    later(kit)
+    kit.later()
     with pytest.raises(InvalidArgument, match="may mean another snapshot"):
         kit.engine.snapshots.delete("latest")
 
@@ -324,7 +313,7 @@ def test_only_snapshots_are_deleted(kit: SnapshotKit) -> None:
 
 
 def test_a_base_is_not_deleted(kit: SnapshotKit) -> None:
-    base, child = later(kit), later(kit, incremental=True)
+    base, child = kit.later().id, kit.later(incremental=True).id
     assert kit.engine.snapshots.get(base).dependents == (child,)
     with pytest.raises(FailedPrecondition, match=f"{base} is the base of {child}"):
         kit.engine.snapshots.delete(base)
@@ -334,7 +323,7 @@ def test_a_base_is_not_deleted(kit: SnapshotKit) -> None:
 
 
 def test_a_snapshot_that_is_being_read_is_not_deleted(kit: SnapshotKit) -> None:
-    id = later(kit)
+    id = kit.later().id
     refused: list[str] = []
     creating = kit.fs.create
 
@@ -352,7 +341,7 @@ def test_a_snapshot_that_is_being_read_is_not_deleted(kit: SnapshotKit) -> None:
 
 
 def test_dropping_a_collection_never_deletes_snapshots(kit: SnapshotKit) -> None:
-    id = later(kit)
+    id = kit.later().id
     kit.engine.collections.drop("c", caller=CALLER)
     kit.engine.checkpoint()
     kit.reopen()
@@ -361,7 +350,7 @@ def test_dropping_a_collection_never_deletes_snapshots(kit: SnapshotKit) -> None
 
 
 def test_a_file_that_cannot_be_deleted_is_still_known(kit: SnapshotKit) -> None:
-    id = later(kit)
+    id = kit.later().id
     kit.fs.fail_on("unlink", "*.snap", errno.EIO)
     with pytest.raises(FailedPrecondition, match=f"deleting {id} failed: .*/snapshots/{id}.snap"):
         kit.engine.snapshots.delete(id)
@@ -374,7 +363,7 @@ def test_a_file_that_cannot_be_deleted_is_still_known(kit: SnapshotKit) -> None:
 def test_what_a_crash_left_half_written_is_removed_wherever_it_lies(kit: SnapshotKit) -> None:
     registry = kit.engine.snapshots._catalog._registry
     assert registry is not None
-    later(kit, path="/backups")
+    kit.later(path="/backups")
     registry.begin(PendingSnapshot("snap-2020-01-01-000000", "/backups/snap-2020-01-01-000000.snap"))
     registry.begin(PendingSnapshot("snap-2020-01-02-000000", "/gone/snap-2020-01-02-000000.snap"))
     kit.put("/backups/snap-2020-01-01-000000.snap.part", b"half")

@@ -19,6 +19,7 @@ DRAWS = int(os.environ.get("HOLDFAST_CRASH_DRAWS", "3"))
 BACKUPS = "/backups"
 IDS = ["a", "b", "c", "d", "z"]
 
+Recorder = Callable[[str, object], None]
 Action = Callable[[SnapshotKit], dict[str, Any]]
 
 
@@ -84,6 +85,16 @@ class Sweep:
                     self.cut_recovery(fs, started, check, rng, cut == self.end)
         return self
 
+    def report(self, record_property: Recorder) -> None:
+        """How many states there were, for the summary of the run."""
+        record_property("crash_states", self.states)
+        record_property("distinct_states", len(self.seen))
+
+    @property
+    def now_and_then(self) -> bool:
+        """Whether it is time for what takes long."""
+        return len(self.seen) % 25 == 0
+
     def opened(self, fs: MemFileSystem) -> SnapshotKit:
         """A start on what is left, with ids that nobody has drawn before."""
         self.starts += 1
@@ -127,6 +138,51 @@ def assert_goes_on(kit: SnapshotKit) -> None:
     found = observe(kit.engine).collections
     assert found["c"] == found["again"] == expected
     assert_tidy(kit)
+
+
+def sweep_creation(
+    sweep: Sweep, seed: int, record_property: Recorder, go_on: Callable[[SnapshotKit], None] = assert_goes_on
+) -> None:
+    """Cut the power all along a snapshot: it is there and whole, or not at all, and both happen.
+
+    ``go_on``: what the store can still do, whether it is there or not.
+    """
+    old, new = sweep.kit.ids()[1], sweep.result["snapshot_id"]
+    outcomes = [0, 0]
+
+    def check(kit: SnapshotKit, done: bool) -> None:
+        assert observe(kit.engine, IDS) == sweep.before
+        ids = kit.ids()
+        assert ids in ([old], [new, old])
+        assert not done or ids[0] == new
+        assert_tidy(kit)
+        outcomes[ids[0] == new] += 1
+        if ids[0] == new:
+            assert kit.engine.sequence >= sweep.result["sequence"], "a snapshot of what the log has lost"
+        if sweep.now_and_then:
+            go_on(kit)
+
+    sweep.run(check, seed).report(record_property)
+    assert min(outcomes) > 0
+
+
+def sweep_restore(sweep: Sweep, seed: int, record_property: Recorder) -> None:
+    """Cut the power all along a restore: the store is what it was before it or what it is after, and both happen."""
+    assert sweep.before != sweep.after
+    outcomes = [0, 0]
+
+    def check(kit: SnapshotKit, done: bool) -> None:
+        found = observe(kit.engine, IDS)
+        assert found in (sweep.before, sweep.after)
+        assert not done or found == sweep.after
+        assert not done or kit.engine.sequence >= sweep.result["sequence"]
+        outcomes[found == sweep.after] += 1
+        assert_tidy(kit)
+        if sweep.now_and_then:
+            assert_goes_on(kit)
+
+    sweep.run(check, seed).report(record_property)
+    assert min(outcomes) > 0
 
 
 def failing(

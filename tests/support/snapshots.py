@@ -85,6 +85,14 @@ class SnapshotKit(Kit):
         return raise_failure(self.engine.operations.wait(operation.id))
 
 
+def two_points() -> SnapshotKit:
+    """A store with one collection of two points."""
+    kit = SnapshotKit()
+    kit.create("c")
+    kit.upsert(["a", "b"], 1, 2)
+    return kit
+
+
 @dataclass
 class Piece:
     """A member of an archive. ``kind``, ``link``: what tar says of it besides."""
