@@ -47,6 +47,17 @@ def test_the_present_version_is_there() -> None:
     assert (golden.NEWEST / "data" / "MANIFEST.json").is_file()
 
 
+@pytest.mark.parametrize(("folder", "links"), [("before", 3), ("after", 2)])
+def test_a_chain_is_restored_with_what_its_link_was_and_with_what_it_became(folder: str, links: int) -> None:
+    kit = SnapshotKit(seed=98)
+    for name in (folder, "behind"):
+        golden.load(golden.CHAIN / name, kit.fs, f"/{name}")
+    (last,) = kit.fs.listdir("/behind")
+    result = kit.restore(f"/behind/{last}", base_path=f"/{folder}", verify=True)
+    assert len(result["chain"]) == links
+    assert golden.described(observe(kit.engine)) == expected(golden.CHAIN)
+
+
 @pytest.mark.parametrize("version", VERSIONS, ids=[version.name for version in VERSIONS])
 class TestStore:
     def test_it_holds_what_it_held(self, version: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from holdfastd.engine import snapshot_rewrite
+from holdfastd.engine.snapshot_context import SnapshotContext
 from holdfastd.engine.snapshot_rows import take
 from holdfastd.engine.snapshot_write import write_archive
 from holdfastd.errors import Corruption, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
@@ -95,11 +97,16 @@ def test_it_is_worth_a_warning_where_more_is_taken_than_freed(kit: SnapshotKit) 
     assert full.id in kit.ids()
 
 
-def test_one_that_nobody_needs_is_just_deleted(kit: SnapshotKit) -> None:
+def test_one_that_nobody_needs_is_just_deleted(kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch) -> None:
     full, one, two = chained(kit)
+    monkeypatch.setattr(SnapshotContext, "check_space", no_room)
     result = kit.consolidate(two.id)
     assert (result["rewritten"], result["written_bytes"], result["freed_bytes"]) == ([], 0, two.exclusive_bytes)
     assert kit.ids() == [one.id, full.id]
+
+
+def no_room(*arguments: object) -> None:
+    raise AssertionError("what is only deleted takes no room")
 
 
 def test_whatever_the_chain_has_seen(kit: SnapshotKit) -> None:
@@ -181,6 +188,19 @@ def test_what_it_was_elsewhere_is_a_link_as_well(kit: SnapshotKit) -> None:
     assert restored(kit, two) == held
 
 
+@pytest.mark.parametrize("where", ["*.part", "/data/collections/*"])
+def test_a_disk_that_fills_up_half_way_is_cleared_and_told(kit: SnapshotKit, where: str) -> None:
+    full, _, _ = chained(kit)
+    kit.fs.fail_on("write", where, errno.ENOSPC)
+    error = untouched(kit, lambda: kit.consolidate(full.id))
+    assert isinstance(error, ResourceExhausted)
+    assert f"{full.id} was not deleted: the disk of " in error.message
+    assert "what had been written was removed" in error.message
+    assert "no snapshot was touched" in error.hint
+    kit.fs.heal()
+    kit.consolidate(full.id)
+
+
 def test_what_was_recompressed_by_hand_stays_readable(kit: SnapshotKit) -> None:
     full, one, two = chained(kit, compress=True)
     plain = one.path.replace(".gz", ".snap")
@@ -225,12 +245,12 @@ def test_a_damaged_link_is_named_and_nothing_is_touched(kit: SnapshotKit, damage
     kit.fs.damage(path, kit.fs.size(path) // 2, b"#" * 600)
     if verified:
         kit.verify(path)
-    begun = len(kit.engine.operations.list())
+    begun, at_once = len(kit.engine.operations.list()), verified and damaged == 1
     error = untouched(kit, lambda: kit.consolidate(snapshots[0].id))
     assert isinstance(error, Corruption)
     assert path in error.message
     assert error.hint
-    at_once = verified and damaged == 1
+    assert at_once or f"{snapshots[0].id} was not deleted, and no file was changed" in error.message
     assert (len(kit.engine.operations.list()) == begun) == at_once, "what is known is told before anything is begun"
 
 
@@ -272,7 +292,7 @@ def test_what_the_disk_made_of_it_is_read_before_anything_is_replaced(
     monkeypatch.setattr(snapshot_rewrite, "write_archive", forgetful)
     error = untouched(kit, lambda: kit.consolidate(full.id))
     assert isinstance(error, Corruption)
-    assert error.message.startswith(f"{one.path}.part")
+    assert f"{one.path}.part" in error.message
     assert [each.state for each in kit.engine.snapshots.list()] == ["ready"] * 3
 
 

@@ -9,6 +9,9 @@ import pytest
 
 from holdfastd.engine.snapshot_info import SnapshotInfo
 from holdfastd.errors import Corruption
+from holdfastd.storage.names import Layout
+from holdfastd.storage.registry import Registry, SnapshotRecord
+from tests.support.engines import ROOT
 from tests.support.snapshots import COLLECTIONS_DIR, SNAPSHOTS_DIR, SnapshotKit
 
 HOURLY = "/hourly"
@@ -46,15 +49,21 @@ def restored(kit: SnapshotKit, snapshot: SnapshotInfo | str, name: str = "c") ->
     return {id: (value, versions[id]) for id, value in kit.values("copy").items()}
 
 
+def registered(kit: SnapshotKit) -> tuple[list[SnapshotRecord], int]:
+    """What the registry on the disk knows, by id, and how much it says is being written."""
+    registry = Registry.load(kit.fs, Layout(ROOT))
+    return sorted(registry.snapshots, key=lambda record: record.id), len(registry.pending)
+
+
 def untouched(kit: SnapshotKit, call: Callable[[], object]) -> Any:
     """A call leaves every file and the registry as they were; whatever it raises is returned."""
     everything = (SNAPSHOTS_DIR, HOURLY)
     files = {f"{at}/{name}": kit.fs.read(f"{at}/{name}") for at in everything for name in kit.fs.listdir(at)}
-    listed, live = kit.fs.read("/data/REGISTRY.json"), kit.fs.listdir(COLLECTIONS_DIR)
+    listed, live = registered(kit), kit.fs.listdir(COLLECTIONS_DIR)
     with pytest.raises(Exception) as caught:
         call()
     assert {f"{at}/{name}": kit.fs.read(f"{at}/{name}") for at in everything for name in kit.fs.listdir(at)} == files
     assert kit.fs.listdir(COLLECTIONS_DIR) == live
     if not isinstance(caught.value, Corruption):
-        assert kit.fs.read("/data/REGISTRY.json") == listed
+        assert registered(kit) == listed
     return caught.value

@@ -1,6 +1,6 @@
 """A whole data directory and its snapshots as a released version wrote them, to be read by every later one.
 
-``python -m tests.support.golden`` writes the folder of the present format version if it is missing. A folder that is
+``python -m tests.support.golden`` writes the folders of the present format version that are missing. A folder that is
 there is never written again: when the format changes, its version does, and a new folder is added.
 """
 
@@ -21,6 +21,9 @@ from tests.support.snapshots import SnapshotKit
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 NEWEST = GOLDEN / "store-v1"
 REQUEST = Caller(actor="somebody", request_id="written-once")
+CHAIN = GOLDEN / "chain-v1"
+"""``before``: a full snapshot and an increment. ``after``: what the second became when it was consolidated. ``behind``:
+an increment on either."""
 LEFT_OUT = ("LOCK", "RESERVE")
 """Files without content of their own."""
 
@@ -44,6 +47,28 @@ def write() -> None:
     }
     save(kit.fs, ROOT, NEWEST / "data")
     (NEWEST / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_chain() -> None:
+    """Write the chain, unless it is there."""
+    if CHAIN.exists():
+        return
+    kit = SnapshotKit(seed=2027)
+    kit.create("products", 3)
+    kit.upsert(["a", "b", "größer", "d"], name="products", payloads=[b'{"n": 1}', None, '{"t":"ä"}'.encode(), b"{}"])
+    full = kit.later(path="/before")
+    kit.upsert(["b", "e"], 20, 5, name="products")
+    kit.delete("d", name="products")
+    kit.later(path="/before", incremental=True, compress=True)
+    kit.upsert(["d", "f"], 40, 6, name="products", payloads=[b'{"n": 2}', None])
+    kit.delete("a", name="products")
+    kit.later(path="/behind", incremental=True)
+    save(kit.fs, "/before", CHAIN / "before")
+    kit.consolidate(full.id)
+    save(kit.fs, "/before", CHAIN / "after")
+    save(kit.fs, "/behind", CHAIN / "behind")
+    text = json.dumps(described(observe(kit.engine)), indent=1, ensure_ascii=False)
+    (CHAIN / "expected.json").write_text(text + "\n", encoding="utf-8")
 
 
 def lived(kit: SnapshotKit) -> StoreState:
@@ -128,3 +153,4 @@ def described(state: StoreState) -> dict[str, Any]:
 
 if __name__ == "__main__":
     write()
+    write_chain()

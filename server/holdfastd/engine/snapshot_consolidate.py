@@ -86,6 +86,7 @@ class Consolidation:
         except Corruption as error:
             with contextlib.suppress(OSError):
                 self._catalog.note_damage(error)
+            error.message = f"{self._info.id} was not deleted, and no file was changed: {error.message}"
             raise
         except OSError as error:
             path = error.filename or self._info.path
@@ -98,6 +99,8 @@ class Consolidation:
     def _rewrite_all(self) -> list[Rewritten]:
         with contextlib.ExitStack() as held:
             found = look(self._catalog, self._info)
+            if not found:
+                return []
             finder = ChainFinder(self._context.fs, self._catalog)
             wanted = [Rewriting(each, held.enter_context(finder.hold(each))) for each in found]
             self._check_space(wanted)
