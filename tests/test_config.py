@@ -7,6 +7,9 @@ from collections.abc import Mapping
 import pytest
 
 from holdfastd.config import OPTIONS, ConfigError, ServerConfig, UsageError, load, make_parser, split_address
+from holdfastd.daemon import open_engine
+from holdfastd.engine.engine import Engine
+from holdfastd.engine.settings import EngineConfig
 
 FILES: dict[str, bytes] = {}
 
@@ -148,3 +151,12 @@ def test_version_and_help_leave_in_order(capsys: pytest.CaptureFixture[str]) -> 
 def test_every_default_is_allowed() -> None:
     for option in OPTIONS:
         option.parse(option.default)
+
+
+def test_the_engine_is_told_when_chains_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[EngineConfig] = []
+    monkeypatch.setattr(Engine, "open", lambda config, **_: told.append(config))
+    for arguments in ((), ("--snapshot-max-links", "7", "--snapshot-max-increment-percent", "0")):
+        open_engine(loaded(*arguments))
+    assert [(each.snapshot_max_links, each.snapshot_max_increment_percent) for each in told] == [(100, 100), (7, 0)]
+    assert "a number from 0 to 10000" in refusal("--snapshot-max-links", "-1")
