@@ -173,6 +173,37 @@ def test_a_chain_of_another_store_is_consolidated_like_any_other(kit: SnapshotKi
     assert restored(kit, two) == held, "the one that was rewritten elsewhere is a link here, too"
 
 
+def test_a_copy_that_is_brought_up_to_date_is_known_for_what_it_is(kit: SnapshotKit) -> None:
+    """An off-site store knows the chain as it was; then the new file is copied over the old one."""
+    full, one, two = chained(kit, path="/backups")
+    held = restored(kit, two)
+    other = SnapshotKit(seed=99)
+    for each in (full, one, two):
+        other.put(f"/mnt/{each.path.rpartition('/')[2]}", kit.fs.read(each.path))
+    other.engine.snapshots.list("/mnt")
+    kit.consolidate(full.id)
+    place = f"/mnt/{one.path.rpartition('/')[2]}"
+    other.put(place, kit.fs.read(one.path))
+    other.engine.snapshots.list("/mnt")
+    now = info(other, one)
+    assert (now.path, now.state, now.record.type, now.dependents) == (place, "ready", "full", (two.id,))
+    assert info(other, full).dependents == ()
+    other.engine.snapshots.delete(full.id)
+    assert restored(other, two) == held
+
+
+def test_another_full_one_in_its_place_is_not_believed(kit: SnapshotKit) -> None:
+    full, one, _ = chained(kit)
+    twin = filled()
+    chained(twin)
+    twin.consolidate(full.id)
+    archive = Archive.of(twin.fs.read(one.path))
+    archive.set_manifest(lambda manifest: replace(manifest, stands_for="ab" * 32))
+    kit.put(one.path, archive.tar())
+    kit.engine.snapshots.list()
+    assert (info(kit, one).state, info(kit, one).record.type) == ("damaged", "incremental")
+
+
 def test_what_it_was_elsewhere_is_a_link_as_well(kit: SnapshotKit) -> None:
     """An older copy of both files, from before, is as good as ever; it is told apart from what took its place."""
     full, one, two = chained(kit)

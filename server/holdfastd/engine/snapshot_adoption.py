@@ -41,6 +41,12 @@ def judge(found: SnapshotRecord, path: str, known: SnapshotRecord | None, *, is_
     )
 
 
+def has_become(known: SnapshotRecord, found: SnapshotRecord) -> bool:
+    """Whether a file in the place of an increment is the full one that stands for it, wherever that was made."""
+    stands_for_it = bool(found.stands_for) and known.sha256 in ("", found.stands_for)
+    return _identity(known) == _identity(found) and known.type != found.type and stands_for_it
+
+
 def is_same_file(known: SnapshotRecord, found: SnapshotRecord) -> bool:
     """Whether a file is, by what it says of itself, the one that is known, and not one that has taken its place."""
     facts = [(each.id, each.type, each.base_id, each.size_bytes, each.uncompressed_bytes) for each in (known, found)]

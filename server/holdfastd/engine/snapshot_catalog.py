@@ -22,7 +22,7 @@ from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout, check_snapshot_id
 from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, part_path, snapshot_file_id
-from .snapshot_adoption import is_same_file, judge
+from .snapshot_adoption import has_become, is_same_file, judge
 from .snapshot_info import MISSING, SnapshotInfo, SnapshotListing, age_key, newest
 from .snapshot_lineage import Lineage, is_base_of
 from .snapshot_record import record_of
@@ -109,7 +109,7 @@ class SnapshotCatalog:
             )
         warnings = [problem for problem in (self._the_registry().problem,) if problem]
         unnamed, unreadable = self._unnamed_in(directory)
-        warnings += [*unreadable.values(), *self._adopt(unnamed)]
+        warnings += [*unreadable.values(), *self._adopt((*unnamed, *self._changed_in(directory)))]
         shown = {self._layout.resolve(record.path): record for record in self._records()}
         if path is not None:
             shown = {where: record for where, record in shown.items() if parent_of(where) == directory}
@@ -189,6 +189,16 @@ class SnapshotCatalog:
                     unreadable[where] = error.message if isinstance(error, HoldfastError) else str(error)
         return found, unreadable
 
+    def _changed_in(self, directory: str) -> list[SnapshotRecord]:
+        """What is in the places of snapshots of a directory that had another size, as far as that can be read."""
+        found = []
+        for record in self._records():
+            where = self._layout.resolve(record.path)
+            with contextlib.suppress(HoldfastError, OSError):
+                if parent_of(where) == directory and self._fs.size(where) != record.size_bytes:
+                    found.append(record_of(self._fs, self._layout, where))
+        return found
+
     def _files_in(self, directory: str) -> list[str]:
         if not self._fs.exists(directory):
             return []
@@ -261,6 +271,10 @@ class SnapshotCatalog:
                 path, same = self._layout.resolve(record.path), known.get(record.id)
                 # One that is being published gets there by itself; another may have been deleted since it was read.
                 if record.id in being_written or not self._fs.exists(path):
+                    continue
+                if same is not None and self._layout.resolve(same.path) == path:
+                    if has_become(same, record):
+                        known[record.id] = adopted[record.id] = record
                     continue
                 is_there = same is not None and self._fs.exists(self._layout.resolve(same.path))
                 finding = judge(record, path, same, is_there=is_there, store_id=self._store_id)

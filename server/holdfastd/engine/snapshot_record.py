@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import posixpath
 
+import msgspec
+
 from ..errors import Corruption
 from ..format.snapshot import MANIFEST, SnapshotManifest, archive_bytes, readme_text
 from ..storage.archive_reader import ArchiveReader
@@ -71,4 +73,5 @@ def make_record(
         base_sequence=0 if base is None else base.sequence,
         base_path="" if base is None else base.path,
         daemon_version=manifest.daemon_version,
+        stands_for="" if manifest.stands_for is msgspec.UNSET else manifest.stands_for,
     )

@@ -43,7 +43,8 @@ class SnapshotRecord:
     """What is known of a snapshot. Sizes in bytes; ``path`` is relative inside the data directory, else absolute.
 
     ``sha256``: of its SHA256SUMS, "" while nobody has read that far. ``damage``: what the last reading found, or "".
-    ``base_path``: where the base lay when the increment was made, absolute.
+    ``base_path``: where the base lay when the increment was made, absolute. ``stands_for``: that of the increment whose
+    place a full one has taken, as ``sha256``, or "".
     """
 
     id: str
@@ -66,6 +67,7 @@ class SnapshotRecord:
     verified_us: int = 0
     damage: str = ""
     daemon_version: str = ""
+    stands_for: str = ""
 
     @property
     def vectors(self) -> int:
