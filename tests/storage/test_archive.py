@@ -26,8 +26,8 @@ from holdfastd.format.tar import encode_header
 from holdfastd.model import CollectionSpec, Digest
 from holdfastd.storage.archive_reader import PIECE_BYTES, ArchiveReader
 from holdfastd.storage.archive_writer import ArchiveWriter
+from holdfastd.storage.beside import Done
 from holdfastd.storage.bulk import BulkWriter
-from holdfastd.storage.gzip_members import Done
 from tests.support.memfs import MemFileSystem
 
 PATH = "/a.snap"

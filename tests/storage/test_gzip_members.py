@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfastd.storage.gzip_members import CHUNK_BYTES, MAGIC, Done, GzipReader, GzipWriter, Submit, compress
+from holdfastd.storage.beside import Beside, Done
+from holdfastd.storage.gzip_members import CHUNK_BYTES, MAGIC, GzipReader, GzipWriter, compress
 
 
 class Sink:
@@ -37,7 +38,7 @@ class Source:
         return piece
 
 
-def written(*pieces: bytes | np.ndarray, submit: Submit = Done, cut_before_last: bool = False) -> Sink:
+def written(*pieces: bytes | np.ndarray, submit: Beside = Done, cut_before_last: bool = False) -> Sink:
     sink = Sink()
     writer = GzipWriter(sink, submit)
     for number, piece in enumerate(pieces):

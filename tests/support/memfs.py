@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 
 from holdfastd.errors import DataDirectoryLocked
+from holdfastd.storage.beside import Done
 from tests.support.memdisk import ROOT, Content, DirectoryModel, Disk, DiskFile, Layer, NameChange
 from tests.support.memfiles import Fault, MemFile, MemLock, MemMapping
 
@@ -52,6 +53,10 @@ class MemFileSystem:
         self.ops = 0
         self.locked: set[str] = set()
         self.on_operation: Callable[[str, str], None] | None = None
+
+    def beside(self, work: Callable[[], object]) -> Done:
+        """At once: what happens in which order is the test's to say."""
+        return Done(work)
 
     # Crashes and faults.
 

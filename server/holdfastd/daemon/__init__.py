@@ -12,6 +12,7 @@ import socket
 import stat
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -40,6 +41,8 @@ SWITCH_INTERVAL_SECONDS = 500e-6
 busy threads spend their time on taking turns."""
 GC_THRESHOLDS = (50_000, 20, 50)
 """Batches make many short-lived objects and no cycles; the default of 700 collects in the middle of each."""
+HELPERS = 4
+"""Threads for what goes on beside long work: large writes and hashes."""
 BEAT_SECONDS = 1.0
 SOCKET_UMASK = 0o117
 """Sockets are made with 0777 & ~umask: 0660, the daemon's user and group."""
@@ -160,7 +163,7 @@ def open_engine(config: ServerConfig) -> Engine:
             auto_compact=config.auto_compact,
             allowed_paths=config.allowed_paths,
         ),
-        fs=OsFileSystem(),
+        fs=OsFileSystem(ThreadPoolExecutor(HELPERS, thread_name_prefix="beside").submit),
         clock=SystemClock(),
         randomness=SystemRandomness(),
         on_fatal=on_fatal,

@@ -88,7 +88,8 @@ def write_archive(
             submit = pool.submit
         reserve = 0 if compress else plan.size
         out = stack.enter_context(BulkWriter(context.fs, path, reserve, pace=context.pace))
-        archive = ArchiveWriter(out, mtime=plan.manifest.created_us // 1_000_000, submit=submit)
+        mtime = plan.manifest.created_us // 1_000_000
+        archive = ArchiveWriter(out, mtime=mtime, submit=submit, beside=context.fs.beside)
         archive.add(MANIFEST, len(plan.encoded), [plan.encoded])
         archive.add(README, len(plan.readme), [plan.readme])
         for member in data_members(plan.manifest):

@@ -17,6 +17,7 @@ from ..format.snapshot import Member, SnapshotManifest
 from ..format.tar import BLOCK, END, TarHeader, decode_extended, decode_header, padding
 from .files import FileSystem
 from .gzip_members import MAGIC, MAX_RATIO, GzipReader, Input
+from .hash_beside import HashBeside
 
 PIECE_BYTES = 1 << 20
 
@@ -46,13 +47,14 @@ class ArchiveReader:
         self.path = path
         self.size = fs.size(path)
         self.compressed = fs.read(path, 0, len(MAGIC)) == MAGIC
+        self._beside = fs.beside
         self._file = FileInput(fs, path)
         self._input: Input = GzipReader(self._file) if self.compressed else self._file
         self._where = ""
         self._sums: dict[str, str] = {}
         self._left = 0
         self._pad = 0
-        self._digest = hashlib.sha256()
+        self._digest = HashBeside(self._beside)
         self.sums_sha256 = ""
         """SHA-256 of SHA256SUMS, once ``members`` has come to its end."""
         self.manifest_bytes = 0
@@ -134,7 +136,7 @@ class ArchiveReader:
             self._refuse(f"has {header.size} bytes where {size} are expected")
         if header.size > most:
             self._refuse(f"has {header.size} bytes, the limit is {most}")
-        self._left, self._pad, self._digest = header.size, padding(header.size), hashlib.sha256()
+        self._left, self._pad, self._digest = header.size, padding(header.size), HashBeside(self._beside)
         if not self._left:
             self._leave()
 

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from ..format.snapshot import SUMS, sums_text
 from ..format.tar import END, encode_header, padding
+from .beside import Beside, Done
 from .bulk import BulkWriter
 from .files import Buffer
-from .gzip_members import GzipWriter, Submit
+from .gzip_members import GzipWriter
+from .hash_beside import HashBeside
 
 Piece = Buffer | NDArray[Any]
 
@@ -51,8 +53,9 @@ class ArchiveWriter:
     ``mtime``: seconds since 1970, of every member. Raises ``OSError``, and ValueError for content of the wrong size.
     """
 
-    def __init__(self, out: BulkWriter, *, mtime: int, submit: Submit | None = None) -> None:
-        """``submit``: compress, on threads of that executor; None: do not compress."""
+    def __init__(self, out: BulkWriter, *, mtime: int, submit: Beside | None = None, beside: Beside = Done) -> None:
+        """``submit``: compress, on threads of that executor; None: do not compress. ``beside``: hash by means of it."""
+        self._beside = beside
         self._sink: Sink = PlainSink(out) if submit is None else GzipWriter(out, submit)
         self._mtime = mtime
         self._sums: dict[str, str] = {}
@@ -62,12 +65,14 @@ class ArchiveWriter:
     def add(self, name: str, size: int, pieces: Iterable[Piece]) -> None:
         """Append one member."""
         self._write(encode_header(name, size, self._mtime))
-        digest = hashlib.sha256()
+        digest = HashBeside(self._beside)
         written = 0
         for piece in pieces:
             data = np.ascontiguousarray(piece).reshape(-1).view(np.uint8) if isinstance(piece, np.ndarray) else piece
             digest.update(data.data if isinstance(data, np.ndarray) else data)
             self._write(data)
+            # It may be reused from here on.
+            digest.wait()
             written += len(data)
         if written != size:
             raise ValueError(f"{written} bytes for {name}, a member of {size}")

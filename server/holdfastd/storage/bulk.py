@@ -1,7 +1,7 @@
 """The one writer of large files: checkpoint, compaction, snapshot and restore all go through it.
 
 Space is reserved first, the page cache is bypassed where the file system allows it, and every piece waits for ``pace``:
-unpaced buffered bulk writes would hold up foreground commits for tens of milliseconds.
+unpaced buffered bulk writes would hold up foreground commits for tens of milliseconds. A large file is written behind.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ from ..format.checksum import crc32c
 from ..format.npy import NPY_ALIGN, npy_header
 from ..format.segment import FileInfo
 from .files import Buffer, ByteArray, FileSystem
+from .write_behind import WriteBehind
 
 PIECE_BYTES = 256 * 1024
+LARGE_PIECE_BYTES = 1 << 20
+LARGE_BYTES = 4 << 20
+"""From this size on a file is written behind, in large pieces."""
 BLOCK_BYTES = 4096
 """What direct writes must be aligned to: memory, offset and length."""
 
@@ -45,7 +49,11 @@ class BulkWriter:
         self._path = path
         self._file = fs.create(path, reserve, direct=True)
         self._pace = pace
-        self._staging = _aligned(PIECE_BYTES)
+        self._piece_bytes = PIECE_BYTES if reserve < LARGE_BYTES else LARGE_PIECE_BYTES
+        self._staging = _aligned(self._piece_bytes)
+        self._behind = (
+            None if reserve < LARGE_BYTES else WriteBehind(self._file, fs.beside, lambda: _aligned(LARGE_PIECE_BYTES))
+        )
         self._filled = 0
         self._offset = 0
         self._crc = 0
@@ -78,17 +86,19 @@ class BulkWriter:
         source = _as_bytes(data)
         position = 0
         while position < len(source):
-            taken = min(PIECE_BYTES - self._filled, len(source) - position)
+            taken = min(self._piece_bytes - self._filled, len(source) - position)
             self._staging[self._filled : self._filled + taken] = source[position : position + taken]
             self._filled += taken
             position += taken
-            if self._filled == PIECE_BYTES:
+            if self._filled == self._piece_bytes:
                 self._flush()
 
     def close(self) -> FileInfo:
         """Write the rest, set the exact size, sync. The file's content is durable on return, its name is not."""
         if self._filled:
             self._flush()
+        if self._behind:
+            self._behind.drain()
         self._file.truncate(self._offset)
         self._file.sync()
         self._open = False
@@ -98,6 +108,8 @@ class BulkWriter:
     def abort(self) -> None:
         """Close and remove the file."""
         self._open = False
+        if self._behind:
+            self._behind.abandon()
         self._file.close()
         with contextlib.suppress(OSError):
             self._fs.unlink(self._path)
@@ -110,7 +122,10 @@ class BulkWriter:
             self._sha256.update(piece.data)
         self._staging[count:padded] = 0
         self._pace(padded)
-        self._file.pwrite([self._staging[:padded].data], self._offset)
+        if self._behind:
+            self._staging = self._behind.put(self._staging, padded, self._offset)
+        else:
+            self._file.pwrite([self._staging[:padded].data], self._offset)
         self._offset += count
         self._filled = 0
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .beside import Pending
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 """What can be written: C contiguous bytes; a memoryview may be of any item type."""
@@ -92,6 +94,9 @@ class Lock(Protocol):
 
 class FileSystem(Protocol):
     """Everything that the engine asks of a file system."""
+
+    def beside(self, work: Callable[[], object]) -> Pending:
+        """Do something beside the caller, such as a large write: on another thread, or at once where there is none."""
 
     def create(self, path: str, size: int = 0, *, direct: bool = False) -> File:
         """Create a file that must not exist; ``size`` > 0 reserves that many bytes first.

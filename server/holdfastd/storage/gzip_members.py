@@ -7,13 +7,13 @@ lets the last member be decompressed without the others.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 from isal import igzip, igzip_lib, isal_zlib
 from numpy.typing import NDArray
 
+from .beside import Beside, Done, Pending
 from .files import Buffer
 
 CHUNK_BYTES = 4 << 20
@@ -40,32 +40,10 @@ class Input(Protocol):
         """At most ``count`` bytes, b"" at the end."""
 
 
-class Pending(Protocol):
-    """A piece that is being compressed."""
-
-    def result(self) -> bytes:
-        """Wait for it."""
-
-
-Submit = Callable[[Callable[[bytes], bytes], bytes], Pending]
-"""Runs a function on some thread, like ``Executor.submit``."""
-
-
-class Done:
-    """A piece compressed on the calling thread."""
-
-    def __init__(self, function: Callable[[bytes], bytes], data: bytes) -> None:
-        self._result = function(data)
-
-    def result(self) -> bytes:
-        """What came out."""
-        return self._result
-
-
 class GzipWriter:
     """Compresses into members of ``CHUNK_BYTES``, in order. One thread writes, ``submit`` compresses."""
 
-    def __init__(self, out: Output, submit: Submit = Done, *, at_once: int = 3) -> None:
+    def __init__(self, out: Output, submit: Beside = Done, *, at_once: int = 3) -> None:
         self._out = out
         self._submit = submit
         self._at_once = at_once
@@ -91,7 +69,7 @@ class GzipWriter:
             return
         piece = b"".join(self._pieces)
         self._pieces, self._gathered = [], 0
-        self._pending.append(self._submit(compress, piece))
+        self._pending.append(self._submit(lambda: compress(piece)))
         while len(self._pending) >= self._at_once:
             self._out.write(self._pending.popleft().result())
 

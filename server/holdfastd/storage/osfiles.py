@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 
 from ..errors import DataDirectoryLocked
+from .beside import Beside, Done
 from .files import Buffer
 from .osmap import OsMapping
 
@@ -20,7 +21,7 @@ READ_PIECE_BYTES = 1 << 30
 
 
 class OsFile:
-    """A file descriptor open for writing. ``pwrite`` and ``sync`` may run in different threads at the same time."""
+    """A file descriptor open for writing. ``pwrite`` and ``sync`` may run in several threads at the same time."""
 
     def __init__(self, path: str, descriptor: int) -> None:
         self._path = path
@@ -68,17 +69,15 @@ class OsFile:
         try:
             return os.pwritev(self._descriptor, buffers, offset)
         except OSError as error:
-            if error.errno != errno.EINVAL or not self._leave_direct_mode():
+            if error.errno != errno.EINVAL:
                 raise
+            self._leave_direct_mode()
             return os.pwritev(self._descriptor, buffers, offset)
 
-    def _leave_direct_mode(self) -> bool:
-        """Fall back to the page cache where O_DIRECT is refused at the write; False when it was not in use."""
+    def _leave_direct_mode(self) -> None:
+        """Fall back to the page cache where O_DIRECT is refused at the write; another thread may have done so."""
         flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
-        if not flags & os.O_DIRECT:
-            return False
         fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags & ~os.O_DIRECT)
-        return True
 
 
 class OsLock:
@@ -94,7 +93,10 @@ class OsLock:
 
 
 class OsFileSystem:
-    """The operating system's files. Stateless; any thread."""
+    """The operating system's files. Any thread. ``beside``: what runs work beside its caller."""
+
+    def __init__(self, beside: Beside = Done) -> None:
+        self.beside = beside
 
     def create(self, path: str, size: int = 0, *, direct: bool = False) -> OsFile:
         file = OsFile(path, _create_descriptor(path, direct))
