@@ -45,14 +45,18 @@ class Collection:
         payloads: Sequence[Payload] | None = None,
         *,
         sync: bool = False,
+        validate_only: bool = False,
         request_id: str | None = None,
     ) -> WriteResult:
         """Insert points or replace those whose id exists: one atomic operation, visible when this returns.
 
         vectors: an (n, d) float32 buffer or n lists; payloads: dicts or JSON bytes, None for none. Of an id given twice
         the last row wins. ``sync`` asks for the disk whatever the store's mode. The result says whether it is durable.
+        ``validate_only`` checks everything and writes nothing.
         """
-        return self.send(upsert_request(self.name, ids, vectors, payloads, sync=sync, request_id=request_id))
+        batch = upsert_request(self.name, ids, vectors, payloads, sync=sync, request_id=request_id)
+        batch.head.validate_only = validate_only
+        return self.send(batch)
 
     def send(self, batch: EncodedUpsert) -> WriteResult:
         """`upsert` of a batch that is encoded already."""
@@ -85,11 +89,13 @@ class Collection:
         *,
         merge: bool = False,
         sync: bool = False,
+        validate_only: bool = False,
         request_id: str | None = None,
     ) -> UpdateResult:
         """Change the vectors or the payloads of existing points; what is None stays. NotFound writes nothing.
 
         ``merge`` lays each payload over the stored one as a JSON merge patch: objects merge, None removes a key.
+        ``validate_only`` checks everything and writes nothing: the result has no versions then.
         """
         from holdfast.v1 import vector_pb2
 
@@ -103,6 +109,7 @@ class Collection:
             payload_mode=modes.PAYLOAD_MODE_MERGE if merge else modes.PAYLOAD_MODE_REPLACE,
             durability=_durability(sync),
             request_id=request_id_of(request_id),
+            validate_only=validate_only,
         )
         done = self._connection.call(self._connection.vectors.Update, request)
         return UpdateResult(done.sequence, done.count, done.durable, tuple(done.versions))

@@ -254,6 +254,9 @@ def test_dry_runs_change_nothing(cli: Callable[..., Outcome], store: None) -> No
     assert cli("storage", "snapshot", "delete", "latest", "--dry-run").json["status"] == "validated"
     assert cli("storage", "snapshot", "list").json["total"] == 1
     assert cli("vector", "delete", "products", "--all", "--dry-run").json == {"deleted": 3, "status": "validated"}
+    inserted = cli("vector", "insert", "products", "--id", "new", "-v", "[1,2,3]", "--dry-run").json
+    assert (inserted["id"], inserted["status"], inserted["sequence"]) == ("new", "validated", 0)
+    assert cli("vector", "get", "products", "--id", "new").code == 4
     assert cli("vector", "count", "products").json["count"] == 3
 
 

@@ -50,6 +50,10 @@ class TestStorage:
         failure = failing(lambda: wire.storage.ConfigureMmap(request))
         assert (failure.code, failure.info.metadata["field"]) == (grpc.StatusCode.UNIMPLEMENTED, field)
 
+    def test_there_are_no_hot_tiers_yet(self, wire: Wire) -> None:
+        failure = failing(lambda: wire.storage.GetTiers(storage_pb2.GetTiersRequest()))
+        assert (failure.code, failure.info.reason) == (grpc.StatusCode.UNIMPLEMENTED, "TIERING_NOT_SUPPORTED")
+
     def test_no_alarms(self, wire: Wire) -> None:
         assert not wire.storage.ListAlarms(storage_pb2.ListAlarmsRequest()).alarms
 

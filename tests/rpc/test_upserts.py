@@ -47,6 +47,12 @@ def test_a_bad_batch_does_not_end_the_stream(vectors: VectorServiceStub) -> None
     assert answers[1].error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
+def test_a_stream_gives_no_plans(vectors: VectorServiceStub) -> None:
+    asked = vector_pb2.UpsertStreamRequest(ticket=7, upsert=batch(["x"], validate_only=True))
+    (answer,) = vectors.UpsertStream(iter([asked]))
+    assert (answer.ticket, answer.error.code) == (7, grpc.StatusCode.INVALID_ARGUMENT.value[0])
+
+
 def test_a_batch_that_cannot_be_parsed_is_answered_with_its_ticket(channel: grpc.Channel) -> None:
     raw = vector_pb2.UpsertStreamRequest(ticket=9, upsert=batch(["good", "bad"])).SerializeToString()
     call = channel.stream_stream(

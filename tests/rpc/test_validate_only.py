@@ -43,6 +43,11 @@ RIGHT: list[tuple[str, dict[str, Any]]] = [
     ("SwitchAlias", {"alias": "live", "collection": "films"}),
     ("SwitchAlias", {"alias": "live", "collection": "books"}),
     ("DeleteAlias", {"alias": "live"}),
+    ("Upsert", {"collection": "books", "ids": ["a", "new"], "vectors": bytes(16)}),
+    ("Upsert", {"collection": "live", "ids": ["a", "a"], "vectors": bytes(16), "payloads": b"[{}, null]"}),
+    ("Upsert", {"collection": "cache", "ids": ["m"], "vectors": bytes(8)}),
+    ("Update", {"collection": "books", "ids": ["a"], "vectors": bytes(8)}),
+    ("Update", {"collection": "live", "ids": ["a", "b"], "payloads": b'[{"n": 3}, null]', "payload_mode": 2}),
     ("Delete", {"collection": "books", "ids": ["a", "a", "none"]}),
     ("Delete", {"collection": "live", "ids": ["a", "none"], "expected_count": 1}),
     ("Delete", {"collection": "books", "ids": ["none"]}),
@@ -76,6 +81,17 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("SwitchAlias", {"alias": "live", "collection": "films", "request_id": "first"}, "REQUEST_ID_REUSED"),
     ("DeleteAlias", {"alias": "books"}, "ALIAS_NOT_FOUND"),
     ("DeleteAlias", {"alias": "live", "request_id": "x" * 200}, "INVALID_ARGUMENT"),
+    ("Upsert", {"collection": "none", "ids": ["a"], "vectors": bytes(8)}, "COLLECTION_NOT_FOUND"),
+    ("Upsert", {"collection": "books", "ids": ["a"], "vectors": bytes(12)}, "DIMENSION_MISMATCH"),
+    ("Upsert", {"collection": "books", "ids": [""], "vectors": bytes(8)}, "INVALID_ID"),
+    ("Upsert", {"collection": "books", "ids": ["a"], "vectors": bytes(8), "request_id": "first"}, "REQUEST_ID_REUSED"),
+    (
+        "Upsert",
+        {"collection": "cache", "ids": ["m"], "vectors": bytes(8), "durability": common_pb2.DURABILITY_SYNC},
+        "COLLECTION_NOT_DURABLE",
+    ),
+    ("Update", {"collection": "books", "ids": ["a", "none"], "vectors": bytes(16)}, "POINT_NOT_FOUND"),
+    ("Update", {"collection": "books", "ids": ["a"]}, "INVALID_ARGUMENT"),
     ("Delete", {"collection": "none", "ids": ["a"]}, "COLLECTION_NOT_FOUND"),
     ("Delete", {"collection": "books", "ids": ["a", ""]}, "INVALID_ID"),
     ("Delete", {"collection": "books", "ids": ["a", "b"], "expected_count": 1}, "COUNT_MISMATCH"),
@@ -177,7 +193,8 @@ def test_the_real_thing_then_answers_as_the_trial_did(store: Wire, name: str, ar
         assert ended.state == operation_pb2.Operation.STATE_SUCCEEDED
         assert ended.WhichOneof("result") == plan.WhichOneof("result")  # type: ignore[attr-defined]
         return
-    for field in ("sequence", "durable"):
+    # The versions are those of points that are written.
+    for field in ("sequence", "durable", "versions"):
         for message in (plan, done):
             if field in message.DESCRIPTOR.fields_by_name:
                 message.ClearField(field)
@@ -214,6 +231,7 @@ def test_what_is_not_built_is_no_more_there_without_a_trial(wire: Wire, name: st
         ("DeleteCollection", {"name": "books"}),
         ("SwitchAlias", {"alias": "live", "collection": "films"}),
         ("DeleteAlias", {"alias": "live"}),
+        ("Upsert", {"collection": "books", "ids": ["a"], "vectors": bytes(8)}),
         ("Delete", {"collection": "books", "ids": ["a"]}),
         ("Delete", {"collection": "books", "filter": "n = 1"}),
         ("Delete", {"collection": "books", "all": True, "confirm": True}),
@@ -235,6 +253,7 @@ def test_a_trial_knows_that_the_store_takes_no_writes(store: Wire) -> None:
     failing(lambda: store.vectors.Upsert(batch(["c"])))
     for name, arguments in (
         ("DeleteAlias", {"alias": "live"}),
+        ("Upsert", {"collection": "books", "ids": ["a"], "vectors": bytes(8)}),
         ("Delete", {"collection": "books", "ids": ["a"]}),
         ("EnableWal", {"retention": {"seconds": 60}}),
         ("DisableWal", {}),

@@ -280,6 +280,9 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         self._daemon.mmap.advise_mode = request.advise_mode or self._daemon.mmap.advise_mode
         return storage_pb2.ConfigureMmapResponse(status=self._daemon.mmap)
 
+    def GetTiers(self, request: Any, context: Any) -> Any:
+        return storage_pb2.GetTiersResponse()
+
     def Compact(self, request: Any, context: Any) -> Any:
         names = [request.collection] if request.collection else sorted(self._daemon.collections)
         for name in names:

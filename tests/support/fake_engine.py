@@ -83,8 +83,16 @@ class FakePoints:
                 submission.ticket.succeed(self._write(collection, rows))
 
     def upsert(
-        self, collection: str, ids: Sequence[str], vectors: Float32Array, payload_block: bytes, *, caller: Caller
+        self,
+        collection: str,
+        ids: Sequence[str],
+        vectors: Float32Array,
+        payload_block: bytes,
+        *,
+        caller: Caller,
+        validate_only: bool = False,
     ) -> Outcome:
+        assert not validate_only
         if self.failing is not None:
             raise self.failing
         submission = self.prepare_upsert(collection, ids, vectors, payload_block, caller=caller)
@@ -100,6 +108,7 @@ class FakePoints:
         payload_block: bytes,
         merge: bool,
         caller: Caller,
+        validate_only: bool = False,
     ) -> Outcome:
         self.callers.append(caller)
         found = self.get(collection, ids)

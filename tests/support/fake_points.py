@@ -153,6 +153,8 @@ class VectorServicer(vector_pb2_grpc.VectorServiceServicer):
         return vector_pb2.UpsertResponse(sequence=sequence, count=len(request.ids), durable=True)
 
     def Upsert(self, request: Any, context: Any) -> Any:
+        if request.validate_only:
+            return vector_pb2.UpsertResponse(count=len(request.ids))
         return self._write(request)
 
     def UpsertStream(self, request_iterator: Any, context: Any) -> Iterator[Any]:

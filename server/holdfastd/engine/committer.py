@@ -389,7 +389,7 @@ class Committer:
         self._check(submission)
         assert submission.change is not None
         foreseen = foresee(self._applier.catalog, submission.change)
-        return Outcome(0, foreseen.count, durable=False, names=foreseen.names)
+        return Outcome(0, submission.rows_sent or foreseen.count, durable=False, names=foreseen.names)
 
     def _write(self, entries: list[Entry], admitted: list[Submission]) -> bool | None:
         """Write and, in fsync mode, sync. Returns whether the group is durable; None when it was refused."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from .apply import Applied
 from .catalog import Catalog
-from .changes import Change, CreateCollection, DeleteAlias, DeleteIds, DropCollection, PutAlias, Truncate
+from .changes import Change, CreateCollection, DeleteAlias, DeleteIds, DropCollection, PutAlias, Truncate, UpsertRows
 
 
 def foresee(catalog: Catalog, change: Change) -> Applied:
@@ -17,6 +17,8 @@ def foresee(catalog: Catalog, change: Change) -> Applied:
     match change:
         case CreateCollection():
             return Applied()
+        case UpsertRows(_, rows):
+            return Applied(len(rows))
         case PutAlias(alias) | DeleteAlias(alias):
             target = catalog.aliases.get(alias)
             return Applied(names=() if target is None else (catalog.collections[target].spec.name,))

@@ -79,9 +79,9 @@ class Points:
         submission.check = follow
         return submission
 
-    def commit(self, submission: Submission) -> Outcome:
-        """Commit a prepared batch. Blocks until it is acknowledged."""
-        return writer.commit(self.committer, submission)
+    def commit(self, submission: Submission, *, validate_only: bool = False) -> Outcome:
+        """Commit a prepared batch, or say what that would do. Blocks until it is acknowledged."""
+        return writer.commit(self.committer, submission, validate_only=validate_only)
 
     def commit_nowait(self, submission: Submission) -> None:
         """Hand a prepared batch to the committer; its outcome comes on ``submission.ticket``, set by this call."""
@@ -90,14 +90,20 @@ class Points:
         self.committer.submit_nowait(submission)
 
     def upsert(
-        self, collection: str, ids: Sequence[str], vectors: Float32Array, payload_block: bytes, *, caller: Caller
+        self,
+        collection: str,
+        ids: Sequence[str],
+        vectors: Float32Array,
+        payload_block: bytes,
+        *,
+        caller: Caller,
+        validate_only: bool = False,
     ) -> Outcome:
         """Write a batch: all of it or nothing. The store's mode says what acknowledged means."""
-
         submission = self.prepare_upsert(collection, ids, vectors, payload_block, caller=caller)
         assert isinstance(submission.change, UpsertRows)
         with self.meters.of(submission.change.collection_id).insert.timed():
-            return self.commit(submission)
+            return self.commit(submission, validate_only=validate_only)
 
     def update(
         self,
@@ -108,6 +114,7 @@ class Points:
         payload_block: bytes,
         merge: bool,
         caller: Caller,
+        validate_only: bool = False,
     ) -> Outcome:
         """Change points that exist: new vectors (n, d), new payloads (null: stays), or payloads merged (RFC 7396).
 
@@ -132,9 +139,10 @@ class Points:
             if target.payload_check is not None:
                 target.payload_check.check_changed(rows.payloads, payloads)
             expects = _expectation(keys, rows.id_hashes, [record.sequence for record in old])
-            return self.commit(self._submission(target, UpsertRows(target.spec.id, rows), caller, expects=expects))
+            submission = self._submission(target, UpsertRows(target.spec.id, rows), caller, expects=expects)
+            return self.commit(submission, validate_only=validate_only)
 
-        return self._again_if_stale(caller, once)
+        return self._again_if_stale(caller, once, validate_only=validate_only)
 
     def delete_ids(
         self,

@@ -87,6 +87,15 @@ class StorageService(StorageServiceServicer):
             hint="to drop dead rows, snapshot the collection and restore it under another name",
         )
 
+    def GetTiers(
+        self, request: storage_pb2.GetTiersRequest, context: grpc.ServicerContext
+    ) -> storage_pb2.GetTiersResponse:
+        raise Unimplemented(
+            "this daemon has no hot tiers: hybrid collections are stored like disk ones",
+            reason="TIERING_NOT_SUPPORTED",
+            hint="the page cache holds what is read often: see resident bytes in `holdfast storage status`",
+        )
+
     def ListAlarms(
         self, request: storage_pb2.ListAlarmsRequest, context: grpc.ServicerContext
     ) -> storage_pb2.ListAlarmsResponse:

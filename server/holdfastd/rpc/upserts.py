@@ -17,6 +17,7 @@ from holdfast.v1 import vector_pb2
 
 from ..engine.points import Points
 from ..engine.tickets import Caller, Outcome, Submission
+from ..errors import InvalidArgument
 from ..model import Float32Array
 from . import wire
 from .admission import InFlight
@@ -45,7 +46,9 @@ def upsert(
     ids = list(request.ids)
     caller = callers.of(context, request.request_id, sync=wants_sync(request.durability))
     vectors = _matrix_of(points, batch, len(ids), caller)
-    outcome = points.upsert(request.collection, ids, vectors, request.payloads, caller=caller)
+    outcome = points.upsert(
+        request.collection, ids, vectors, request.payloads, caller=caller, validate_only=request.validate_only
+    )
     return _response(outcome)
 
 
@@ -105,6 +108,10 @@ class UpsertStreams:
             request = TicketedBatch(request.ticket, UpsertBatch(request.upsert, request.upsert.vectors))
         ticket, batch = request.ticket, request.upsert.request
         try:
+            if batch.validate_only:
+                raise InvalidArgument(
+                    "a stream writes what it is sent", field="validate_only", hint="ask for a plan with Upsert"
+                )
             ids = list(batch.ids)
             caller = self.callers.of(context, batch.request_id, sync=wants_sync(batch.durability))
             vectors = _matrix_of(self.points, request.upsert, len(ids), caller)

@@ -69,6 +69,7 @@ class VectorService(VectorServiceServicer):
             payload_block=request.payloads,
             merge=chosen(_MERGE_OF_MODE, request.payload_mode, "payload_mode"),
             caller=caller,
+            validate_only=request.validate_only,
         )
         versions = [] if outcome.versions is None else outcome.versions.tolist()
         return vector_pb2.UpdateResponse(

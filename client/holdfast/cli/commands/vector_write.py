@@ -24,12 +24,17 @@ from holdfast.documents import Document
 @click.option("--vector", "-v", type=VECTOR, required=True, metavar="VECTOR", help='"[0.1,0.2]", or @FILE.')
 @click.option("--id", "point_id", metavar="ID", help="Its id; an existing one is replaced.  [default: generated]")
 @click.option("--payload", type=PAYLOAD, metavar="JSON", help="A JSON object, or @FILE.")
+@dry_run
 @pass_state
-def insert(state: State, collection: str, vector: list[float], point_id: str | None, payload: bytes | None) -> Document:
+def insert(
+    state: State, collection: str, vector: list[float], point_id: str | None, payload: bytes | None, dry_run: bool
+) -> Document:
     """Insert or replace one vector."""
     point_id = point_id or new_id()
-    written = state.client.collection(collection).upsert([point_id], [vector], [payload] if payload else None)
-    document = Document(id=point_id, status="inserted", collection=collection, sequence=written.sequence)
+    payloads = [payload] if payload else None
+    written = state.client.collection(collection).upsert([point_id], [vector], payloads, validate_only=dry_run)
+    status = "validated" if dry_run else "inserted"
+    document = Document(id=point_id, status=status, collection=collection, sequence=written.sequence)
     return Document(document, durable=written.durable) if state.verbose else document
 
 
@@ -45,9 +50,16 @@ def insert(state: State, collection: str, vector: list[float], point_id: str | N
 @click.option("--vector", type=VECTOR, metavar="VECTOR", help='The new vector: "[0.1,0.2]", or @FILE.')
 @click.option("--payload", type=PAYLOAD, metavar="JSON", help="The new payload: a JSON object, or @FILE.")
 @click.option("--merge", is_flag=True, help="Lay the payload over the old one; null removes a key.")
+@dry_run
 @pass_state
 def update(
-    state: State, collection: str, point_id: str, vector: list[float] | None, payload: bytes | None, merge: bool
+    state: State,
+    collection: str,
+    point_id: str,
+    vector: list[float] | None,
+    payload: bytes | None,
+    merge: bool,
+    dry_run: bool,
 ) -> Document:
     """Change a vector or its payload.
 
@@ -58,8 +70,14 @@ def update(
     if merge and payload is None:
         raise click.UsageError("--merge needs --payload")
     done = state.client.collection(collection).update(
-        [point_id], None if vector is None else [vector], None if payload is None else [payload], merge=merge
+        [point_id],
+        None if vector is None else [vector],
+        None if payload is None else [payload],
+        merge=merge,
+        validate_only=dry_run,
     )
+    if dry_run:
+        return Document(id=point_id, status="validated")
     document = Document(id=point_id, status="updated", version=done.versions[0])
     return Document(document, sequence=done.sequence, durable=done.durable) if state.verbose else document
 
