@@ -84,6 +84,16 @@ class CollectionSpec:
     origin: Origin | None = None
 
 
+def family(collection_id: uuid.UUID) -> bytes:
+    """What the ids have in common that a collection in memory has, one after each start."""
+    return collection_id.bytes[:8]
+
+
+def renewed(collection_id: uuid.UUID, randomly: uuid.UUID) -> uuid.UUID:
+    """Another id of the same family; ``randomly``: a fresh one, of which the rest is."""
+    return uuid.UUID(bytes=family(collection_id) + randomly.bytes[8:])
+
+
 @dataclass(frozen=True, slots=True)
 class WalSettings:
     """The log's settings; sizes in bytes, durations in microseconds."""

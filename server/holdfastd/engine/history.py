@@ -6,9 +6,12 @@ recovery has cut the log, what a snapshot reflects may not be what the log goes 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..errors import OutOfRange
+from ..format.record import RecordKind
 from ..model import Sequence64
 from ..storage.files import FileSystem
 from ..storage.wal_files import FoundFile
@@ -39,15 +42,57 @@ class Stretch:
     why: str = ""
 
 
-class History:
-    """See the module. Immutable; blocks while it reads files. ``files``: those of ``source``, oldest first.
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time in which the log was disabled: behind ``last``, known to be so until ``closed_us``, through ``through``.
 
-    ``end`` and ``end_us``: the last sequence that belongs to it, and its time.
+    ``begun_us``: when the log went on, with ``first``; both 0 where it never did.
     """
 
-    def __init__(self, fs: FileSystem, source: LogSource, files: list[FoundFile], end: Sequence64, end_us: int) -> None:
+    last: Sequence64
+    closed_us: int
+    through: Sequence64
+    first: Sequence64 = 0
+    begun_us: int = 0
+
+    def __str__(self) -> str:
+        if not self.first:
+            return f"the log was disabled behind sequence {self.last}"
+        return f"the log was disabled between sequence {self.last} and {self.first}"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Where in the history a caller's moment lies: ``sequence`` was the last operation by then.
+
+    ``uncertain``: it lies in a time without a log, and ``sequence`` is the last that can have been done by then.
+    """
+
+    sequence: Sequence64
+    uncertain: bool = False
+
+
+class History:
+    """See the module. One thread; blocks while it reads files. ``files``: those of ``source``, oldest first.
+
+    ``end`` and ``end_us``: the last sequence that belongs to it, and its time. ``went_through``: whether the store that
+    wrote it has gone through a sequence of a timeline, where anybody but the log knows.
+    """
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        source: LogSource,
+        files: list[FoundFile],
+        end: Sequence64,
+        end_us: int,
+        went_through: Callable[[int, Sequence64], bool] | None = None,
+    ) -> None:
         self._fs = fs
         self._files = files
+        self._went_through = went_through
+        self._gaps: tuple[Gap, ...] | None = None
+        self._forks = _forks(files)
         self.source = source
         self.end = end
         self.end_us = end_us
@@ -57,8 +102,15 @@ class History:
         """The sequence before the first that the log can hold; None without a log."""
         return self._files[0].sound_header().previous_sequence if self._files else None
 
-    def locate(self, ending: Ending, now_us: int) -> Sequence64 | None:
-        """The sequence that a caller means; None for a time before the log's first record.
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """The times in which something was done without the log, oldest first. Reads a WAL segment for each, once."""
+        if self._gaps is None:
+            self._gaps = tuple(self._find_gaps())
+        return self._gaps
+
+    def locate(self, ending: Ending, now_us: int) -> Moment | None:
+        """Where the moment that a caller means lies; None for a time before the log's first record.
 
         Raises OutOfRange for what has not happened yet, Corruption.
         """
@@ -70,30 +122,57 @@ class History:
                     hint="leave --to out for the newest moment",
                     latest_sequence=self.end,
                 )
-            return ending.sequence
-        if ending.time_us is None or ending.time_us >= self.end_us > 0:
-            if ending.time_us is not None and ending.time_us > max(now_us, self.end_us):
-                raise OutOfRange(
-                    f"the target lies {(ending.time_us - now_us) / 1e6:.6f} s in the future",
-                    reason=NOT_YET,
-                    hint="leave --to out for the newest moment; check the clocks of client and server",
-                    latest_us=self.end_us,
-                )
-            return self.end
-        return sequence_at_time(
+            return Moment(ending.sequence)
+        time_us = ending.time_us
+        if time_us is None:
+            return Moment(self.end)
+        if time_us > max(now_us, self.end_us):
+            raise OutOfRange(
+                f"the target lies {(time_us - now_us) / 1e6:.6f} s in the future",
+                reason=NOT_YET,
+                hint="leave --to out for the newest moment; check the clocks of client and server",
+                latest_us=self.end_us,
+            )
+        if time_us >= self.end_us > 0:
+            return Moment(self.end)
+        return self._at_time(time_us)
+
+    def _at_time(self, time_us: int) -> Moment | None:
+        found = sequence_at_time(
             self._fs,
             self.source.directories,
-            ending.time_us,
+            time_us,
             store_id=self.source.store_id,
             upto_synced=self.source.upto_synced,
         )
+        if found is None:
+            return None
+        gap = next((gap for gap in self.gaps if gap.last <= found < gap.through and time_us > gap.closed_us), None)
+        if gap is None:
+            return Moment(found)
+        return Moment(gap.through, uncertain=not gap.begun_us or time_us < gap.begun_us)
+
+    def gap_at(self, sequence: Sequence64) -> Gap | None:
+        """The time without a log in which a sequence was given, if it was."""
+        return next((gap for gap in self.gaps if gap.last < sequence <= gap.through), None)
+
+    def left_behind(self, timeline: int, sequence: Sequence64) -> str:
+        """Why what a snapshot of that moment holds is no moment of this history, or "" (RULES 2)."""
+        for later, through in self._forks:
+            if later > timeline and through < sequence:
+                return f"history went on from sequence {through} on timeline {later}, not through that moment"
+        if self._went_through is not None:
+            known = self._went_through(timeline, sequence)
+        else:
+            # A timeline of which the log has nothing began somewhere: behind its end, for all that can be known.
+            known = not self._files or timeline <= self._files[-1].timeline or sequence >= self.end
+        return "" if known else f"sequence {sequence} of timeline {timeline} is not on the way that history went"
 
     def stretch(self, timeline: int, sequence: Sequence64) -> Stretch:
         """How far the log leads on from what a snapshot holds: ``sequence`` of ``timeline``. Raises Corruption."""
-        for file in self._files:
-            if file.timeline > timeline and left(file) < sequence:
-                why = f"history went on from sequence {left(file)} on timeline {file.timeline}, not through that moment"
-                return Stretch(sequence, why)
+        why = self.left_behind(timeline, sequence)
+        if why:
+            return Stretch(sequence, why)
         begins_after = self.begins_after
         if begins_after is None:
             return Stretch(sequence, "there is no log")
@@ -102,13 +181,9 @@ class History:
             return Stretch(
                 sequence, f"the log before sequence {begins_after + 1} {'was disabled' if gap else 'is trimmed'}"
             )
-        for before, file in zip(self._files, self._files[1:], strict=False):
-            header = file.sound_header()
-            if header.gap_before and header.previous_sequence > sequence:
-                last = self._last_of(before)
-                if last < header.previous_sequence:
-                    why = f"the log was disabled between sequence {last} and {file.first_sequence}"
-                    return Stretch(max(last, sequence), why)
+        for each in self.gaps:
+            if each.through > sequence:
+                return Stretch(max(each.last, sequence), str(each))
         return Stretch(max(self.end, sequence))
 
     def timeline_at(self, sequence: Sequence64) -> int:
@@ -123,17 +198,42 @@ class History:
                 size += file.size
         return size
 
-    def _last_of(self, file: FoundFile) -> Sequence64:
-        """The sequence of the last operation in a WAL segment, or of the one before it. Reads it."""
-        last = file.sound_header().previous_sequence
+    def _find_gaps(self) -> Iterator[Gap]:
+        for before, file in pairwise(self._files):
+            header = file.sound_header()
+            if header.gap_before:
+                last, closed_us = self._end_of(before)
+                if last < header.previous_sequence:
+                    yield Gap(last, closed_us, header.previous_sequence, file.first_sequence, header.created_us)
+        if self._files and self.source.upto_synced is None:
+            last, closed_us = self._end_of(self._files[-1])
+            if last < self.end:
+                yield Gap(last, closed_us, self.end)
+
+    def _end_of(self, file: FoundFile) -> tuple[Sequence64, int]:
+        """The sequence of the last operation in a WAL segment, or of the one before it, and its last record's time."""
+        header = file.sound_header()
+        last, time_us = header.previous_sequence, header.created_us
         reader = LogReader(
-            self._fs, self.source.directories, store_id=self.source.store_id, first_path=file.path, allow_gaps=True
+            self._fs,
+            self.source.directories,
+            store_id=self.source.store_id,
+            first_path=file.path,
+            allow_gaps=True,
+            operations_only=False,
         )
         for record in reader.read(self.source.upto_synced):
             if record.path != file.path:
                 break
-            last = record.sequence
-        return last
+            time_us = max(time_us, record.timestamp_us)
+            if record.kind == RecordKind.OPERATION:
+                last = record.sequence
+        return last, time_us
+
+
+def _forks(files: list[FoundFile]) -> list[tuple[int, Sequence64]]:
+    """Where each timeline of the log but the first began, and behind which sequence."""
+    return [(file.timeline, left(file)) for before, file in pairwise(files) if file.timeline != before.timeline]
 
 
 def timeline_at(sequence: Sequence64, files: list[FoundFile]) -> int:

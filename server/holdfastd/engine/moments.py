@@ -94,23 +94,39 @@ class Moments:
 
     def _find(self, request: RestoreRequest, snapshot: str | None, path: str | None = None) -> Route:
         name = request.from_collection
-
-        def holds(info: SnapshotInfo) -> bool:
-            return name is None or name in info.collections or info.record.everything
-
-        assert request.ending is not None
         with disk_errors_of("looking for a way to that moment"):
-            return self._routes.find(request.ending, snapshot=snapshot, path=path, holds=holds)
+            whole = name is None and any(info.record.everything for info in self._own())
+
+            def holds(info: SnapshotInfo) -> bool:
+                return info.record.everything or (name in info.collections if name is not None else not whole)
+
+            assert request.ending is not None
+            route = self._routes.find(request.ending, snapshot=snapshot, path=path, holds=holds)
+        return route if request.collection is not None or name is not None else self._told_what_it_lacks(route)
+
+    def _told_what_it_lacks(self, route: Route) -> Route:
+        """The route with a warning, where it leads to less than the whole store that was asked for."""
+        names = () if route.base is None else route.base.collections
+        if route.base is None or route.base.record.everything or self._context.applier.catalog.names.keys() <= {*names}:
+            return route
+        warning = f"{route.base.id} holds {', '.join(names)} alone: other collections stay as they are"
+        return replace(route, warnings=(*route.warnings, warning))
+
+    def _own(self) -> list[SnapshotInfo]:
+        return [info for info in self._catalog.listing().snapshots if not info.foreign]
 
     def _named(self, request: RestoreRequest) -> RestoreRequest:
         """The request with the collection that it means, where it names a target alone. Raises InvalidArgument."""
         if request.collection is None or request.from_collection is not None:
             return request
-        known = {name for info in self._catalog.listing().snapshots if not info.foreign for name in info.collections}
+        with disk_errors_of("listing snapshots"):
+            known = {name for info in self._own() for name in info.collections}
         if request.collection in known:
             return replace(request, from_collection=request.collection)
+        if request.collection in self._context.applier.catalog.names:
+            known.add(request.collection)
         if len(known) == 1:
-            return replace(request, from_collection=known.pop())
+            return replace(request, from_collection=known.pop(), implied=True)
         raise InvalidArgument(
             f"the snapshots hold {len(known)} collections, and --collection {request.collection} names one target",
             field="from_collection",

@@ -22,7 +22,7 @@ from dataclasses import replace
 
 import msgspec
 
-from ..model import StorageKind
+from ..model import StorageKind, renewed
 from ..storage import faults
 from ..storage import manifest as manifest_files
 from ..storage.clock import Clock, Randomness
@@ -236,14 +236,17 @@ class _Recovery:
     # The manifest ---------------------------------------------------------------------------------------------------
 
     def _renew_memory_collections(self) -> None:
-        """Give every memory collection a new id: its points are gone, it must not pass for the old one (RULES 30)."""
+        """Give every memory collection a new id: its points are gone, it must not pass for the old one (RULES 30).
+
+        No record tells of it, so the id has to: who follows the log knows a collection by its family.
+        """
         catalog = self.applier.catalog
         for collection in list(catalog.collections.values()):
             spec = collection.spec
             if spec.storage is not StorageKind.MEMORY:
                 continue
             fresh = Collection(
-                replace(spec, id=self.randomness.uuid4()),
+                replace(spec, id=renewed(spec.id, self.randomness.uuid4())),
                 index=IdIndex(),
                 sequence=collection.sequence,
                 updated_us=collection.updated_us,

@@ -85,9 +85,11 @@ class ReplayLogs:
         """What a log holds, up to the newest operation that was done before the call. Raises as ``open``."""
         sequence, time_us = self._applier.sequence, self._applier.time_us
         source = self.open(path)
-        if source.upto_synced is None:
+        if not self.is_own(source):
             sequence, time_us = self._end(source)
-        return History(self._fs, source, self.files(source), sequence, time_us)
+            return History(self._fs, source, self.files(source), sequence, time_us)
+        went_through = self._keeper.current.reaches_back_to
+        return History(self._fs, source, self.files(source), sequence, time_us, went_through)
 
     def is_own(self, source: LogSource) -> bool:
         """Whether this very store writes the log, or did before it was switched off; not where it is a copy."""

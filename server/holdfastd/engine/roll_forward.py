@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import posixpath
 import uuid
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from ..errors import Corruption, NotFound, OutOfRange
+from ..errors import Corruption
 from ..format.hashing import digest_sums
 from ..format.manifest import CollectionEntry
 from ..format.record import padded_size
@@ -30,21 +30,9 @@ from ..storage.files import make_dirs, remove_tree
 from ..storage.id_index import IdIndex
 from ..storage.wal_reader import LoggedRecord
 from .change_codec import decode_change
-from .changes import (
-    POINTS,
-    Change,
-    CreateCollection,
-    DeleteAlias,
-    DeleteIds,
-    DropCollection,
-    PutAlias,
-    Replayed,
-    Restore,
-    Truncate,
-    UpsertRows,
-)
+from .changes import POINTS, Change, DeleteIds, Replayed, Truncate, UpsertRows
 from .collection import Collection, alive_rows, hashes_at
-from .history import NOT_YET
+from .course import Course
 from .recovery_open import STAGED_ENTRY, open_collection
 from .sealing import FrozenCollection, Sealer, Written, freeze, install
 from .snapshot_context import SnapshotContext
@@ -60,6 +48,15 @@ class Rolling:
     source: CollectionSpec
     collection: Collection
     entry: CollectionEntry
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """What a collection's memtables became."""
+
+    rolling: Rolling
+    frozen: FrozenCollection
+    written: Written
 
 
 @dataclass(slots=True)
@@ -84,28 +81,19 @@ class Rolled:
 class RollForward:
     """See the module. Belongs to one thread; blocks; everything is durable when ``finish`` returns.
 
-    ``wanted``: names of collections of the history; None: all. ``new_id`` gives the id under which one is staged.
+    ``course``: which collections there are; ``new_id`` gives the id under which one is staged.
     """
 
-    def __init__(
-        self, context: SnapshotContext, wanted: frozenset[str] | None, new_id: Callable[[uuid.UUID], uuid.UUID]
-    ) -> None:
+    def __init__(self, context: SnapshotContext, course: Course, new_id: Callable[[uuid.UUID], uuid.UUID]) -> None:
         self._context = context
-        self._wanted = wanted
+        self._course = course
         self._new_id = new_id
         self._sealer = Sealer(context.fs, context.layout, context.randomness, context.pace)
         self._here: dict[uuid.UUID, Rolling] = {}
-        self._dropped: dict[str, LoggedRecord] = {}
         self._unsealed_bytes = 0
-        self._sealing: Future[list[tuple[FrozenCollection, Written]]] | None = None
+        self._sealing: Future[list[_Sealed]] | None = None
         self._sealing_sequence = 0
-        self.aliases: dict[str, uuid.UUID] = {}
         self.done = Rolled()
-
-    @property
-    def staged(self) -> list[uuid.UUID]:
-        """The ids of the directories that are staged now."""
-        return [rolling.collection.spec.id for rolling in self._here.values()]
 
     def begin(self, source: CollectionSpec, staged: CollectionEntry, sequence: Sequence64) -> None:
         """Take over a collection that was staged from a snapshot of ``sequence``. Raises Corruption, OSError."""
@@ -139,11 +127,9 @@ class RollForward:
     def finish(self, sequence: Sequence64, *, deep: bool) -> list[SnapshotCollection]:
         """Seal and prove what is there now, as of ``sequence``; returns what a snapshot of that moment would say of it.
 
-        ``deep``: recompute every row's hash and norm. Raises Corruption, NotFound where a wanted collection is gone.
+        ``deep``: recompute every row's hash and norm. Raises Corruption, and as ``Course.check_end``.
         """
-        names = {rolling.source.name for rolling in self._here.values()}
-        for name in sorted((self._wanted or frozenset()) - names):
-            raise _not_there(name, self._dropped.get(name))
+        self._course.check_end()
         return [self._finish(rolling, sequence, deep=deep) for rolling in self._here.values()]
 
     # One operation --------------------------------------------------------------------------------------------------
@@ -152,24 +138,12 @@ class RollForward:
         """Returns the number of points that changed."""
         if isinstance(change, POINTS):
             return self._apply_to_points(change, record)
-        changed = True
-        match change:
-            case CreateCollection(spec) if self._wanted is None or spec.name in self._wanted:
-                self._create(spec, record)
-            case DropCollection(collection_id) if collection_id in self._here:
-                self._drop(collection_id, record)
-            case PutAlias(alias, collection_id):
-                self.aliases[alias] = collection_id
-                changed = self._wanted is None
-            case DeleteAlias(alias):
-                self.aliases.pop(alias, None)
-                changed = self._wanted is None
-            case Restore():
-                _refuse_restored(change, self._here.keys(), self._wanted, record)
-                changed = False
-            case _:
-                changed = False
-        if changed:
+        step = self._course.follow(change, record)
+        for collection_id in step.gone:
+            self._throw_away(collection_id)
+        if step.made is not None:
+            self._create(step.made)
+        if step.concerns:
             self.done.note(record)
         return 0
 
@@ -194,20 +168,17 @@ class RollForward:
         self.done.note(record)
         return count
 
-    def _create(self, source: CollectionSpec, record: LoggedRecord) -> None:
-        made = replace(source, created_sequence=record.sequence, created_us=record.timestamp_us)
-        spec = replace(made, id=self._new_id(source.id))
+    def _create(self, source: CollectionSpec) -> None:
+        spec, sequence = replace(source, id=self._new_id(source.id)), source.created_sequence
         make_dirs(self._context.fs, self._context.layout.collection_dir(spec.id))
-        collection = Collection(spec, index=IdIndex(), sequence=record.sequence, updated_us=record.timestamp_us)
-        entry = CollectionEntry(spec=spec, checkpoint_sequence=record.sequence, count=0, digest=Digest())
-        self._here[source.id] = Rolling(made, collection, entry)
+        collection = Collection(spec, index=IdIndex(), sequence=sequence, updated_us=source.created_us)
+        entry = CollectionEntry(spec=spec, checkpoint_sequence=sequence, count=0, digest=Digest())
+        self._here[source.id] = Rolling(source, collection, entry)
 
-    def _drop(self, collection_id: uuid.UUID, record: LoggedRecord) -> None:
+    def _throw_away(self, collection_id: uuid.UUID) -> None:
         self._end_sealing()
         rolling = self._here.pop(collection_id)
         self._unsealed_bytes -= rolling.collection.memtable.bytes
-        self._dropped[rolling.source.name] = record
-        self.aliases = {alias: target for alias, target in self.aliases.items() if target != collection_id}
         with suppress(OSError):
             # What cannot be removed is garbage to the next start.
             remove_tree(self._context.fs, self._context.layout.collection_dir(rolling.collection.spec.id))
@@ -218,33 +189,31 @@ class RollForward:
         self._end_sealing()
         frozen = self._frozen()
         self._sealing_sequence = sequence
-        self._sealing = writer.submit(lambda: [(each, self._write(each, entry, sequence)) for each, entry in frozen])
+        self._sealing = writer.submit(lambda: [self._seal(*each, sequence) for each in frozen])
 
     def _end_sealing(self) -> None:
         """Wait for the segments that are being written, and let them stand in for their memtables."""
         sealing, self._sealing = self._sealing, None
         if sealing is not None:
-            for frozen, written in sealing.result():
-                self._install(frozen, written, self._sealing_sequence)
+            for sealed in sealing.result():
+                self._install(sealed, self._sealing_sequence)
 
-    def _frozen(self) -> list[tuple[FrozenCollection, CollectionEntry]]:
+    def _frozen(self) -> list[tuple[Rolling, FrozenCollection]]:
         """What is not sealed yet, set aside; volatile ones never are: the log has nothing of them."""
         self._unsealed_bytes = 0
         return [
-            (freeze(rolling.collection), rolling.entry)
+            (rolling, freeze(rolling.collection))
             for rolling in self._here.values()
             if rolling.collection.memtable.length
         ]
 
-    def _write(self, frozen: FrozenCollection, entry: CollectionEntry, sequence: Sequence64) -> Written:
-        return self._sealer.write(frozen, entry, sequence)
+    def _seal(self, rolling: Rolling, frozen: FrozenCollection, sequence: Sequence64) -> _Sealed:
+        return _Sealed(rolling, frozen, self._sealer.write(frozen, rolling.entry, sequence))
 
-    def _install(self, frozen: FrozenCollection, written: Written, sequence: Sequence64) -> None:
-        install(frozen, written, sequence)
-        for rolling in self._here.values():
-            if rolling.collection is frozen.collection:
-                rolling.entry = written.entry
-        for path in written.replaced:
+    def _install(self, sealed: _Sealed, sequence: Sequence64) -> None:
+        install(sealed.frozen, sealed.written, sequence)
+        sealed.rolling.entry = sealed.written.entry
+        for path in sealed.written.replaced:
             self._context.fs.unlink(path)
 
     # The end --------------------------------------------------------------------------------------------------------
@@ -252,8 +221,7 @@ class RollForward:
     def _finish(self, rolling: Rolling, sequence: Sequence64, *, deep: bool) -> SnapshotCollection:
         context, collection = self._context, rolling.collection
         if collection.spec.storage is not StorageKind.MEMORY:
-            frozen = freeze(collection)
-            self._install(frozen, self._sealer.write(frozen, rolling.entry, sequence), sequence)
+            self._install(self._seal(rolling, freeze(collection), sequence), sequence)
         entry = replace(rolling.entry, checkpoint_sequence=0)
         self._prove(rolling, deep=deep)
         directory = context.layout.collection_dir(collection.spec.id)
@@ -279,70 +247,17 @@ class RollForward:
             )
 
 
-def _not_there(name: str, dropped: LoggedRecord | None) -> NotFound:
-    """The error for a wanted collection that did not exist. ``dropped``: the operation that ended it, if known."""
-    if dropped is None:
-        return NotFound(
-            f"there was no collection {name!r} at that moment",
-            reason="COLLECTION_NOT_FOUND",
-            hint="look for its creation with `holdfast storage wal dump`, or restore to another moment",
-            collection=name,
-        )
-    return NotFound(
-        f"there was no collection {name!r} at that moment: sequence {dropped.sequence} dropped it",
-        reason="COLLECTION_NOT_FOUND",
-        hint=f"restore it as it was just before: --before {dropped.sequence}",
-        collection=name,
-        sequence=dropped.sequence,
-    )
-
-
-def _not_in_the_log(name: str, snapshot_id: str, record: LoggedRecord) -> OutOfRange:
-    return OutOfRange(
-        f"sequence {record.sequence} restored {name} from {snapshot_id}, whose content is not in the log: nothing "
-        "leads across it",
-        reason=NOT_YET,
-        hint=f"choose a moment before it (--before {record.sequence}), or one behind the next snapshot that was made "
-        "after it",
-        sequence=record.sequence,
-        snapshot=snapshot_id,
-    )
-
-
-def foresee(
-    records: Iterable[LoggedRecord], sources: Mapping[uuid.UUID, str], wanted: frozenset[str] | None, advance: Advance
-) -> Rolled:
-    """What rolling forward would come to, with nothing done. ``sources``: the names of what it would begin with, by id.
-
-    Raises as ``RollForward`` does.
-    """
-    done, here = Rolled(), dict(sources)
+def foresee(records: Iterable[LoggedRecord], course: Course, advance: Advance) -> Rolled:
+    """What rolling forward would come to, with nothing done; ``course`` then is at its end. Raises as it does."""
+    done = Rolled()
     for record in records:
         advance(padded_size(len(record.payload)), 0)
-        change, changed = decode_change(record.payload).change, True
-        match change:
-            case UpsertRows() | DeleteIds() | Truncate():
-                changed = change.collection_id in here
-            case CreateCollection(spec) if wanted is None or spec.name in wanted:
-                here[spec.id] = spec.name
-            case DropCollection(collection_id):
-                changed = here.pop(collection_id, None) is not None
-            case Restore():
-                _refuse_restored(change, here.keys(), wanted, record)
-                changed = False
-            case _:
-                changed = wanted is None and isinstance(change, PutAlias | DeleteAlias)
-        if changed:
+        change = decode_change(record.payload).change
+        if isinstance(change, UpsertRows | DeleteIds | Truncate):
+            concerns = course.find(change.collection_id) is not None
+        else:
+            concerns = change is not None and course.follow(change, record).concerns
+        if concerns:
             done.note(record)
-    for name in sorted((wanted or frozenset()) - set(here.values())):
-        raise _not_there(name, None)
+    course.check_end()
     return done
-
-
-def _refuse_restored(
-    change: Restore, here: Container[uuid.UUID], wanted: frozenset[str] | None, record: LoggedRecord
-) -> None:
-    """Raise OutOfRange where a restore made what is wanted: its content is not in the log."""
-    for restored in change.collections:
-        if wanted is None or restored.spec.name in wanted or restored.replaces in here:
-            raise _not_in_the_log(restored.spec.name, change.snapshot_id, record)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from ..errors import FailedPrecondition, HoldfastError, OutOfRange
 from ..model import Sequence64
 from ..storage.clock import Clock
-from .history import NOT_YET, Ending, History
+from .history import NOT_YET, Ending, History, Moment
 from .replay_log import ReplayLogs
 from .snapshot_catalog import LATEST, SnapshotCatalog
 from .snapshot_info import READY, SnapshotInfo
@@ -58,29 +58,45 @@ class RouteFinder:
         named = None if snapshot is None or snapshot == LATEST else self._catalog.get(snapshot)
         if named is not None:
             _check_own(named, history)
-        to = history.locate(ending, self._clock.now_us())
+        moment = history.locate(ending, self._clock.now_us())
         if named is not None:
-            return self._from(named, history, ending, to)
+            return self._from(named, history, ending, moment)
         bases = self._bases(history, holds)
         passed: list[str] = []
         for base in bases:
-            end = _reached(base, history, ending, to)
+            end = self._reached(base, history, ending, moment)
             if end is None:
                 continue
             if base.state != READY:
                 passed.append(f"{base.id} would have been nearer, and was passed over: it is {base.state}")
                 continue
             return Route(history, base, base.record.sequence, end, tuple(passed))
-        if snapshot is None and to is not None and _begins_with_the_store(history, to):
-            return Route(history, None, 0, to, tuple(passed))
-        raise self._out_of_window(ending, to, history, bases)
+        if snapshot is None and moment is not None and _begins_with_the_store(history, moment):
+            return Route(history, None, 0, moment.sequence, tuple(passed))
+        raise self._out_of_window(ending, moment, history, bases)
 
-    def _from(self, base: SnapshotInfo, history: History, ending: Ending, to: Sequence64 | None) -> Route:
-        end = _reached(base, history, ending, to)
+    def _from(self, base: SnapshotInfo, history: History, ending: Ending, moment: Moment | None) -> Route:
+        end = self._reached(base, history, ending, moment)
         if end is not None:
             return Route(history, base, base.record.sequence, end)
         bases = self._bases(history, lambda info: True)
-        raise self._out_of_window(ending, to, history, bases, begin=base)
+        raise self._out_of_window(ending, moment, history, bases, begin=base)
+
+    def _reached(
+        self, base: SnapshotInfo, history: History, ending: Ending, moment: Moment | None
+    ) -> Sequence64 | None:
+        """The sequence to end with when beginning at ``base``, or None where it does not lead there."""
+        held, timeline = base.record.sequence, base.record.timeline
+        if moment is not None and held <= moment.sequence and not moment.uncertain:
+            leads = held == moment.sequence or history.stretch(timeline, held).last >= moment.sequence
+            return moment.sequence if leads and not history.left_behind(timeline, held) else None
+        # Of the numbers behind the last one that is logged by then, a snapshot may have held one at that very time.
+        first = history.begins_after if moment is None else moment.sequence
+        if first is None or held < first or ending.time_us is None or base.record.created_us > ending.time_us:
+            return None
+        if base.state == READY and self._catalog.open(base).manifest.time_us > ending.time_us:
+            return None
+        return None if history.left_behind(timeline, held) else held
 
     def _bases(self, history: History, holds: Callable[[SnapshotInfo], bool]) -> list[SnapshotInfo]:
         """The snapshots of the log's store that hold what is wanted, newest moment first."""
@@ -93,24 +109,26 @@ class RouteFinder:
     def _out_of_window(
         self,
         ending: Ending,
-        to: Sequence64 | None,
+        moment: Moment | None,
         history: History,
         bases: list[SnapshotInfo],
         begin: SnapshotInfo | None = None,
     ) -> HoldfastError:
         """The error for a moment that nothing leads to: what can be reached instead, and why it begins there."""
-        what = str(ending) if to is None or ending.sequence is not None else f"{ending} (sequence {to})"
+        what, why = _named(ending, moment), "no snapshot leads there"
+        hint = "choose a moment in the window; snapshots made more often, and a longer --retention, make it longer"
+        gap = None if moment is None else history.gap_at(moment.sequence)
         if begin is not None:
-            why = f"{begin.id} does not lead there: {_why_not(begin, history, to)}"
+            why = f"{begin.id} does not lead there: {_why_not(begin, history, moment)}"
             hint = "`latest` in its place takes the snapshot that does, if there is one"
-        else:
-            why = "no snapshot leads there"
-            hint = "choose a moment in the window; snapshots made more often, and a longer --retention, make it longer"
-            if to is not None and _begins_with_the_store(history, to):
-                hint = (
-                    "the log reaches back to the beginning, and leads there without a snapshot: "
-                    f"holdfast storage wal replay --collection NAME --into NEW_NAME --to {to}"
-                )
+        elif gap is not None:
+            why = f"what was done by then is in no log, for {gap}"
+            hint = f"the last moment before that is --to {gap.last}"
+        elif moment is not None and _begins_with_the_store(history, moment):
+            hint = (
+                "the log reaches back to the beginning, and leads there without a snapshot: "
+                f"holdfast storage wal replay --collection NAME --into NEW_NAME --to {moment.sequence}"
+            )
         window, facts = _window(bases, history)
         return OutOfRange(f"{what} cannot be reached: {why}. {window}", reason=NOT_YET, hint=hint, **facts)
 
@@ -126,27 +144,20 @@ def _check_own(base: SnapshotInfo, history: History) -> None:
         )
 
 
-def _reached(base: SnapshotInfo, history: History, ending: Ending, to: Sequence64 | None) -> Sequence64 | None:
-    """The sequence to end with when beginning at ``base``, or None where it does not lead there."""
-    held = base.record.sequence
-    if to is None:
-        # A time before the log's first record: the snapshot right before that one may still hold that very moment.
-        before = ending.time_us is not None and base.record.created_us <= ending.time_us
-        return held if before and history.begins_after == held else None
-    if held > to:
-        return None
-    if held == to:
-        return to
-    return to if history.stretch(base.record.timeline, held).last >= to else None
+def _named(ending: Ending, moment: Moment | None) -> str:
+    if moment is None or ending.sequence is not None or moment.uncertain:
+        return str(ending)
+    return f"{ending} (sequence {moment.sequence})"
 
 
-def _begins_with_the_store(history: History, to: Sequence64) -> bool:
-    """Whether the log alone leads to ``to``."""
+def _begins_with_the_store(history: History, moment: Moment) -> bool:
+    """Whether the log alone leads there."""
+    to = moment.sequence
     return history.begins_after == 0 and history.stretch(history.timeline_at(to), 0).last >= to
 
 
-def _why_not(base: SnapshotInfo, history: History, to: Sequence64 | None) -> str:
-    if to is not None and base.record.sequence > to:
+def _why_not(base: SnapshotInfo, history: History, moment: Moment | None) -> str:
+    if moment is not None and base.record.sequence > moment.sequence:
         return f"it was made later, at sequence {base.record.sequence}"
     return history.stretch(base.record.timeline, base.record.sequence).why or "the log begins later"
 

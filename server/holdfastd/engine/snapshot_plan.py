@@ -19,6 +19,7 @@ class RestoreRequest:
     """What to restore. ``snapshot``: an id, ``latest`` or a path; ``collection``: the name to restore to.
 
     ``ending``: the moment of the history that is wanted, behind the snapshot; None: the snapshot's own.
+    ``implied``: nobody said ``from_collection``; it is the only one that there seems to be.
     """
 
     snapshot: str
@@ -29,6 +30,7 @@ class RestoreRequest:
     validate_only: bool = False
     base_path: str | None = None
     ending: Ending | None = None
+    implied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,11 @@ def plan_restore(
     """Decide what becomes what. Raises InvalidArgument, NotFound or AlreadyExists; changes nothing.
 
     ``manifest``: of the snapshot itself, the last link of its chain; ``new_id``: the id for a collection of it.
-    ``begins``: it is only where a history begins that may create what is wanted.
+    ``begins``: it is only where a history begins, which may create what is wanted where it holds all there was.
     """
     wanted = request.from_collection
-    if begins and wanted is not None and wanted not in {each.spec.name for each in manifest.collections}:
+    comes_later = begins and manifest.everything and wanted not in {each.spec.name for each in manifest.collections}
+    if wanted is not None and comes_later:
         replaced_by(request.collection or wanted, catalog, request)
         return RestorePlan(manifest, (), (), (), whole=False)
     chosen = _chosen(request, manifest)

@@ -20,9 +20,10 @@ from typing import Any
 from ..errors import CommitUnknown, Corruption
 from ..format.manifest import CollectionEntry
 from ..format.snapshot import SnapshotCollection, SnapshotManifest, data_members
-from ..model import StorageKind
+from ..model import Digest, StorageKind
 from ..storage.files import remove_tree
 from .catalog import Catalog
+from .course import Course
 from .operations import Work
 from .recovery_open import open_collection
 from .replay_log import ReplayLogs
@@ -146,15 +147,43 @@ class Restoration:
 
     def _foreseen(self, route: Route, plan: RestorePlan) -> RestorePlan:
         """The plan with the moment in it, for which the log is read and nothing staged."""
-        sources = {each.spec.id: each.spec.name for each in plan.manifest.collections if each.spec.id in plan.sources}
+        course = self._course(plan)
         records = self._logs.between(route.history.source, route.start, route.to)
-        self.rolled = foresee(records, sources, wanted_names(self._request, plan), self._advance)
+        self.rolled = foresee(records, course, self._advance)
         self._warnings.append(
             f"the vectors are counted as of {plan.manifest.id or 'the beginning of the log'}; "
             f"{self.rolled.operations} operations follow"
         )
-        time_us = self.rolled.time_us or plan.manifest.time_us
-        return replace(plan, manifest=replace(plan.manifest, sequence=route.to, time_us=time_us))
+        known = {each.spec.id: each for each in plan.manifest.collections}
+        collections = tuple(
+            known.get(spec.id) or SnapshotCollection(spec, 0, Digest(), spec.created_us)
+            for spec in course.here.values()
+        )
+        return self._reached(route, plan, collections, course)
+
+    def _course(self, plan: RestorePlan) -> Course:
+        """Where the way to a moment begins: with what is taken of the snapshot."""
+        request, wanted = self._request, wanted_names(self._request, plan)
+        sources = [each.spec for each in plan.manifest.collections if each.spec.id in plan.sources]
+        implied = request.implied or request.from_collection is None
+        not_meant = None if not implied or wanted is None or request.collection in wanted else request.collection
+        return Course(wanted, sources, plan.manifest.aliases, not_meant=not_meant)
+
+    def _reached(
+        self, route: Route, plan: RestorePlan, collections: tuple[SnapshotCollection, ...], course: Course
+    ) -> RestorePlan:
+        """What a snapshot of that moment would have been restored as."""
+        manifest = replace(
+            plan.manifest,
+            sequence=route.to,
+            time_us=self.rolled.time_us or plan.manifest.time_us,
+            timeline=max(plan.manifest.timeline, route.history.timeline_at(route.to)),
+            collections=collections,
+            aliases=course.aliases,
+        )
+        reached = plan_restore(self._request, manifest, self._context.applier.catalog, self._id_of)
+        self._warnings += [*reached.warnings, *_left_behind(manifest, plan, route)]
+        return reached
 
     def _bytes_to_roll(self) -> int:
         route = self._route
@@ -185,27 +214,17 @@ class Restoration:
     def _roll(self, route: Route, plan: RestorePlan, entries: list[CollectionEntry]) -> RestorePlan:
         """Bring what is staged forward along the route; a snapshot of that moment would have had this plan."""
         context, history = self._context, route.history
-        roll = RollForward(context, wanted_names(self._request, plan), self._id_of)
+        course = self._course(plan)
+        roll = RollForward(context, course, self._id_of)
         sources = {self._id_of(each.spec.id): each.spec for each in plan.manifest.collections}
         for entry in entries:
             roll.begin(sources[entry.spec.id], entry, route.start)
-        roll.aliases = dict(plan.manifest.aliases)
         self._begin_phase("rolling forward", history.bytes_between(route.start, route.to), 0)
         roll.run(self._logs.between(history.source, route.start, route.to), self._advance)
+        self.rolled = roll.done
         collections = tuple(roll.finish(route.to, deep=self._request.verify))
         self._check_against_live(collections, route)
-        self.rolled = roll.done
-        manifest = replace(
-            plan.manifest,
-            sequence=route.to,
-            time_us=roll.done.time_us or plan.manifest.time_us,
-            timeline=max(plan.manifest.timeline, history.timeline_at(route.to)),
-            collections=collections,
-            aliases=roll.aliases,
-        )
-        reached = plan_restore(self._request, manifest, context.applier.catalog, self._id_of)
-        self._warnings += [*reached.warnings, *_left_behind(manifest, route)]
-        return reached
+        return self._reached(route, plan, collections, course)
 
     def _check_against_live(self, collections: tuple[SnapshotCollection, ...], route: Route) -> None:
         """Where a collection was not written to since the moment, both must be the same. Raises Corruption."""
@@ -294,10 +313,12 @@ def nothing(route: Route) -> SnapshotManifest:
     )
 
 
-def _left_behind(manifest: SnapshotManifest, route: Route) -> list[str]:
+def _left_behind(manifest: SnapshotManifest, plan: RestorePlan, route: Route) -> list[str]:
     """What is to be said of collections whose writes no log has."""
+    known = plan.sources
     return [
-        f"{each.spec.name} lives in memory, and its writes are not in the log: it is as {manifest.id} has it"
+        f"{each.spec.name} lives in memory, and its writes are not in the log: it is "
+        + (f"as {manifest.id} has it" if each.spec.id in known else "empty")
         for each in manifest.collections
         if each.spec.storage is StorageKind.MEMORY and route.to > route.start
     ]
