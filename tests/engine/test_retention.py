@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from holdfastd.engine.history import Ending
 from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import OutOfRange
 from holdfastd.format.manifest import Manifest
 from holdfastd.model import WalSettings
 from tests.support.engines import Kit
+from tests.support.snapshots import SnapshotKit
 
 HOUR_US = 3600 * 1_000_000
 
@@ -179,3 +181,71 @@ def test_a_file_that_cannot_be_removed_is_an_alarm_and_no_more(kit: Kit, fail: C
     checkpoint_later(kit)
     assert "WAL_TRIM" not in alarms(kit)
     assert first(kit) > 10
+
+
+# What snapshots need --------------------------------------------------------------------------------------------------
+
+
+def covered() -> SnapshotKit:
+    """A snapshot of the only collection, and twelve operations behind it; what is young is not kept for that."""
+    kit = SnapshotKit(segment_size=512)
+    kit.create()
+    kit.snapshot()
+    for number in range(12):
+        kit.upsert([f"p{number}"])
+    settings(kit, retention_us=1_000_000)
+    return kit
+
+
+def forgotten(kit: SnapshotKit) -> None:
+    """Checkpoints later: all that nobody needs is removed."""
+    for _ in range(2):
+        kit.clock.advance_us(60_000_000)
+        kit.create(f"later-{kit.engine.sequence}")
+        kit.engine.checkpoint()
+
+
+def test_history_behind_the_newest_snapshot_is_kept_though_all_that_it_holds_is_dropped() -> None:
+    """Just then somebody will want it back."""
+    kit = covered()
+    kit.engine.collections.drop("c", caller=Caller())
+    dropped_at = kit.engine.sequence
+    forgotten(kit)
+    kit.reopen()
+    forgotten(kit)
+    assert first(kit) == 1
+    kit.restore("latest", ending=Ending(dropped_at - 1), from_collection="c", collection="copy")
+    assert len(kit.values("copy")) == 12
+
+
+def test_it_is_kept_no_longer_than_that_snapshot_is_the_newest_and_there() -> None:
+    kit = covered()
+    kit.engine.collections.drop("c", caller=Caller())
+    kit.clock.advance_us(60_000_000)
+    kit.snapshot()
+    newest = kit.engine.sequence
+    forgotten(kit)
+    assert 1 < first(kit) <= newest + 1
+    for info in kit.engine.snapshots.list():
+        kit.engine.snapshots.delete(info.id)
+    forgotten(kit)
+    assert first(kit) > newest
+
+
+def test_a_snapshot_that_is_not_there_any_more_needs_nothing_and_the_one_before_it_does() -> None:
+    kit = covered()
+    kit.clock.advance_us(60_000_000)
+    kit.snapshot()
+    kit.engine.collections.drop("c", caller=Caller())
+    kit.fs.unlink(kit.engine.snapshots.list()[0].path)
+    forgotten(kit)
+    assert first(kit) == 1
+
+
+def test_what_a_snapshot_needs_yields_to_the_cap() -> None:
+    kit = covered()
+    kit.engine.collections.drop("c", caller=Caller())
+    settings(kit, max_wal_bytes=1500)
+    forgotten(kit)
+    assert first(kit) > 1
+    assert "WAL_CAP" in alarms(kit)

@@ -49,12 +49,15 @@ class Retention:
         self._watch = watch
         self._alarms = alarms
         self._now_us = now_us
+        # Set once by the engine, when it knows of snapshots: the moment of the newest that can be restored, or None.
+        self.newest_snapshot: Callable[[], Sequence64 | None] = lambda: None
         # Guarded by _lock.
         self._lock = threading.Lock()
         self._pins: dict[object, Sequence64] = {}
         # Held while files are removed: one trimming at a time. Guards what is below.
         self._trimming = threading.Lock()
         self._not_needed_before = keeper.current.log_start_required
+        self._newest: Sequence64 | None = None
         self._lost: dict[str, Lost] = {}
 
     @contextmanager
@@ -105,6 +108,7 @@ class Retention:
 
     def _trim(self, log: Wal) -> None:
         files = log.files
+        self._newest = self.newest_snapshot()
         wanted = self._wanted_from(files)
         keep_from = min(self._not_needed_before, self._pinned_from(), wanted)
         cap = self._keeper.current.wal_settings.max_wal_bytes
@@ -137,7 +141,10 @@ class Retention:
         settings = self._keeper.current.wal_settings
         if not self._watch.trusted(settings.retention_us):
             return 0
-        return min(self._young_from(files), self._snapshots_need())
+        # Where the log no longer leads on from the newest snapshot, keeping more of it would be of no use to that one.
+        cut_off = self._newest is not None and files and self._newest < files[0].header.previous_sequence
+        needed = min(self._high_waters(), default=_ALL) + 1 if cut_off else self._snapshots_need()
+        return min(self._young_from(files), needed)
 
     def _pinned_from(self) -> Sequence64:
         with self._lock:
@@ -151,8 +158,12 @@ class Retention:
         return self._now_us() - self._keeper.current.wal_settings.retention_us
 
     def _snapshots_need(self) -> Sequence64:
-        marks = [entry.high_water for entry in self._keeper.current.collections if entry.high_water]
-        return min(marks, default=_ALL) + 1
+        """What the newest snapshot of each collection needs, and the newest of all, though what it holds is dropped."""
+        newest = () if self._newest is None else (self._newest,)
+        return min((*self._high_waters(), *newest), default=_ALL) + 1
+
+    def _high_waters(self) -> list[Sequence64]:
+        return [entry.high_water for entry in self._keeper.current.collections if entry.high_water]
 
     # What was lost ----------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout, check_snapshot_id
 from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, part_path, snapshot_file_id
 from .snapshot_adoption import has_become, is_same_file, judge
-from .snapshot_info import MISSING, SnapshotInfo, SnapshotListing, age_key, newest
+from .snapshot_info import MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
 from .snapshot_lineage import Lineage, is_base_of
 from .snapshot_record import record_of
 
@@ -151,6 +151,18 @@ class SnapshotCatalog:
     def paths_of(self, snapshot_id: str) -> list[str]:
         """Where the registry knows a snapshot of this id to lie, absolute."""
         return [self._layout.resolve(record.path) for record in self._records() if record.id == snapshot_id]
+
+    def newest_moment(self, goes_on: Callable[[int, int], bool]) -> int | None:
+        """The newest sequence that a snapshot of this store can bring back, as far as names and sizes of files tell.
+
+        ``goes_on``: whether history has gone through a sequence of a timeline. Takes no lock; blocks for the disk.
+        """
+        lineage = self._lineage()
+        for record in sorted(self._records(), key=lambda record: record.sequence, reverse=True):
+            is_on_the_way = record.store_id == self._store_id and goes_on(record.timeline, record.sequence)
+            if is_on_the_way and lineage.info(record).state == READY:
+                return record.sequence
+        return None
 
     def sums_sha256(self, info: SnapshotInfo) -> str:
         """The SHA-256 of its SHA256SUMS, read from the file's end. Blocks. As ``open`` raises, and Corruption."""

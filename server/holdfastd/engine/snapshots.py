@@ -9,6 +9,7 @@ import uuid
 from contextlib import suppress
 
 from ..errors import NotFound
+from ..model import Sequence64
 from ..storage.bulk import Pace, unpaced
 from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem
@@ -80,6 +81,7 @@ class Snapshots:
         self._operations = operations
         self._room = room
         self._logs = logs
+        self._retention = retention
         self._catalog = SnapshotCatalog(fs, layout)
         self.moments = Moments(self._context, self._catalog, logs, control, retention, operations)
         self._deleted = Answers(fs, layout.receipts, clock, SnapshotInfo)
@@ -89,6 +91,10 @@ class Snapshots:
     def load(self) -> None:
         """Read the registry, remove what a crash left half-written. Blocks; call once, at start."""
         self._catalog.load(str(self._context.keeper.current.store_id))
+        self._retention.newest_snapshot = self._newest_moment
+
+    def _newest_moment(self) -> Sequence64 | None:
+        return self._catalog.newest_moment(self._context.keeper.current.reaches_back_to)
 
     # Long work ------------------------------------------------------------------------------------------------------
 
