@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from holdfastd.engine.history import Ending
+from holdfastd.engine.history import Ending, iso_time
 from holdfastd.engine.roll_forward import RollForward
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import (
@@ -274,6 +275,28 @@ def test_a_moment_before_the_first_snapshot_is_told_the_window(kit: ReplayKit) -
     )
     assert error.metadata["earliest_sequence"] == "3"
     assert error.metadata["latest_sequence"] == "8"
+    begins = f"The window begins at {error.metadata['earliest_time']} ({oldest}"
+    assert begins in error.message
+    assert error.metadata["latest_time"] == iso_time(kit.engine._applier.time_us)
+
+
+def test_the_window_begins_where_it_says(kit: ReplayKit) -> None:
+    kit.clock.advance_us(123_456)
+    kit.snapshot(collection="d")
+    first = kit.engine.snapshots.list()[0]
+    tick(kit)
+    kit.upsert(["x"], 2, name="d")
+    (record,) = kit.engine.points.get("c", ["e"])
+    assert record is not None
+    at = record.time_us
+    for info in kit.engine.snapshots.list()[1:]:
+        kit.fs.unlink(info.path)
+    error = refused(OutOfRange, kit, ending=Ending(time_us=at), from_collection="d", collection="copy")
+    assert error.message.startswith(f"{iso_time(at)} ")
+    begins = datetime.fromisoformat(error.metadata["earliest_time"])
+    assert begins == datetime.fromtimestamp(0, UTC) + timedelta(microseconds=first.record.created_us)
+    to(kit, ending=Ending(time_us=first.record.created_us), from_collection="d", collection="copy")
+    assert kit.values("copy") == {"x": 1.0}
 
 
 def test_a_moment_that_has_not_come_is_refused(kit: ReplayKit) -> None:
@@ -296,8 +319,12 @@ def test_nothing_leads_across_a_time_without_a_log(kit: ReplayKit) -> None:
     kit.upsert(["logged"], 2)
     error = refused(OutOfRange, kit, 10, from_collection="c", collection="copy")
     assert error.reason == "PITR_OUT_OF_WINDOW"
-    assert "Only the very moments of its snapshots can be reached" in error.message
+    window = (
+        f"({kit.ids()[1]}, sequence 3), since it is the oldest whole snapshot of it, and ends with sequence 8, since "
+    )
+    assert window in error.message
     assert "the log was disabled between sequence 8 and 10" in error.message
+    assert "latest_time" not in error.metadata
     to(kit, 8, from_collection="c", collection="copy")
     assert kit.values("copy") == {"e": 5.0}
 

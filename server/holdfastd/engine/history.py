@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from ..errors import OutOfRange
@@ -31,7 +32,12 @@ class Ending:
     def __str__(self) -> str:
         if self.sequence is not None:
             return f"sequence {self.sequence}"
-        return "the newest moment" if self.time_us is None else "that time"
+        return "the newest moment" if self.time_us is None else iso_time(self.time_us)
+
+
+def iso_time(time_us: int) -> str:
+    """A time as people read it, in UTC, and exact: what is said may be what is asked for next."""
+    return (datetime.fromtimestamp(0, UTC) + timedelta(microseconds=time_us)).isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

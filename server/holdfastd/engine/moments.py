@@ -166,6 +166,8 @@ class Moments:
                     # Again: since the request came, a checkpoint may have trimmed the log.
                     found = self._find(request, snapshot, path)
                     pins.enter_context(self._retention.pinned(found.start + 1))
+                if found.base is not None:
+                    pins.enter_context(self._catalog.in_use(found.base.path))
                 done = Restoration(
                     self._context, self._catalog, self._logs, request, found.base, caller, work, route=found
                 )

@@ -124,13 +124,18 @@ class RollForward:
                     with suppress(Exception):
                         self._sealing.result()
 
-    def finish(self, sequence: Sequence64, *, deep: bool) -> list[SnapshotCollection]:
+    @property
+    def count(self) -> int:
+        """Points that are there now."""
+        return sum(rolling.collection.count for rolling in self._here.values())
+
+    def finish(self, sequence: Sequence64, advance: Advance, *, deep: bool) -> list[SnapshotCollection]:
         """Seal and prove what is there now, as of ``sequence``; returns what a snapshot of that moment would say of it.
 
-        ``deep``: recompute every row's hash and norm. Raises Corruption, and as ``Course.check_end``.
+        ``deep``: recompute every row's hash and norm. Raises Corruption, Cancelled, and as ``Course.check_end``.
         """
         self._course.check_end()
-        return [self._finish(rolling, sequence, deep=deep) for rolling in self._here.values()]
+        return [self._finish(rolling, sequence, advance, deep=deep) for rolling in self._here.values()]
 
     # One operation --------------------------------------------------------------------------------------------------
 
@@ -218,18 +223,18 @@ class RollForward:
 
     # The end --------------------------------------------------------------------------------------------------------
 
-    def _finish(self, rolling: Rolling, sequence: Sequence64, *, deep: bool) -> SnapshotCollection:
+    def _finish(self, rolling: Rolling, sequence: Sequence64, advance: Advance, *, deep: bool) -> SnapshotCollection:
         context, collection = self._context, rolling.collection
         if collection.spec.storage is not StorageKind.MEMORY:
             self._install(self._seal(rolling, freeze(collection), sequence), sequence)
         entry = replace(rolling.entry, checkpoint_sequence=0)
-        self._prove(rolling, deep=deep)
+        self._prove(rolling, advance, deep=deep)
         directory = context.layout.collection_dir(collection.spec.id)
         write_document(context.fs, posixpath.join(directory, STAGED_ENTRY), msgspec.json.encode(entry))
         context.fs.sync_dir(directory)
         return SnapshotCollection(rolling.source, entry.count, entry.digest, entry.updated_us)
 
-    def _prove(self, rolling: Rolling, *, deep: bool) -> None:
+    def _prove(self, rolling: Rolling, advance: Advance, *, deep: bool) -> None:
         """Open what is there as a restart would, and compare its rows' digest with the one that was carried along."""
         context, digest, count = self._context, Digest(), 0
         for segment in open_collection(context.fs, context.layout, rolling.entry).segments:
@@ -237,6 +242,7 @@ class RollForward:
                 segment.verify(True, pace=context.pace)
             rows = alive_rows(segment)
             digest, count = digest.plus(*digest_sums(hashes_at(segment, rows))), count + len(rows)
+            advance(0, len(rows))
         if (digest, count) != (rolling.entry.digest, rolling.entry.count):
             raise Corruption(
                 f"{rolling.source.name} was rolled forward to {rolling.entry.count} rows with the digest "

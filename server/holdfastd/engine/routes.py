@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from ..errors import FailedPrecondition, HoldfastError, OutOfRange
 from ..model import Sequence64
 from ..storage.clock import Clock
-from .history import NOT_YET, Ending, History, Moment
+from .history import NOT_YET, Ending, History, Moment, iso_time
 from .replay_log import ReplayLogs
 from .snapshot_catalog import LATEST, SnapshotCatalog
 from .snapshot_info import READY, SnapshotInfo
@@ -116,7 +115,9 @@ class RouteFinder:
     ) -> HoldfastError:
         """The error for a moment that nothing leads to: what can be reached instead, and why it begins there."""
         what, why = _named(ending, moment), "no snapshot leads there"
-        hint = "choose a moment in the window; snapshots made more often, and a longer --retention, make it longer"
+        hint = _nearest(bases, history, moment) or (
+            "choose a moment in the window; snapshots made more often, and a longer --retention, make it longer"
+        )
         gap = None if moment is None else history.gap_at(moment.sequence)
         if begin is not None:
             why = f"{begin.id} does not lead there: {_why_not(begin, history, moment)}"
@@ -150,10 +151,20 @@ def _named(ending: Ending, moment: Moment | None) -> str:
     return f"{ending} (sequence {moment.sequence})"
 
 
+def _nearest(bases: list[SnapshotInfo], history: History, moment: Moment | None) -> str:
+    """What to do where the log does not lead to a moment, but a snapshot from before it is whole; "" without one."""
+    for base in bases:
+        before = moment is not None and base.record.sequence <= moment.sequence
+        if before and base.state == READY and not history.left_behind(*_held(base)):
+            at = f"{iso_time(base.record.created_us)}, sequence {base.record.sequence}"
+            return f"the nearest snapshot from before it is {base.id} ({at}): restore that one without --to"
+    return ""
+
+
 def _begins_with_the_store(history: History, moment: Moment) -> bool:
     """Whether the log alone leads there."""
     to = moment.sequence
-    return history.begins_after == 0 and history.stretch(history.timeline_at(to), 0).last >= to
+    return history.begins_after == 0 and history.stretch(max(1, history.timeline_at(to)), 0).last >= to
 
 
 def _why_not(base: SnapshotInfo, history: History, moment: Moment | None) -> str:
@@ -163,29 +174,32 @@ def _why_not(base: SnapshotInfo, history: History, moment: Moment | None) -> str
 
 
 def _window(bases: list[SnapshotInfo], history: History) -> tuple[str, dict[str, int | str]]:
-    """Which moments lead to now without a gap, as a sentence and as facts."""
-    facts: dict[str, int | str] = {"latest_sequence": history.end}
-    reaching = [base for base in bases if base.state == READY and _leads_to_now(base, history)]
-    if not reaching:
-        nearest = next((base for base in bases if base.state == READY), None)
-        if nearest is None:
-            return "There is no whole snapshot of it to begin with", facts
-        why = history.stretch(nearest.record.timeline, nearest.record.sequence).why
-        return f"Only the very moments of its snapshots can be reached, the newest being {nearest.id}: {why}", facts
-    first = reaching[-1]
-    facts |= {"earliest_sequence": first.record.sequence, "snapshot": first.id}
+    """The newest moments that can be reached, without a hole, as a sentence and as facts."""
+    whole = [base for base in bases if base.state == READY and not history.left_behind(*_held(base))]
+    if not whole:
+        return "There is no whole snapshot of it to begin with", {}
+    last = history.stretch(*_held(whole[0]))
+    first = next(base for base in reversed(whole) if history.stretch(*_held(base)).last == last.last)
+    facts: dict[str, int | str] = {
+        "earliest_sequence": first.record.sequence,
+        "earliest_time": iso_time(first.record.created_us),
+        "latest_sequence": last.last,
+        "snapshot": first.id,
+    }
+    if not last.why:
+        facts["latest_time"] = iso_time(history.end_us)
+    end = f"ends with sequence {last.last}" + (f", since {last.why}" if last.why else "")
+    begin = f"{iso_time(first.record.created_us)} ({first.id}, sequence {first.record.sequence})"
+    return f"The window begins at {begin}, since {_why_not_earlier(first, bases, history)}, and {end}", facts
+
+
+def _why_not_earlier(first: SnapshotInfo, bases: list[SnapshotInfo], history: History) -> str:
     older = next((base for base in bases if base.record.sequence < first.record.sequence), None)
-    why = "it is the oldest whole snapshot of it"
-    if older is not None:
-        stretch = history.stretch(older.record.timeline, older.record.sequence)
-        why = f"{older.id} before it is {older.state}" if older.state != READY else stretch.why
-    begin = f"{_moment(first.record.created_us)} ({first.id}, sequence {first.record.sequence})"
-    return f"The window begins at {begin}, since {why}, and ends with sequence {history.end}", facts
+    if older is None:
+        return "it is the oldest whole snapshot of it"
+    return f"{older.id} before it is {older.state}" if older.state != READY else history.stretch(*_held(older)).why
 
 
-def _leads_to_now(base: SnapshotInfo, history: History) -> bool:
-    return not history.stretch(base.record.timeline, base.record.sequence).why
-
-
-def _moment(time_us: int) -> str:
-    return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def _held(base: SnapshotInfo) -> tuple[int, Sequence64]:
+    """The place in history that a snapshot holds."""
+    return base.record.timeline, base.record.sequence

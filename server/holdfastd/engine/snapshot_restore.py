@@ -222,7 +222,8 @@ class Restoration:
         self._begin_phase("rolling forward", history.bytes_between(route.start, route.to), 0)
         roll.run(self._logs.between(history.source, route.start, route.to), self._advance)
         self.rolled = roll.done
-        collections = tuple(roll.finish(route.to, deep=self._request.verify))
+        self._begin_phase("proving", 0, roll.count)
+        collections = tuple(roll.finish(route.to, self._advance, deep=self._request.verify))
         self._check_against_live(collections, route)
         return self._reached(route, plan, collections, course)
 
