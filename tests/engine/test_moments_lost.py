@@ -150,11 +150,11 @@ def test_a_memory_collection_that_is_made_on_the_way_is_empty_and_that_is_said(k
 # On another timeline --------------------------------------------------------------------------------------------------
 
 
-def damaged_behind(kit: ReplayKit, value: float) -> None:
+def damaged_behind(kit: ReplayKit, value: float, directory: str = "/data/wal") -> None:
     """Start again with the log cut before the operation that wrote ``value``, and go on there."""
     kit.sync_log()
     abandon(kit.fs)
-    (path,) = [f"/data/wal/{name}" for name in kit.fs.listdir("/data/wal") if name.endswith(".wal")]
+    (path,) = [f"{directory}/{name}" for name in kit.fs.listdir(directory) if name.endswith(".wal")]
     data = bytearray(kit.fs.read(path))
     at = data.index(np.full(2, value, np.float32).tobytes())
     data[at] ^= 1
@@ -176,3 +176,40 @@ def test_a_snapshot_of_a_timeline_that_was_left_is_no_moment_of_this_one(kit: Re
     assert kit.values("copy") == {"a": 5.0}
     with pytest.raises(OutOfRange, match="history went on from sequence"):
         kit.restore(lost["snapshot_id"], ending=Ending(moment), **COPY)
+
+
+# Damage ---------------------------------------------------------------------------------------------------------------
+
+
+def test_damage_before_a_time_without_a_log_is_in_nobodys_way_behind_it(kit: ReplayKit) -> None:
+    kit.engine.wal.disable(caller=CALLER)
+    kit.upsert(["a"], 3)
+    kit.engine.wal.enable(WalChanges(), caller=CALLER)
+    tick(kit)
+    kit.snapshot()
+    kit.upsert(["a"], 4)
+    path = min(f"/data/wal/{name}" for name in kit.fs.listdir("/data/wal") if name.endswith(".wal"))
+    data = bytearray(kit.fs.read(path))
+    data[data.index(np.full(2, 2, np.float32).tobytes())] ^= 1
+    kit.put(path, bytes(data))
+    to(kit, kit.engine.sequence)
+    assert kit.values("copy") == {"a": 4.0}
+
+
+def test_what_segments_held_where_the_log_was_cut_is_not_what_a_snapshot_from_before_holds(kit: ReplayKit) -> None:
+    """All of the WAL segment is gone; its last operation is in segments alone."""
+    kit.engine.wal.enable(WalChanges(path="moved"), caller=CALLER)
+    tick(kit)
+    kit.snapshot()
+    tick(kit)
+    kit.upsert(["a"], 30)
+    cut = tick(kit)
+    kit.engine.checkpoint()
+    damaged_behind(kit, 30, directory="/data/moved")
+    assert kit.values() == {"a": 30.0}
+    tick(kit)
+    kit.upsert(["a"], 5)
+    for name in kit.fs.listdir("/data/wal"):
+        if name.endswith(".wal"):
+            kit.fs.unlink(f"/data/wal/{name}")
+    refused(kit, time_us=cut)

@@ -97,7 +97,7 @@ class History:
         self._fs = fs
         self._files = files
         self._went_through = went_through
-        self._gaps: tuple[Gap, ...] | None = None
+        self._gaps: dict[str, Gap | None] = {}
         self._forks = _forks(files)
         self.source = source
         self.end = end
@@ -107,13 +107,6 @@ class History:
     def begins_after(self) -> Sequence64 | None:
         """The sequence before the first that the log can hold; None without a log."""
         return self._files[0].sound_header().previous_sequence if self._files else None
-
-    @property
-    def gaps(self) -> tuple[Gap, ...]:
-        """The times in which something was done without the log, oldest first. Reads a WAL segment for each, once."""
-        if self._gaps is None:
-            self._gaps = tuple(self._find_gaps())
-        return self._gaps
 
     def locate(self, ending: Ending, now_us: int) -> Moment | None:
         """Where the moment that a caller means lies; None for a time before the log's first record.
@@ -151,16 +144,17 @@ class History:
             store_id=self.source.store_id,
             upto_synced=self.source.upto_synced,
         )
-        if found is None:
+        floor = self.begins_after if found is None else found
+        if floor is None:
             return None
-        gap = next((gap for gap in self.gaps if gap.last <= found < gap.through and time_us > gap.closed_us), None)
-        if gap is None:
-            return Moment(found)
+        gap = next((gap for gap in self._gaps_behind(floor) if gap.last <= floor), None)
+        if gap is None or time_us <= gap.closed_us:
+            return None if found is None else Moment(found)
         return Moment(gap.through, uncertain=not gap.begun_us or time_us < gap.begun_us)
 
     def gap_at(self, sequence: Sequence64) -> Gap | None:
         """The time without a log in which a sequence was given, if it was."""
-        return next((gap for gap in self.gaps if gap.last < sequence <= gap.through), None)
+        return next((gap for gap in self._gaps_behind(sequence - 1) if gap.last < sequence), None)
 
     def left_behind(self, timeline: int, sequence: Sequence64) -> str:
         """Why what a snapshot of that moment holds is no moment of this history, or "" (RULES 2)."""
@@ -187,9 +181,8 @@ class History:
             return Stretch(
                 sequence, f"the log before sequence {begins_after + 1} {'was disabled' if gap else 'is trimmed'}"
             )
-        for each in self.gaps:
-            if each.through > sequence:
-                return Stretch(max(each.last, sequence), str(each))
+        for without in self._gaps_behind(sequence):
+            return Stretch(max(without.last, sequence), str(without))
         return Stretch(max(self.end, sequence))
 
     def timeline_at(self, sequence: Sequence64) -> int:
@@ -204,17 +197,26 @@ class History:
                 size += file.size
         return size
 
-    def _find_gaps(self) -> Iterator[Gap]:
+    def _gaps_behind(self, sequence: Sequence64) -> Iterator[Gap]:
+        """The times in which something behind ``sequence`` was done without the log, oldest first.
+
+        Reads a WAL segment for each, once; none that lies before: damage there is nobody's business.
+        """
         for before, file in pairwise(self._files):
-            header = file.sound_header()
-            if header.gap_before:
-                last, closed_us = self._end_of(before)
-                if last < header.previous_sequence:
-                    yield Gap(last, closed_us, header.previous_sequence, file.first_sequence, header.created_us)
-        if self._files and self.source.upto_synced is None:
-            last, closed_us = self._end_of(self._files[-1])
-            if last < self.end:
-                yield Gap(last, closed_us, self.end)
+            header = file.header
+            if header is not None and header.gap_before and header.previous_sequence > sequence:
+                yield from self._gap(before, header.previous_sequence, file.first_sequence, header.created_us)
+        if self._files and self.source.upto_synced is None and self.end > sequence:
+            yield from self._gap(self._files[-1], self.end, 0, 0)
+
+    def _gap(self, before: FoundFile, through: Sequence64, first: Sequence64, begun_us: int) -> Iterator[Gap]:
+        """The time without a log behind the WAL segment ``before``, if anything was done in it."""
+        if before.path not in self._gaps:
+            last, closed_us = self._end_of(before)
+            self._gaps[before.path] = Gap(last, closed_us, through, first, begun_us) if last < through else None
+        gap = self._gaps[before.path]
+        if gap is not None:
+            yield gap
 
     def _end_of(self, file: FoundFile) -> tuple[Sequence64, int]:
         """The sequence of the last operation in a WAL segment, or of the one before it, and its last record's time."""
@@ -249,4 +251,4 @@ def timeline_at(sequence: Sequence64, files: list[FoundFile]) -> int:
 
 def left(file: FoundFile) -> Sequence64:
     """The store's sequence when a WAL segment was begun: not always a logged one, which is its previous sequence."""
-    return file.sound_header().first_sequence - 1
+    return file.first_sequence - 1
