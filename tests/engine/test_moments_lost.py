@@ -212,4 +212,4 @@ def test_what_segments_held_where_the_log_was_cut_is_not_what_a_snapshot_from_be
     for name in kit.fs.listdir("/data/wal"):
         if name.endswith(".wal"):
             kit.fs.unlink(f"/data/wal/{name}")
-    refused(kit, time_us=cut)
+    assert "for a recovery has cut the log between sequence 3 and 5" in refused(kit, time_us=cut).message

@@ -50,21 +50,24 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A time in which the log was disabled: behind ``last``, known to be so until ``closed_us``, through ``through``.
+    """What was done that no log has: behind ``last``, not before ``closed_us``, and through ``through``.
 
-    ``begun_us``: when the log went on, with ``first``; both 0 where it never did.
+    ``disabled``: the log was switched off then, else a recovery has cut it. ``begun_us``: when the log went on, with
+    ``first``; both 0 where it never did.
     """
 
     last: Sequence64
     closed_us: int
     through: Sequence64
-    first: Sequence64 = 0
-    begun_us: int = 0
+    disabled: bool
+    first: Sequence64
+    begun_us: int
 
     def __str__(self) -> str:
         if not self.first:
             return f"the log was disabled behind sequence {self.last}"
-        return f"the log was disabled between sequence {self.last} and {self.first}"
+        what = "the log was disabled" if self.disabled else "a recovery has cut the log"
+        return f"{what} between sequence {self.last} and {self.first}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +181,8 @@ class History:
             return Stretch(sequence, "there is no log")
         if begins_after > sequence:
             gap = self._files[0].sound_header().gap_before
-            return Stretch(
-                sequence, f"the log before sequence {begins_after + 1} {'was disabled' if gap else 'is trimmed'}"
-            )
+            why = f"the log before sequence {begins_after + 1} is " + ("not there" if gap else "trimmed")
+            return Stretch(sequence, why)
         for without in self._gaps_behind(sequence):
             return Stretch(max(without.last, sequence), str(without))
         return Stretch(max(self.end, sequence))
@@ -212,15 +214,19 @@ class History:
     def _gap(self, before: FoundFile, through: Sequence64, first: Sequence64, begun_us: int) -> Iterator[Gap]:
         """The time without a log behind the WAL segment ``before``, if anything was done in it."""
         if before.path not in self._gaps:
-            last, closed_us = self._end_of(before)
-            self._gaps[before.path] = Gap(last, closed_us, through, first, begun_us) if last < through else None
-        gap = self._gaps[before.path]
-        if gap is not None:
-            yield gap
+            last, closed_us, closed = self._end_of(before)
+            gap = Gap(last, closed_us, through, closed, first, begun_us)
+            self._gaps[before.path] = gap if last < through else None
+        found = self._gaps[before.path]
+        if found is not None:
+            yield found
 
-    def _end_of(self, file: FoundFile) -> tuple[Sequence64, int]:
-        """The sequence of the last operation in a WAL segment, or of the one before it, and its last record's time."""
-        header = file.sound_header()
+    def _end_of(self, file: FoundFile) -> tuple[Sequence64, int, bool]:
+        """The sequence of the last operation in a WAL segment, or of the one before it, and its last record's time.
+
+        Also whether it ends with the log switched off.
+        """
+        header, closed = file.sound_header(), False
         last, time_us = header.previous_sequence, header.created_us
         reader = LogReader(
             self._fs,
@@ -234,9 +240,10 @@ class History:
             if record.path != file.path:
                 break
             time_us = max(time_us, record.timestamp_us)
+            closed = record.kind == RecordKind.CLOSED
             if record.kind == RecordKind.OPERATION:
                 last = record.sequence
-        return last, time_us
+        return last, time_us, closed
 
 
 def _forks(files: list[FoundFile]) -> list[tuple[int, Sequence64]]:
