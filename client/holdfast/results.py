@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from holdfast.documents import Document, timestamp
+from holdfast.enums import to_word
 
 if TYPE_CHECKING:
     from holdfast.v1 import operation_pb2
@@ -59,6 +60,7 @@ def _restore(result: operation_pb2.RestoreResult, status: str) -> Document:
         verified=result.verified,
         sequence=result.sequence,
         warnings=list(result.warnings),
+        **({"changes": [_collection_diff(each) for each in result.changes]} if status == "validated" else {}),
     )
 
 
@@ -145,6 +147,51 @@ def _consolidate(result: operation_pb2.ConsolidateResult, status: str) -> Docume
     )
 
 
+def _diff(result: operation_pb2.DiffResult, status: str) -> Document:
+    return Document(
+        first=result.first,
+        second=result.second,
+        identical=result.identical,
+        collections=[_collection_diff(each) for each in result.collections],
+        aliases=[
+            Document(alias=each.alias, first=each.first_collection or None, second=each.second_collection or None)
+            for each in result.aliases
+        ],
+        uncovered=list(result.uncovered_collections),
+        duration_ms=result.duration_ms,
+        status=status,
+        first_sequence=result.first_sequence,
+        second_sequence=result.second_sequence,
+        first_time=timestamp(result.first_time),
+        second_time=timestamp(result.second_time),
+        warnings=list(result.warnings),
+    )
+
+
+def _collection_diff(entry: operation_pb2.CollectionDiff) -> Document:
+    from holdfast.v1 import operation_pb2
+
+    return Document(
+        collection=entry.collection,
+        change=to_word(operation_pb2.CollectionDiff.Change, entry.change, "CHANGE_"),
+        added=entry.added_count,
+        removed=entry.removed_count,
+        changed=entry.changed_count,
+        vector_changed=entry.vector_changed_count,
+        payload_changed=entry.payload_changed_count,
+        unchanged=entry.unchanged_count,
+        largest_drift=entry.largest_drift if entry.HasField("largest_drift") else None,
+        mean_drift=entry.mean_drift if entry.HasField("mean_drift") else None,
+        first_vectors=entry.first_count,
+        second_vectors=entry.second_count,
+        added_ids=list(entry.added_ids),
+        removed_ids=list(entry.removed_ids),
+        vector_changed_ids=list(entry.vector_changed_ids),
+        payload_changed_ids=list(entry.payload_changed_ids),
+        notes=list(entry.notes),
+    )
+
+
 _DOCUMENTS: Mapping[str, Callable[[Any, str], Document]] = {
     "snapshot": _snapshot,
     "restore": _restore,
@@ -152,4 +199,5 @@ _DOCUMENTS: Mapping[str, Callable[[Any, str], Document]] = {
     "compact": _compact,
     "verify": _verify,
     "consolidate": _consolidate,
+    "diff": _diff,
 }

@@ -329,39 +329,49 @@ class Snapshots:
             status="validated" if validate_only else "completed",
         )
 
+    @overload
     def diff(
-        self, first: str, second: str | None = None, *, collection: str | None = None, sample_size: int = 10
-    ) -> Document:
-        """Compare two snapshots, older first, or one with the live store; content counts, not versions or times."""
+        self, first: str, second: str | None = ..., *, collection: str | None = ..., sample_size: int = ...,
+        base_path: AnyPath | None = ..., request_id: str | None = ...,
+        wait: Literal[True] = ..., on_progress: OnProgress | None = ...,
+    ) -> Document: ...  # fmt: skip
+    @overload
+    def diff(
+        self, first: str, second: str | None = ..., *, collection: str | None = ..., sample_size: int = ...,
+        base_path: AnyPath | None = ..., request_id: str | None = ...,
+        wait: bool, on_progress: OnProgress | None = ...,
+    ) -> Document | Operation: ...  # fmt: skip
+    def diff(
+        self,
+        first: str,
+        second: str | None = None,
+        *,
+        collection: str | None = None,
+        sample_size: int = 10,
+        base_path: AnyPath | None = None,
+        request_id: str | None = None,
+        wait: bool = True,
+        on_progress: OnProgress | None = None,
+    ) -> Document | Operation:
+        """What became of ``first`` on the way to ``second``: two snapshots, or one and ``"live"`` (None: live).
+
+        Per collection what was added, removed and changed, in vector or payload, with the first ids of each kind and
+        how far vectors turned (1 - cosine). Content counts, not versions or times. Nothing is changed.
+        """
         from holdfast.v1 import snapshot_pb2
 
+        other = second if second and looks_like_path(second) else None
         request = snapshot_pb2.DiffSnapshotsRequest(
             first=first,
             second=second or "",
-            working_directory=self._directory(first, second if second and looks_like_path(second) else None),
+            working_directory=self._directory(first, other, base_path),
             collection=text_or_none(collection, "collection"),
             sample_size=sample_size,
+            base_path=path_text(base_path, "base_path"),
+            request_id=request_id_of(request_id),
         )
-        response = self._connection.call(self._connection.snapshots.DiffSnapshots, request)
-        changes = snapshot_pb2.CollectionDiff.Change
-        return Document(
-            identical=response.identical,
-            collections=[
-                Document(
-                    collection=entry.collection,
-                    change=to_word(changes, entry.change, "CHANGE_"),
-                    added=entry.added_count,
-                    changed=entry.changed_count,
-                    removed=entry.removed_count,
-                    added_ids=list(entry.added_ids),
-                    changed_ids=list(entry.changed_ids),
-                    removed_ids=list(entry.removed_ids),
-                )
-                for entry in response.collections
-            ],
-            first_sequence=response.first_sequence,
-            second_sequence=response.second_sequence,
-        )
+        method = self._connection.snapshots.DiffSnapshots
+        return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
 
     def download(self, snapshot: str, to: str | Path, *, on_bytes: OnBytes | None = None) -> Document:
         """Copy a snapshot's file to this machine: verified, synced, and under its name only when it is complete.

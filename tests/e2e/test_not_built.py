@@ -23,7 +23,6 @@ LINES = {
     ("storage mmap", "--disable"): "storage mmap --disable",
     ("storage mmap", "--advise"): "storage mmap --advise sequential",
     ("storage mmap", "--populate"): "storage mmap --populate",
-    ("storage snapshot diff", None): "storage snapshot diff latest",
     ("storage snapshot download", None): "storage snapshot download latest --to downloaded",
     ("storage snapshot prune", None): "storage snapshot prune --keep-last 1 --dry-run",
     ("storage snapshot upload", None): "storage snapshot upload {file}",
@@ -32,6 +31,7 @@ WITHOUT = [
     "collection create other -d 2",
     "storage mmap",
     "storage mmap --enable",
+    "storage snapshot diff latest",
     "storage snapshot restore latest --collection copy",
     "storage wal replay --collection c --to 2",
 ]

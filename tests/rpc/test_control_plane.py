@@ -172,7 +172,11 @@ class TestSnapshots:
             (snapshot_pb2.VerifySnapshotRequest(snapshot="latest", base_path="x"), WRONG),
             (snapshot_pb2.DeleteSnapshotRequest(snapshot="latest"), WRONG),
             (snapshot_pb2.PruneSnapshotsRequest(), REFUSED),
-            (snapshot_pb2.DiffSnapshotsRequest(), REFUSED),
+            (snapshot_pb2.DiffSnapshotsRequest(), WRONG),
+            (snapshot_pb2.DiffSnapshotsRequest(first="live"), WRONG),
+            (snapshot_pb2.DiffSnapshotsRequest(first="latest", sample_size=-1), WRONG),
+            (snapshot_pb2.DiffSnapshotsRequest(first="latest", base_path="x"), WRONG),
+            (snapshot_pb2.DiffSnapshotsRequest(first="latest", collection="films"), grpc.StatusCode.NOT_FOUND),
         ],
     )  # fmt: skip
     def test_what_cannot_be_done_is_refused(self, wire: Wire, request_: object, code: grpc.StatusCode) -> None:

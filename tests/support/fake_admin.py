@@ -158,11 +158,29 @@ class SnapshotServicer(snapshot_pb2_grpc.SnapshotServiceServicer):
         )
 
     def DiffSnapshots(self, request: Any, context: Any) -> Any:
-        self._find(request.first)
-        entry = snapshot_pb2.CollectionDiff(
-            collection="products", change=snapshot_pb2.CollectionDiff.CHANGE_CHANGED, added_count=1, added_ids=["z"]
+        snapshot = self._find(request.first)
+        entry = operation_pb2.CollectionDiff(
+            collection="products",
+            change=operation_pb2.CollectionDiff.CHANGE_CHANGED,
+            first_count=2,
+            second_count=3,
+            added_count=1,
+            added_ids=["z"],
+            changed_count=1,
+            vector_changed_count=1,
+            vector_changed_ids=["a"],
+            unchanged_count=1,
+            largest_drift=0.25,
+            mean_drift=0.25,
+            drift_count=1,
+            notes=["another metric"],
         )
-        return snapshot_pb2.DiffSnapshotsResponse(collections=[entry], first_sequence=1, second_sequence=2)
+        result = operation_pb2.DiffResult(
+            first=snapshot.id, second=request.second or "live", collections=[entry], first_sequence=1,
+            aliases=[operation_pb2.AliasDiff(alias="shop", second_collection="products")], second_sequence=2,
+            uncovered_collections=["other"], duration_ms=12,
+        )  # fmt: skip
+        return self._daemon.operate(operation_pb2.Operation.KIND_DIFF_SNAPSHOTS, diff=result)
 
     def DownloadSnapshot(self, request: Any, context: Any) -> Iterator[Any]:
         snapshot = self._find(request.snapshot)

@@ -12,7 +12,8 @@ from typing import Any
 
 from holdfastd import errors
 from holdfastd.engine.operations import Operation, OperationState
-from holdfastd.engine.snapshots import RestoreRequest, SnapshotInfo, SnapshotRequest
+from holdfastd.engine.snapshot_sides import LIVE
+from holdfastd.engine.snapshots import DiffRequest, RestoreRequest, SnapshotInfo, SnapshotRequest
 from holdfastd.format.snapshot import (
     MANIFEST,
     SUMS,
@@ -55,6 +56,10 @@ class SnapshotKit(Kit):
     def verify(self, snapshot: str) -> dict[str, Any]:
         """Verify one; returns the result document."""
         return self._wait(self.engine.snapshots.start_verify(snapshot, caller=CALLER))
+
+    def diff(self, first: str, second: str = LIVE, **request: Any) -> dict[str, Any]:
+        """Compare two snapshots, or one with the live store; returns the result document."""
+        return self._wait(self.engine.snapshots.start_diff(DiffRequest(first, second, **request), caller=CALLER))
 
     def consolidate(self, snapshot: str, *, validate_only: bool = False) -> dict[str, Any]:
         """Delete one that increments may build on; returns the result document."""

@@ -8,7 +8,6 @@ NOT_BUILT: Mapping[str, tuple[str, ...]] = {
     "collection create": ("--quantization",),
     "storage compact": (),
     "storage mmap": ("--disable", "--advise", "--populate"),
-    "storage snapshot diff": (),
     "storage snapshot download": (),
     "storage snapshot prune": (),
     "storage snapshot upload": (),

@@ -41,7 +41,7 @@ class Base:
         """From where on an increment has to tell of a collection; 0: all of it, since the base or its history lacks."""
         if self.member(collection_id) is None:
             return 0
-        return self.sequence if _remembers(manifest, collection_id, self.sequence) else 0
+        return self.sequence if remembers(manifest, collection_id, self.sequence) else 0
 
 
 def choose_base(
@@ -96,12 +96,12 @@ def _problem_with(info: SnapshotInfo, manifest: Manifest, collection_id: uuid.UU
         return f"is {info.state}: {info.path}"
     if not manifest.reaches_back_to(record.timeline, record.sequence):
         return f"holds a moment that history was cut before: sequence {record.sequence} of timeline {record.timeline}"
-    if collection_id is not None and not _remembers(manifest, collection_id, record.sequence):
+    if collection_id is not None and not remembers(manifest, collection_id, record.sequence):
         return "is older than what the store remembers of deletions"
     return None
 
 
-def _remembers(manifest: Manifest, collection_id: uuid.UUID, sequence: Sequence64) -> bool:
+def remembers(manifest: Manifest, collection_id: uuid.UUID, sequence: Sequence64) -> bool:
     """Whether what died in a collection after ``sequence`` is kept.
 
     What died before its high water may have been dropped, and a memory collection has none (RULES 21, 30).

@@ -57,7 +57,7 @@ def removed_since(view: View, sequence: Sequence64, since: Sequence64) -> Remove
     """The ids that were alive at ``since`` and are not at ``sequence``. Reads the facts of rows that died between."""
     gone, count, id_bytes, died, digest = [], 0, 0, 0, Digest()
     for part in view.parts():
-        rows = _died(part, sequence, since)
+        rows = died_between(part, since, sequence)
         if not len(rows):
             continue
         left = []
@@ -75,7 +75,7 @@ def removed_since(view: View, sequence: Sequence64, since: Sequence64) -> Remove
     return RemovedIds(tuple(gone), count, id_bytes, died, digest)
 
 
-def _died(part: Part, sequence: Sequence64, since: Sequence64) -> Int64Array:
+def died_between(part: Part, since: Sequence64, sequence: Sequence64) -> Int64Array:
     """The rows that were alive at ``since`` and dead at ``sequence``."""
     killed = parts.kills_of(part)
     if killed is None:

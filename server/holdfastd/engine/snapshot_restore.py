@@ -24,6 +24,7 @@ from ..model import Digest, StorageKind
 from ..storage.files import remove_tree
 from .catalog import Catalog
 from .course import Course
+from .meter import Meter
 from .operations import Work
 from .recovery_open import open_collection
 from .replay_log import ReplayLogs
@@ -32,6 +33,7 @@ from .routes import Route
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_chain import Chain, ChainFinder, open_link
 from .snapshot_context import SnapshotContext, disk_error
+from .snapshot_foretold import foretell
 from .snapshot_info import SnapshotInfo
 from .snapshot_plan import RestorePlan, RestoreRequest, plan_restore
 from .snapshot_publish import Publisher
@@ -93,12 +95,21 @@ class Restoration:
             needed = staged_bytes(chain, plan.sources) + self._bytes_to_roll()
             context.check_space(context.layout.collections, needed)
             if self._request.validate_only:
-                return self._document(plan if self._route is None else self._foreseen(self._route, plan), chain, None)
+                return self._dry_run(plan, chain)
             plan, outcome = self._carry_out(plan, chain)
         with contextlib.suppress(OSError):
             for link in chain.links:
                 self._catalog.note_verified(link.path, context.clock.now_us())
         return self._document(plan, chain, outcome)
+
+    def _dry_run(self, plan: RestorePlan, chain: Chain) -> dict[str, Any]:
+        if self._route is not None:
+            return self._document(self._foreseen(self._route, plan), chain, None)
+        assert self._info is not None, "without a route it is a snapshot's own moment"
+        finder = ChainFinder(self._context.fs, self._catalog, self._request.base_path)
+        changes, warnings = foretell(self._context, finder, Meter(self._work), self._info, plan)
+        self._warnings += warnings
+        return self._document(plan, chain, None) | {"changes": changes}
 
     def _carry_out(self, plan: RestorePlan, chain: Chain) -> tuple[RestorePlan, Outcome]:
         """Returns the plan as it was carried out: of a moment it is known only when the log has been read."""

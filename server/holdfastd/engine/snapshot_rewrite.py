@@ -12,7 +12,6 @@ by the SHA-256 of its sums, which the new one carries.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -22,7 +21,6 @@ from ..format.segment import ROW_DTYPE
 from ..format.snapshot import IDS, PAYLOADS, SNAPSHOT_VERSION, SnapshotCollection, SnapshotManifest, data_members
 from ..model import Digest
 from ..storage.archive_reader import ArchiveReader
-from ..storage.files import remove_tree
 from ..storage.registry import PendingSnapshot, SnapshotRecord
 from .meter import Meter
 from .snapshot_chain import Chain
@@ -31,7 +29,7 @@ from .snapshot_info import SnapshotInfo
 from .snapshot_record import make_record
 from .snapshot_removed import NOTHING_REMOVED
 from .snapshot_rows import TakenPart, digest_of, take
-from .snapshot_stage import Stager, staged_bytes, staged_rows
+from .snapshot_stage import staged_bytes, staged_rows, staged_to_read
 from .snapshot_verify import verify_archive
 from .snapshot_write import Plan, compressed_bytes, write_archive
 from .view import View
@@ -98,21 +96,12 @@ class Rewriter:
         elapsed_ms = (context.clock.monotonic_ns() - started_ns) // 1_000_000
         return replace(record, sha256=new_sums, duration_ms=elapsed_ms, verified_us=context.clock.now_us())
 
-    @contextlib.contextmanager
-    def _staged(self) -> Iterator[tuple[list[View], str]]:
+    def _staged(self) -> contextlib.AbstractContextManager[tuple[list[View], str]]:
         """The collections as the chain adds up to them, and the SHA-256 of the increment's sums; gone afterwards."""
-        context, collections = self._context, self._manifest.collections
-        specs = {n: replace(each.spec, id=context.randomness.uuid4()) for n, each in enumerate(collections)}
+        collections = self._manifest.collections
         read = sum(member.size for link in self._chain.links for member in data_members(link.manifest))
         self._meter.begin("staging", read, staged_rows(self._chain, {each.spec.id for each in collections}))
-        try:
-            stager = Stager(context, self._chain, specs)
-            yield stager.views(self._meter.advance), stager.sums_sha256
-        finally:
-            for spec in specs.values():
-                # What cannot be removed is garbage to the next start.
-                with contextlib.suppress(OSError):
-                    remove_tree(context.fs, context.layout.collection_dir(spec.id))
+        return staged_to_read(self._context, self._chain, range(len(collections)), self._meter.advance)
 
     def _plan(self, views: list[View], sums: str) -> Plan:
         old = self._manifest

@@ -7,9 +7,11 @@ entry that recovery can publish.
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,7 +25,7 @@ from ..model import CollectionSpec, Sequence64
 from ..storage import names
 from ..storage.archive_reader import ArchiveReader
 from ..storage.bulk import BulkWriter, write_document
-from ..storage.files import make_dirs
+from ..storage.files import make_dirs, remove_tree
 from ..storage.segment import open_segment
 from .meter import Advance
 from .snapshot_chain import Chain, Link, open_link
@@ -47,6 +49,26 @@ def staged_bytes(chain: Chain, sources: Collection[uuid.UUID]) -> int:
         numbers = {n for n, each in enumerate(link.manifest.collections) if each.spec.id in sources}
         size += sum(member.size for member in data_members(link.manifest) if member.collection in numbers)
     return size + staged_rows(chain, sources) * INDEX_BYTES_PER_ROW
+
+
+@contextlib.contextmanager
+def staged_to_read(
+    context: SnapshotContext, chain: Chain, numbers: Iterable[int], advance: Advance
+) -> Iterator[tuple[list[View], str]]:
+    """Collections of a chain's last link, by their numbers there, for as long as the block reads them; gone afterwards.
+
+    Yields their views, and the SHA-256 of the link's sums. Raises as ``Stager.run`` does.
+    """
+    collections = chain.last.manifest.collections
+    specs = {number: replace(collections[number].spec, id=context.randomness.uuid4()) for number in numbers}
+    try:
+        stager = Stager(context, chain, specs)
+        yield stager.views(advance), stager.sums_sha256
+    finally:
+        for spec in specs.values():
+            # What cannot be removed is garbage to the next start.
+            with contextlib.suppress(OSError):
+                remove_tree(context.fs, context.layout.collection_dir(spec.id))
 
 
 class Stager:

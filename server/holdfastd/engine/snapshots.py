@@ -1,4 +1,4 @@
-"""Snapshots by command: create, list, restore, verify, consolidate, delete.
+"""Snapshots by command: create, list, restore, verify, compare, consolidate, delete.
 
 What takes long runs as an operation; what can be refused at once is refused before it begins.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from contextlib import suppress
 
-from ..errors import NotFound
+from ..errors import InvalidArgument, NotFound
 from ..model import Sequence64
 from ..storage.bulk import Pace, unpaced
 from ..storage.clock import Clock, Randomness
@@ -34,14 +34,16 @@ from .snapshot_chain import ChainFinder
 from .snapshot_consolidate import Consolidation, look
 from .snapshot_context import SnapshotContext
 from .snapshot_create import SnapshotCreation, SnapshotRequest, forget_history
+from .snapshot_diff import DiffRequest, SnapshotComparison, names_to_compare, sides_of
 from .snapshot_info import SnapshotInfo, SnapshotListing
 from .snapshot_plan import RestoreRequest, plan_restore
 from .snapshot_restore import Restoration
+from .snapshot_sides import LIVE
 from .snapshot_verify import Verification
 from .tickets import NOBODY, Caller
 from .wal_control import WalControl
 
-__all__ = ["RestoreRequest", "SnapshotInfo", "SnapshotListing", "SnapshotRequest", "Snapshots"]
+__all__ = ["DiffRequest", "RestoreRequest", "SnapshotInfo", "SnapshotListing", "SnapshotRequest", "Snapshots"]
 
 
 class Snapshots:
@@ -200,6 +202,35 @@ class Snapshots:
                 "snapshot": info.id,
                 "path": info.path,
                 "collections": list(info.collections),
+            },
+            request_id=caller.request_id,
+            request_digest=caller.request_digest,
+            actor=caller.actor,
+        )
+
+    def start_diff(self, request: DiffRequest, *, caller: Caller) -> Operation:
+        """Begin comparing two snapshots, or one with the live store. Nothing is changed by it.
+
+        Raises NotFound, InvalidArgument, UnsupportedFormat or Corruption: what the manifests decide is told at once.
+        """
+        asked: tuple[str | int | None, ...] = (request.first, request.second, request.collection, request.sample)
+        caller = caller.asking("compare snapshots", *asked, request.base_path)
+        known = self._operations.begun(caller.request_id, caller.request_digest)
+        if known is not None:
+            return known
+        references = (request.first, request.second)
+        if references == (LIVE, LIVE):
+            raise InvalidArgument("the live store is the same as itself", field="first", hint="name a snapshot")
+        first, second = (None if each == LIVE else self.get(each) for each in references)
+        with disk_errors_of("reading what is to be compared"):
+            names, _ = names_to_compare(*sides_of(self._context, self._catalog, (first, second)), request.collection)
+        return self._operations.start(
+            "diff",
+            lambda work: SnapshotComparison(self._context, self._catalog, request, (first, second), work).run(),
+            request={
+                "first": LIVE if first is None else first.id,
+                "second": LIVE if second is None else second.id,
+                "collections": names,
             },
             request_id=caller.request_id,
             request_digest=caller.request_digest,

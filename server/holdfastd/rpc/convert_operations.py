@@ -13,6 +13,7 @@ from holdfast.v1 import common_pb2, operation_pb2
 from .. import errors
 from ..engine.operations import Operation, OperationError, OperationState, Progress
 from .convert import duration, timestamp
+from .convert_diffs import collection_diff, diff_result
 from .errors import CODE_OF, make_status
 
 _Message = operation_pb2.Operation
@@ -25,6 +26,7 @@ KINDS: Mapping[str, operation_pb2.Operation.Kind.ValueType] = {
     "verify_wal": _Message.KIND_VERIFY_WAL,
     "compact": _Message.KIND_COMPACT,
     "consolidate": _Message.KIND_CONSOLIDATE_SNAPSHOT,
+    "diff": _Message.KIND_DIFF_SNAPSHOTS,
 }
 STATE_OF: Mapping[OperationState, operation_pb2.Operation.State.ValueType] = {
     OperationState.PENDING: _Message.STATE_PENDING,
@@ -122,6 +124,8 @@ def _set_result(message: operation_pb2.Operation, result: Mapping[str, Any]) -> 
         message.verify.CopyFrom(_verify_result(result))
     elif message.kind == _Message.KIND_CONSOLIDATE_SNAPSHOT:
         message.consolidate.CopyFrom(_consolidate_result(result))
+    elif message.kind == _Message.KIND_DIFF_SNAPSHOTS:
+        message.diff.CopyFrom(diff_result(result))
 
 
 def _snapshot_result(result: Mapping[str, Any]) -> operation_pb2.SnapshotResult:
@@ -168,6 +172,7 @@ def _restore_result(result: Mapping[str, Any]) -> operation_pb2.RestoreResult:
         verified=bool(result.get("verified")),
         sequence=result.get("sequence", 0),
         warnings=result.get("warnings", ()),
+        changes=map(collection_diff, result.get("changes", ())),
     )
 
 

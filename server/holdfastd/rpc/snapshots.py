@@ -1,4 +1,4 @@
-"""SnapshotService: backups of one exact moment, created, restored, verified, listed, consolidated and deleted."""
+"""SnapshotService: backups of one exact moment, created, restored, verified, compared, listed and deleted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from holdfast.v1.snapshot_pb2_grpc import SnapshotServiceServicer
 from ..engine.history import Ending
 from ..engine.snapshot_catalog import is_path
 from ..engine.snapshot_info import age_key
-from ..engine.snapshots import RestoreRequest, SnapshotRequest
+from ..engine.snapshot_sides import LIVE
+from ..engine.snapshots import DiffRequest, RestoreRequest, SnapshotRequest
 from ..errors import InvalidArgument, Unimplemented
 from .convert_operations import operation_message
 from .convert_snapshots import described, snapshot_message
@@ -24,6 +25,9 @@ from .routes import Unparsed
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
+
+
+DEFAULT_SAMPLE = 10
 
 
 class SnapshotService(SnapshotServiceServicer):
@@ -127,8 +131,20 @@ class SnapshotService(SnapshotServiceServicer):
 
     def DiffSnapshots(
         self, request: snapshot_pb2.DiffSnapshotsRequest, context: grpc.ServicerContext
-    ) -> snapshot_pb2.DiffSnapshotsResponse:
-        _not_built("comparing snapshots", "compare the digests that `holdfast storage snapshot show` prints")
+    ) -> operation_pb2.Operation:
+        if request.sample_size < 0:
+            raise InvalidArgument(f"sample_size is {request.sample_size}", field="sample_size")
+        directory = request.working_directory
+        asked = DiffRequest(
+            first=self._reference(request.first, directory, context, field="first"),
+            second=self._reference(request.second, directory, context, field="second") or LIVE,
+            collection=request.collection or None,
+            sample=request.sample_size or DEFAULT_SAMPLE,
+            base_path=self._paths.resolve(request.base_path, directory, context, field="base_path"),
+        )
+        return operation_message(
+            self._snapshots.start_diff(asked, caller=self._callers.of(context, request.request_id))
+        )
 
     def DownloadSnapshot(
         self, request: snapshot_pb2.DownloadSnapshotRequest, context: grpc.ServicerContext

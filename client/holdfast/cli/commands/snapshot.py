@@ -128,7 +128,8 @@ def restore(
 
     SNAPSHOT is an id, "latest", or a file on the daemon's machine. "latest" is the newest: where that one is missing or
     damaged the command is refused, and no older one taken instead. Everything is staged and proven beside the live
-    data, then published at once; a restore that fails leaves the store as it was.
+    data, then published at once; a restore that fails leaves the store as it was. With --overwrite, --dry-run tells how
+    each collection that would be replaced would change: what would come back, be lost, and be another.
 
     With --to or --before it is that very moment that comes back: "latest" then stands for the newest whole snapshot
     from before it, and the log is followed from there. Every snapshot that leads there gives the same; where none does,
@@ -148,7 +149,7 @@ def restore(
         validate_only=dry_run,
         wait=False,
     )
-    keys = _RESTORE_KEYS if to is None and before is None else _MOMENT_KEYS
+    keys = (*_RESTORE_KEYS, "changes") if to is None and before is None else _MOMENT_KEYS
     return conclude(state, started, keys, wait=not no_wait)
 
 
