@@ -313,10 +313,34 @@ def test_records_of_the_log_are_one_a_line(cli: Callable[..., Outcome], store: N
     assert cli("storage", "wal", "mark", "here").json["sequence"] == 4
 
 
-def test_alarms_and_diff(cli: Callable[..., Outcome], daemon: FakeDaemon, store: None) -> None:
+def test_a_comparison_is_shown_by_collection(cli: Callable[..., Outcome], daemon: FakeDaemon, store: None) -> None:
+    line = ["storage", "snapshot", "diff", "latest"]
+    found = cli(*line).json
+    assert list(found) == [
+        "first",
+        "second",
+        "identical",
+        "collections",
+        "aliases",
+        "uncovered",
+        "duration_ms",
+        "status",
+    ]
+    assert (found["collections"][0]["added"], found["collections"][0]["vector_changed_ids"]) == (1, ["a"])
+    assert cli(*line, "-v").json["second_sequence"] == 2
+    table = cli(*line, "live", "--format", "table").out.splitlines()
+    assert table[0].split()[:5] == ["COLLECTION", "CHANGE", "ADDED", "REMOVED", "CHANGED"]
+    assert table[2].split()[:5] == ["products", "changed", "1", "0", "1"]
+    assert "aliases: shop: none -> products, uncovered: other" in table[3]
+    rows = cli(*line, "--format", "csv").out.splitlines()
+    assert rows[0].startswith("collection,change,added,removed,changed,vector_changed,payload_changed,unchanged,")
+    assert len(rows) == 2
+    started = cli(*line, "--no-wait", "--format", "table")
+    assert "diff_snapshots" in started.out
+
+
+def test_alarms_and_snapshots(cli: Callable[..., Outcome], daemon: FakeDaemon, store: None) -> None:
     daemon.alarms.append(storage_pb2.Alarm(code="DISK_LOW", message="5 % left", hint="holdfast storage compact"))
     assert cli("storage", "alarms").json["total"] == 1
-    assert cli("storage", "snapshot", "diff", "latest").json["collections"][0]["added"] == 1
-    assert "added_ids" not in cli("storage", "snapshot", "diff", "latest", "--format", "csv").out
     assert cli("storage", "snapshot", "show", "latest").json["members"][0]["name"] == "products"
     assert cli("storage", "snapshot", "delete", "latest").json["freed_bytes"] == 52428800

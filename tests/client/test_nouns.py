@@ -215,7 +215,7 @@ def test_verify_reports_damage_as_a_result(
     assert verdict.problems[0].offset == 512
 
 
-def test_delete_prune_and_diff(daemon: FakeDaemon, db: holdfast.Client, products: holdfast.Collection) -> None:
+def test_delete_and_prune(daemon: FakeDaemon, db: holdfast.Client, products: holdfast.Collection) -> None:
     for _ in range(3):
         db.snapshots.create("products")
     plan = db.snapshots.prune(Keep(last=1, within="7d"), validate_only=True)
@@ -223,9 +223,30 @@ def test_delete_prune_and_diff(daemon: FakeDaemon, db: holdfast.Client, products
     assert daemon.requests["PruneSnapshots"][0].policy.keep_within.seconds == 7 * 86400
     assert len(db.snapshots.list()) == 3
     db.snapshots.prune(Keep(last=1))
-    assert db.snapshots.diff("latest").collections[0].added_ids == ["z"]
     assert db.snapshots.delete("latest").status == "deleted"
     assert db.snapshots.list() == []
+
+
+def test_a_comparison_is_an_operation(daemon: FakeDaemon, db: holdfast.Client, products: holdfast.Collection) -> None:
+    made = db.snapshots.create("products")
+    found = db.snapshots.diff("latest", collection="products", sample_size=3, base_path="/usb")
+    assert (found.first, found.second, found.identical, found.status) == (made.snapshot_id, "live", False, "completed")
+    entry = found.collections[0]
+    assert (entry.change, entry.added, entry.added_ids, entry.unchanged) == ("changed", 1, ["z"], 1)
+    assert (entry.largest_drift, entry.mean_drift, entry.notes) == (0.25, 0.25, ["another metric"])
+    assert found.aliases == [{"alias": "shop", "first": None, "second": "products"}]
+    assert found.uncovered == ["other"]
+    seen = []
+    started = db.snapshots.diff(made.path, "live", wait=False)
+    assert isinstance(started, holdfast.Operation)
+    assert started.wait(seen.append).second == "live"
+    assert (seen[0].kind, db.operations.list(kinds=("diff_snapshots",))[0].state) == ("diff_snapshots", "succeeded")
+    sent = daemon.requests["DiffSnapshots"]
+    assert [(each.first, each.second, each.collection, each.sample_size, each.base_path) for each in sent] == [
+        ("latest", "", "products", 3, "/usb"),
+        (made.path, "live", "", 10, ""),
+    ]
+    assert len({each.request_id for each in sent}) == 2
 
 
 def test_relative_paths_go_with_the_working_directory_only_where_needed(

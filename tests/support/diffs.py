@@ -1,17 +1,29 @@
-"""What a comparison ought to say: worked out from two states of the oracle, id by id."""
+"""What a comparison ought to say, worked out from two states of the oracle, id by id; and random lives to compare."""
 
 from __future__ import annotations
 
 import math
+import random
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.support.oracle import CollectionState, Point, StoreState
+from holdfastd.format.payloads import join_payloads
+from holdfastd.model import StorageKind
+from tests.support.engines import CALLER
+from tests.support.oracle import CollectionState, Point, StoreState, observe
+from tests.support.snapshots import SnapshotKit
 
 SAMPLE = 3
+
+_NAMES = ["c", "d", "m"]
+_IDS = [f"id-{n}" for n in range(9)] + ["é", "z" * 40]
+_PAYLOADS = [None, b"{}", b'{"n":1}']
+_ALIASES = ["one", "two"]
 
 _COUNTS = ("added", "removed", "changed", "vector_changed", "payload_changed", "unchanged")
 
@@ -69,3 +81,53 @@ def _drift(old: Point, new: Point) -> float | None:
         return None
     cosine = math.fsum(a * b for a, b in zip(one, other, strict=True)) / lengths
     return min(2.0, max(0.0, 1.0 - cosine))
+
+
+@dataclass
+class Life:
+    """A store, and what it was at each snapshot."""
+
+    rng: random.Random
+    kit: SnapshotKit = field(default_factory=SnapshotKit)
+    moments: dict[str, StoreState] = field(default_factory=dict)
+
+    def step(self) -> None:
+        rng, kit, engine = self.rng, self.kit, self.kit.engine
+        there = [stats.spec.name for stats in engine.collections.list()]
+        name = rng.choice(_NAMES)
+        what = rng.random()
+        if name not in there:
+            kit.create(name, rng.choice([2, 3]), StorageKind.MEMORY if name == "m" else StorageKind.DISK)
+        elif what < 0.5:
+            self.write(name)
+        elif what < 0.65:
+            kit.delete(*rng.sample(_IDS, 3), name=name)
+        elif what < 0.7:
+            engine.collections.drop(name, caller=CALLER)
+        elif what < 0.75:
+            alias = rng.choice(_ALIASES)
+            if alias in dict(engine.collections.aliases()):
+                engine.collections.delete_alias(alias, caller=CALLER)
+            else:
+                engine.collections.create_alias(alias, name, caller=CALLER)
+        elif what < 0.87:
+            engine.checkpoint()
+        elif what < 0.9:
+            kit.reopen()
+        else:
+            self.snapshot()
+
+    def write(self, name: str) -> None:
+        ids = self.rng.sample(_IDS, self.rng.randint(1, 5))
+        # Few values, so that rows are often written as they were; one of them has no direction.
+        values = [[self.rng.choice([-1.0, 0.0, 0.5, 1.0]) for _ in range(self.dimensions(name))] for _ in ids]
+        payloads = join_payloads([self.rng.choice(_PAYLOADS) for _ in ids])
+        self.kit.engine.points.upsert(name, ids, np.array(values, np.float32), payloads, caller=CALLER)
+
+    def dimensions(self, name: str) -> int:
+        return self.kit.engine.points.dimensions(name)
+
+    def snapshot(self) -> None:
+        incremental = bool(self.moments) and self.rng.random() < 0.6
+        made = self.kit.later(incremental=incremental, compress=self.rng.random() < 0.4)
+        self.moments[made.id] = observe(self.kit.engine)

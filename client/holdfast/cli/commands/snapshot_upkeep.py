@@ -129,6 +129,6 @@ def as_rows(document: Document) -> Document:
     rest = {key: value for key, value in document.items() if not isinstance(value, list)}
     warnings = {"warnings": document.warnings} if document.get("warnings") else {}
     return Document(
-        **rest, total=len(rows), collections=rows, aliases=", ".join(aliases), **warnings,
-        uncovered=", ".join(document.uncovered),
+        **rest, total=len(rows), collections=rows, aliases=", ".join(aliases) or None, **warnings,
+        uncovered=", ".join(document.uncovered) or None,
     )  # fmt: skip
