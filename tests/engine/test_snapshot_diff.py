@@ -14,6 +14,7 @@ import pytest
 
 from holdfastd.engine import row_candidates, row_diff, snapshot_pairs
 from holdfastd.engine.operations import OperationState
+from holdfastd.engine.snapshot_diff import sample_of
 from holdfastd.engine.snapshot_stage import staged_to_read
 from holdfastd.engine.snapshots import DiffRequest
 from holdfastd.errors import Corruption, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
@@ -78,8 +79,8 @@ def elsewhere(kit: SnapshotKit, path: str, **request: Any) -> SnapshotKit:
 # What is told ---------------------------------------------------------------------------------------------------------
 
 
-def test_rows_count_in_each_way_in_which_they_differ(kit: SnapshotKit) -> None:
-    kit.upsert(["e"], 5, payloads=[b'{"n":5}'])
+def test_rows_count_in_each_way_in_which_they_differ(kit: SnapshotKit, stagings: list[list[str]]) -> None:
+    kit.upsert(["e", "f"], 5, 6, payloads=[b'{"n":5}', None])
     made = kit.later()
     kit.upsert(["a", "b", "e"], 1, 20, -5, payloads=[b'{"n":9}', None, b"{}"])
     kit.upsert(["c", "z"], 3, 26, payloads=[b"{}", None])
@@ -90,14 +91,14 @@ def test_rows_count_in_each_way_in_which_they_differ(kit: SnapshotKit) -> None:
     assert one(found) == {
         "collection": "c",
         "change": "changed",
-        "first_count": 5,
-        "second_count": 5,
+        "first_count": 6,
+        "second_count": 6,
         "added": 1,
         "removed": 1,
         "changed": 3,
         "vector_changed": 2,
         "payload_changed": 2,
-        "unchanged": 1,
+        "unchanged": 2,
         "added_ids": ["z"],
         "removed_ids": ["d"],
         "vector_changed_ids": ["b", "e"],
@@ -107,9 +108,10 @@ def test_rows_count_in_each_way_in_which_they_differ(kit: SnapshotKit) -> None:
         "mean_drift": pytest.approx(1.0),
         "notes": [],
     }
+    assert stagings == []
 
 
-def test_what_was_written_again_as_it_was_has_not_changed(kit: SnapshotKit) -> None:
+def test_what_was_written_again_as_it_was_has_not_changed(kit: SnapshotKit, stagings: list[list[str]]) -> None:
     made = kit.later()
     kit.upsert(["b", "d"], 2, 4)
     kit.delete("a")
@@ -117,6 +119,14 @@ def test_what_was_written_again_as_it_was_has_not_changed(kit: SnapshotKit) -> N
     found = kit.diff(made.id)
     assert (found["identical"], one(found)["change"]) == (True, "none")
     kit.upsert(["b"], 200)
+    assert counts(kit.diff(made.id)) == (0, 0, 1, 0, 3)
+    assert stagings == []
+
+
+def test_vectors_differ_bit_for_bit(kit: SnapshotKit) -> None:
+    kit.upsert(["b"], 0.0)
+    made = kit.later()
+    kit.upsert(["b"], -0.0)
     assert counts(kit.diff(made.id)) == (0, 0, 1, 0, 3)
 
 
@@ -345,6 +355,11 @@ def test_only_so_many_rows_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -
     assert (sum(compared), max(compared)) == (300, 7)
 
 
+def test_many_differences_share_the_ids_that_are_named(kit: SnapshotKit) -> None:
+    assert [sample_of(1000, pairs) for pairs in (0, 1, 10, 5000)] == [1000, 1000, 100, 1]
+    assert (sample_of(10, 50), sample_of(5000, 1)) == (10, 1000)
+
+
 # What is refused ------------------------------------------------------------------------------------------------------
 
 
@@ -357,6 +372,22 @@ def test_a_damaged_link_is_named_and_remembered(kit: SnapshotKit) -> None:
     assert middle.path in caught.value.message
     assert kit.engine.snapshots.get(middle.id).state == "damaged"
     assert one(kit.diff(last.id, other.id))["change"] == "none", "what is equal is not read"
+
+
+def test_what_does_not_add_up_is_not_told(kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _, _ = chained(kit)
+    second = kit.later()
+
+    def forgetful(*args: Any) -> Any:
+        old, new = row_candidates.by_hash(*args)
+        part, marked = next(old.pieces(1))
+        old.clear(part, marked)
+        return old, new
+
+    monkeypatch.setattr(snapshot_pairs, "by_hash", forgetful)
+    with nothing_left(kit), pytest.raises(Corruption, match="do not lead from what") as caught:
+        kit.diff(second.id, first.id)
+    assert caught.value.reason == "DIGEST_MISMATCH"
 
 
 def test_a_missing_link_is_named(kit: SnapshotKit) -> None:

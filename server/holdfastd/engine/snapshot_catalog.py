@@ -336,7 +336,7 @@ class SnapshotCatalog:
         with self._lock:
             # Whoever writes an increment has its base in use until the registry knows of it.
             if self._in_use.get(info.path):
-                raise _in_use(f"{info.id} is being read: a restore, a verification or a new increment needs it now")
+                raise _in_use(f"{info.id} is being read: a restore, a check, a comparison or a new increment needs it")
             dependents = self._dependents(info.record, beside)
             if dependents:
                 raise FailedPrecondition(

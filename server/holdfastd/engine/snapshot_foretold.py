@@ -31,6 +31,8 @@ def foretell(
 
     The first side is what is there now. Raises as ``PairReader.compare``.
     """
+    if all(target.replaces is None for target in plan.targets):
+        return [], []
     live, snapshot = live_side(context), snapshot_side(info, plan.manifest)
     both, warnings = [], []
     for target in sorted(plan.targets, key=lambda target: target.spec.name):
