@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
-from holdfast.checks import text, text_or_none
+from holdfast.checks import text, text_or_none, texts
 from holdfast.connection import Connection, new_request_id, request_id_of
 from holdfast.documents import Document, duration, timestamp
 from holdfast.enums import from_word, to_word
-from holdfast.errors import InvalidArgument
+from holdfast.errors import InvalidArgument, Unimplemented
 from holdfast.history import Moment, duration_message, history_point
 from holdfast.operations import OnProgress, Operation, run_operation
 from holdfast.paths import AnyPath, path_text, working_directory
@@ -157,12 +157,58 @@ class Wal:
         before: Moment | None = None,
         collection: str | None = None,
         kinds: Sequence[str] = (),
+        ids: Sequence[str] = (),
+        actors: Sequence[str] = (),
+        request_ids: Sequence[str] = (),
         limit: int | None = None,
     ) -> Iterator[Document]:
-        """The records of a range, oldest first, streamed. Corruption at damage, after the records before it."""
+        """The records of a range, oldest first, streamed. Corruption at damage, after the records before it.
+
+        Only those are shown that meet all of what is given: about ``collection`` (a name that it has or had, or a
+        uuid), of one of ``kinds``, that write or delete one of ``ids``, from one of ``actors``, with one of
+        ``request_ids``. The daemon looks for them: only what it finds travels.
+        """
+        request = self._dump_request(path, start, to, before, collection, kinds, ids, actors, request_ids)
+        request.limit = limit or 0
+        for response in self._connection.stream(self._connection.wal.DumpWal, request):
+            yield from map(record_document, response.records)
+
+    def stats(
+        self,
+        *,
+        path: AnyPath | None = None,
+        start: Moment | None = None,
+        to: Moment | None = None,
+        before: Moment | None = None,
+        collection: str | None = None,
+        kinds: Sequence[str] = (),
+        ids: Sequence[str] = (),
+        actors: Sequence[str] = (),
+        request_ids: Sequence[str] = (),
+    ) -> Document:
+        """What ``dump`` would show, counted: operations, points and bytes in all, by collection and kind, by actor."""
+        request = self._dump_request(path, start, to, before, collection, kinds, ids, actors, request_ids)
+        request.stats = True
+        for response in self._connection.stream(self._connection.wal.DumpWal, request):
+            if response.HasField("stats"):
+                return stats_document(response.stats)
+        raise Unimplemented("the daemon did not count: it is older than this client", hint="update holdfastd")
+
+    def _dump_request(
+        self,
+        path: AnyPath | None,
+        start: Moment | None,
+        to: Moment | None,
+        before: Moment | None,
+        collection: str | None,
+        kinds: Sequence[str],
+        ids: Sequence[str],
+        actors: Sequence[str],
+        request_ids: Sequence[str],
+    ) -> wal_pb2.DumpWalRequest:
         from holdfast.v1 import wal_pb2
 
-        request = wal_pb2.DumpWalRequest(
+        return wal_pb2.DumpWalRequest(
             path=path_text(path),
             working_directory=working_directory(self._connection, path),
             start=history_point(start, "start"),
@@ -170,10 +216,10 @@ class Wal:
             before=history_point(before, "before"),
             collection=text_or_none(collection, "collection"),
             kinds=_kinds(kinds),
-            limit=limit or 0,
+            ids=texts(ids, "ids"),
+            actors=texts(actors, "actors"),
+            request_ids=texts(request_ids, "request_ids"),
         )
-        for response in self._connection.stream(self._connection.wal.DumpWal, request):
-            yield from map(record_document, response.records)
 
     def tail(
         self, *, start: Moment | None = None, collection: str | None = None, kinds: Sequence[str] = ()
@@ -254,6 +300,38 @@ def record_document(record: wal_pb2.WalRecord) -> Document:
         collection_id=record.collection_id or None,
         segment_path=record.segment_path,
         offset=record.offset,
+    )
+
+
+def stats_document(stats: wal_pb2.WalStats) -> Document:
+    """What a range of the log consists of, as ``wal dump --stats`` shows it."""
+    from holdfast.v1 import wal_pb2
+
+    kinds = wal_pb2.WalRecord.Kind
+    return Document(
+        _tally(stats.total),
+        by_collection=[
+            Document(
+                collection=each.collection or None,
+                kind=to_word(kinds, each.kind, "KIND_"),
+                **_tally(each),
+                collection_id=each.collection_id or None,
+            )
+            for each in stats.kinds
+        ],
+        by_actor=[Document(actor=each.actor, **_tally(each)) for each in stats.actors],
+    )
+
+
+def _tally(tally: wal_pb2.WalTally) -> Document:
+    return Document(
+        operations=tally.operation_count,
+        points=tally.point_count,
+        size_bytes=tally.size_bytes,
+        first_sequence=tally.first_sequence,
+        first_time=timestamp(tally.first_time),
+        last_sequence=tally.last_sequence,
+        last_time=timestamp(tally.last_time),
     )
 
 

@@ -28,6 +28,7 @@ HUGE = "99999999999999999999"
         ("vector search products -q [1,0] --ef 99999999999", "--ef"),
         (f"vector scroll products --offset {HUGE}", "--offset"),
         (f"storage wal dump --limit {HUGE}", "--limit"),
+        (f"storage wal grep --op mark --limit {HUGE}", "--limit"),
         ("storage snapshot prune --keep-last 99999999999 --dry-run", "--keep-last"),
         ("storage snapshot diff latest --sample 99999999999", "--sample"),
     ],

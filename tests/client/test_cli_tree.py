@@ -33,7 +33,7 @@ collection create|delete|list|info|stats
 collection alias create|switch|delete|list
 vector insert|insert-batch|get|update|delete|search|scroll|count|export
 storage snapshot create|restore|list|verify|delete|prune|show|diff|download|upload
-storage wal enable|disable|replay|status|dump|tail|verify|mark
+storage wal enable|disable|replay|status|dump|grep|tail|verify|mark
 storage mmap|compact|status|alarms
 operation list|watch|cancel
 """
@@ -183,6 +183,12 @@ def test_the_top_help_has_the_exit_codes(cli: Callable[..., Outcome]) -> None:
         (["storage", "snapshot", "create", ""], "'[COLLECTION]': it is empty", "storage snapshot create --help"),
         (["storage", "wal", "enable", "--path", ""], "'--path': it is empty", "storage wal enable --help"),
         (["storage", "wal", "dump", "--kind", "mark", "--kind", ""], "'--kind': it is empty", "--help"),
+        (["storage", "wal", "grep"], "say what to look for", "--help"),
+        (["storage", "wal", "grep", "--since", "4"], "say what to look for", "--help"),
+        (["storage", "wal", "grep", "--op", "vanish"], "'vanish' is not one of", "--help"),
+        (["storage", "wal", "grep", "--actor", ""], "'--actor': it is empty", "--help"),
+        (["storage", "wal", "grep", "--op", "mark", "--to", "3", "--before", "4"], "--to contradicts", "--help"),
+        (["storage", "wal", "dump", "--stats", "--limit", "3"], "--limit contradicts", "--help"),
         (["--address", "", "storage", "status"], "'--address': it is empty", "holdfast --help"),
         (["storage", "status", "--address", ""], "'--address': it is empty", "storage status --help"),
         (["vector", "update", "c", "--id", "a"], "nothing to change", "--help"),

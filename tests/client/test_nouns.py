@@ -299,6 +299,11 @@ def test_the_log_is_disabled_marked_shown_and_read(db: holdfast.Client, products
     assert db.wal.status().marks[0].name == "here"
     records = list(db.wal.dump(limit=2))
     assert [(record.sequence, record.kind) for record in records] == [(1, "create_collection"), (2, "upsert")]
+    assert [record.sequence for record in db.wal.dump(kinds=["upsert"], ids=["a"], actors=["unix"])] == [2]
+    stats = db.wal.stats(start=1, kinds=["upsert"])
+    assert (stats.operations, stats.size_bytes, stats.first_time) == (1, 2048, None)
+    assert [(each.collection, each.kind) for each in stats.by_collection] == [("products", "upsert")]
+    assert [each.actor for each in stats.by_actor] == ["unix"]
     assert next(db.wal.tail(kinds=["upsert"])).segment_path.endswith(".wal")
     disabled = db.wal.disable()
     assert not disabled.wal_enabled

@@ -17,6 +17,7 @@ COMMANDS = [
     "vector get products --id a",
     "vector export products --file - --format ndjson",
     "storage wal dump",
+    "storage wal grep --op upsert",
     "--version",
     "--help",
     "vector search --help",

@@ -245,7 +245,13 @@ class TestWal:
             ({"start": Point(mark="m")}, grpc.StatusCode.NOT_FOUND),
             ({"start": Point(time=Timestamp(seconds=-5))}, grpc.StatusCode.INVALID_ARGUMENT),
             ({"collection": "films"}, grpc.StatusCode.NOT_FOUND),
+            ({"collection": "no/name"}, grpc.StatusCode.INVALID_ARGUMENT),
             ({"kinds": [99]}, grpc.StatusCode.INVALID_ARGUMENT),
+            ({"ids": ["a", ""]}, grpc.StatusCode.INVALID_ARGUMENT),
+            ({"actors": [""]}, grpc.StatusCode.INVALID_ARGUMENT),
+            ({"request_ids": [""]}, grpc.StatusCode.INVALID_ARGUMENT),
+            ({"ids": [str(number) for number in range(1001)]}, grpc.StatusCode.INVALID_ARGUMENT),
+            ({"stats": True, "limit": 1}, grpc.StatusCode.INVALID_ARGUMENT),
             ({"start": Point(sequence=2), "to": Point(sequence=1)}, grpc.StatusCode.INVALID_ARGUMENT),
             ({"start": Point(sequence=3), "before": Point(sequence=2)}, grpc.StatusCode.INVALID_ARGUMENT),
             (

@@ -263,7 +263,20 @@ class WalServicer(wal_pb2_grpc.WalServiceServicer):
         return self._daemon.operate(operation_pb2.Operation.KIND_VERIFY_WAL, verify=result)
 
     def DumpWal(self, request: Any, context: Any) -> Iterator[Any]:
-        records = self._daemon.records[: request.limit or None]
+        records = [
+            record
+            for record in self._daemon.records
+            if (not request.kinds or record.kind in request.kinds)
+            and (not request.ids or set(request.ids).intersection(record.first_ids))
+            and (not request.request_ids or record.request_id in request.request_ids)
+        ][: request.limit or None]
+        yield wal_pb2.DumpWalResponse(through_sequence=1)
+        if request.stats:
+            total = wal_pb2.WalTally(operation_count=len(records), size_bytes=2048)
+            kinds = [wal_pb2.WalTally(kind=record.kind, collection=record.collection) for record in records]
+            stats = wal_pb2.WalStats(total=total, kinds=kinds, actors=[wal_pb2.WalTally(actor="unix")])
+            yield wal_pb2.DumpWalResponse(stats=stats)
+            return
         for start in range(0, len(records), 2):
             yield wal_pb2.DumpWalResponse(records=records[start : start + 2])
 

@@ -71,6 +71,7 @@ _WAL = Branch(
         "verify": Leaf("wal:verify", "Check the log"),
         "mark": Leaf("wal:mark", "Name the present moment as a restore point"),
         "dump": Leaf("wal_read:dump", "Show the log's records"),
+        "grep": Leaf("wal_search:grep", "Find operations in the log"),
         "tail": Leaf("wal_read:tail", "Follow the log"),
     },
 )

@@ -24,11 +24,12 @@ from ..storage.wal_reader import read_log
 from ..storage.wal_verify import LogCheck, verify_log
 from . import writer
 from .apply import Applier
-from .change_codec import Logged, decode_change
+from .change_codec import decode_change
 from .changes import SetMark
 from .checkpoint import Checkpointer
 from .committer import Committer
 from .log_reach import check_holds_log, check_reaches_back
+from .logged import LoggedOperation
 from .manifest_keeper import ManifestKeeper
 from .places import check_log_place
 from .retention import Retention
@@ -88,14 +89,6 @@ class LogSource:
     directories: tuple[str, ...]
     store_id: uuid.UUID
     upto_synced: Position | None
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedOperation:
-    """One record with what it says."""
-
-    record: LoggedRecord
-    logged: Logged
 
 
 class WalControl:
@@ -232,7 +225,7 @@ class WalControl:
                 if past or (to_us is not None and time_us > to_us):
                     return
                 if from_us is None or time_us >= from_us:
-                    yield LoggedOperation(record, decode_change(record.payload))
+                    yield LoggedOperation(record)
 
     def _oldest(self) -> Sequence64:
         log = self._committer.log

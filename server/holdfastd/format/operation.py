@@ -35,6 +35,7 @@ __all__ = [
     "row_norms",
     "rows_of",
     "split_payloads",
+    "varint",
 ]
 
 _MAX_DIMENSIONS = 65_536
@@ -79,7 +80,7 @@ def encode_upsert(
         rows_left_out=rows_left_out,
     )
     _set_payloads(body, payload_block or join_payloads(rows.payloads))
-    inner = body.SerializeToString() + _varint(_VECTORS_TAG) + _varint(len(vectors))
+    inner = body.SerializeToString() + varint(_VECTORS_TAG) + varint(len(vectors))
     outer = LogOperation(
         collection_id=collection_id.bytes,
         actor=actor,
@@ -87,7 +88,7 @@ def encode_upsert(
         origin_sequence=origin_sequence,
         request_digest=request_digest,
     ).SerializeToString()
-    return [outer + _varint(_UPSERT_TAG) + _varint(len(inner) + len(vectors)) + inner, vectors]
+    return [outer + varint(_UPSERT_TAG) + varint(len(inner) + len(vectors)) + inner, vectors]
 
 
 def _set_payloads(body: UpsertBody, block: bytes) -> None:
@@ -100,7 +101,8 @@ def _set_payloads(body: UpsertBody, block: bytes) -> None:
             body.payload_codec, body.payloads = log_pb2.PAYLOAD_CODEC_SNAPPY, packed
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A number as the wire has it: seven bits a byte, the low ones first."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

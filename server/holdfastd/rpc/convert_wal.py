@@ -1,48 +1,19 @@
-"""The log as messages: its status, its records, and the points of the history that requests name."""
+"""The log as messages: its status, what verifying it found, and the points of the history that requests name."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from holdfast.v1 import common_pb2, snapshot_pb2, wal_pb2
 
-from ..engine.changes import (
-    Change,
-    CreateCollection,
-    DeleteAlias,
-    DeleteIds,
-    DropCollection,
-    PutAlias,
-    Replayed,
-    Restore,
-    SetMark,
-    Truncate,
-    UpsertRows,
-)
-from ..engine.wal_control import LoggedOperation, WalControl, WalStatus
+from ..engine.wal_control import WalControl, WalStatus
 from ..errors import InvalidArgument
-from ..format.record import RecordKind, padded_size
 from ..model import Mark
 from ..storage.wal_files import DAMAGE_HINT
 from ..storage.wal_verify import LogCheck
 from .convert import SYNC_MODE_OF, duration, time_of, timestamp
 
-_Kind = wal_pb2.WalRecord
-MAX_FIRST_IDS = 5
-KIND_OF: Mapping[type, wal_pb2.WalRecord.Kind.ValueType] = {
-    UpsertRows: _Kind.KIND_UPSERT,
-    DeleteIds: _Kind.KIND_DELETE,
-    Truncate: _Kind.KIND_TRUNCATE,
-    CreateCollection: _Kind.KIND_CREATE_COLLECTION,
-    DropCollection: _Kind.KIND_DROP_COLLECTION,
-    PutAlias: _Kind.KIND_PUT_ALIAS,
-    DeleteAlias: _Kind.KIND_DELETE_ALIAS,
-    Restore: _Kind.KIND_RESTORE,
-    Replayed: _Kind.KIND_REPLAYED,
-    SetMark: _Kind.KIND_MARK,
-}
 _STATES: Mapping[str, wal_pb2.WalStatus.State.ValueType] = {
     "active": wal_pb2.WalStatus.STATE_ACTIVE,
     "disabled": wal_pb2.WalStatus.STATE_DISABLED,
@@ -148,46 +119,6 @@ def mark_message(mark: Mark) -> common_pb2.Mark:
     return common_pb2.Mark(name=mark.name, sequence=mark.sequence, time=timestamp(mark.time_us))
 
 
-def record_message(operation: LoggedOperation, names: Mapping[uuid.UUID, str]) -> wal_pb2.WalRecord:
-    """One record, described. ``names``: collections that exist now."""
-    record, logged = operation.record, operation.logged
-    message = wal_pb2.WalRecord(
-        sequence=record.sequence,
-        time=timestamp(record.header.timestamp_us),
-        kind=kind_of(operation),
-        actor=logged.actor,
-        request_id=logged.request_id,
-        size_bytes=padded_size(len(record.payload)),
-        segment_path=record.path,
-        offset=record.offset,
-    )
-    collection_id = collection_of(logged.change)
-    if collection_id is not None:
-        message.collection_id = str(collection_id)
-        message.collection = names.get(collection_id, str(collection_id))
-    _describe(message, logged.change)
-    return message
-
-
-def kind_of(operation: LoggedOperation) -> wal_pb2.WalRecord.Kind.ValueType:
-    """What a record does."""
-    kind = operation.record.header.kind
-    if kind == RecordKind.MARKER:
-        return _Kind.KIND_MARKER
-    if kind == RecordKind.CLOSED:
-        return _Kind.KIND_CLOSED
-    return KIND_OF.get(type(operation.logged.change), _Kind.KIND_UNSPECIFIED)
-
-
-def collection_of(change: Change | None) -> uuid.UUID | None:
-    """The one collection that a change is about; None for the store as a whole."""
-    if isinstance(change, CreateCollection):
-        return change.spec.id
-    if isinstance(change, UpsertRows | DeleteIds | Truncate | DropCollection | PutAlias | Replayed):
-        return change.collection_id
-    return None
-
-
 def verify_document(check: LogCheck, path: str) -> dict[str, object]:
     """The result document of a verified log."""
     return {
@@ -217,28 +148,3 @@ def _warnings_of(check: LogCheck) -> Iterator[str]:
 def _pending(status: WalStatus) -> int:
     waiting = status.last_sequence > status.checkpoint_sequence and bool(status.files)
     return max(status.checkpoint_sequence + 1, status.first_sequence) if waiting else 0
-
-
-def _describe(message: wal_pb2.WalRecord, change: Change | None) -> None:
-    match change:
-        case UpsertRows(_, rows):
-            message.count = len(rows)
-            message.first_ids.extend(id.decode() for id in rows.ids[:MAX_FIRST_IDS])
-        case DeleteIds(_, ids, _):
-            message.count = len(ids)
-            message.first_ids.extend(id.decode() for id in ids[:MAX_FIRST_IDS])
-        case CreateCollection(spec):
-            message.count = 1
-            message.detail = spec.name
-        case PutAlias(alias, _) | DeleteAlias(alias):
-            message.detail = alias
-        case Replayed(_, through, count, _):
-            message.count = count
-            message.detail = f"through {through}"
-        case Restore(collections, snapshot_id, _):
-            message.count = len(collections)
-            message.detail = snapshot_id
-        case SetMark(name):
-            message.detail = name
-        case _:
-            pass

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -11,34 +13,34 @@ import grpc
 from holdfast.v1 import operation_pb2, wal_pb2
 from holdfast.v1.wal_pb2_grpc import WalServiceServicer
 
+from ..engine.log_names import LogNames
+from ..engine.log_search import LogSearch, Range, Run
+from ..engine.log_stats import LogStats
 from ..engine.operations import Work
 from ..engine.replay import ReplayRequest
-from ..engine.wal_control import LoggedOperation, WalChanges
-from ..errors import InvalidArgument
+from ..engine.wal_control import WalChanges
+from ..errors import InvalidArgument, NotFound
 from ..storage.clock import Clock
+from ..storage.names import check_collection_name
 from .convert import SYNC_MODES, chosen, microseconds_of
 from .convert_operations import operation_message
+from .convert_records import record_message, stats_message, wanted_of
 from .convert_wal import (
     check_order,
-    collection_of,
     end_of,
-    kind_of,
     mark_message,
-    record_message,
     start_of,
     status_message,
     verify_document,
 )
 from .draining import Draining
 from .plans import started_or_planned
-from .requests import Callers, Paths, unknown_value
+from .requests import Callers, Paths
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
 
-RECORDS_PER_MESSAGE = 256
 TAIL_POLL_SECONDS = 0.05
-_HIDDEN = frozenset([wal_pb2.WalRecord.KIND_MARKER])
 
 
 class WalService(WalServiceServicer):
@@ -129,25 +131,45 @@ class WalService(WalServiceServicer):
             raise InvalidArgument(f"limit is {request.limit}, it cannot be negative", field="limit")
         start, end = start_of(request, self._wal), end_of(request, self._wal)
         check_order(request, start, end)
-        records = self._wal.records(
+        if request.stats and request.limit:
+            raise InvalidArgument("stats count every record of a range", field="limit", hint="leave limit out")
+        where = Range(
             from_sequence=start.sequence or 0,
             to_sequence=end.sequence,
             from_us=start.time_us,
             to_us=end.time_us,
             path=self._paths.resolve(request.path, request.working_directory, context),
         )
-        chosen_records = self._chosen(records, request)
-        left = request.limit or None
-        for messages in _in_runs(chosen_records, left):
+        runs = self._search(request, look_back=True).runs(where)
+        yield from self._counted(runs, context) if request.stats else self._shown(runs, request.limit, context)
+
+    def _shown(
+        self, runs: Iterator[Run], limit: int, context: grpc.ServicerContext
+    ) -> Iterator[wal_pb2.DumpWalResponse]:
+        left = limit or sys.maxsize
+        for run in runs:
             if not self._draining.goes_on(context):
                 return
-            yield wal_pb2.DumpWalResponse(records=messages)
+            found = run.findings[:left]
+            yield wal_pb2.DumpWalResponse(records=map(record_message, found), through_sequence=run.through)
+            left -= len(found)
+            if not left:
+                return
+
+    def _counted(self, runs: Iterator[Run], context: grpc.ServicerContext) -> Iterator[wal_pb2.DumpWalResponse]:
+        stats = LogStats()
+        for run in runs:
+            if not self._draining.goes_on(context):
+                return
+            stats.add_all(run.findings)
+            yield wal_pb2.DumpWalResponse(through_sequence=run.through)
+        yield wal_pb2.DumpWalResponse(stats=stats_message(stats))
 
     def TailWal(
         self, request: wal_pb2.TailWalRequest, context: grpc.ServicerContext
     ) -> Iterator[wal_pb2.TailWalResponse]:
         durable = self._engine.durable_sequence
-        begin = start_of(request, self._wal)
+        begin, search = start_of(request, self._wal), self._search(request, look_back=False)
         from_us = begin.time_us
         absent = begin.sequence is None and from_us is None
         position = durable if absent else max(0, (begin.sequence or 0) - 1)
@@ -157,10 +179,12 @@ class WalService(WalServiceServicer):
             if durable > position:
                 # A time says nothing of a sequence: from the oldest record on, wherever the log begins.
                 first = position + 1 if from_us is None or position else 0
-                records = self._wal.records(from_sequence=first, to_sequence=durable, from_us=from_us)
-                for messages in _in_runs(self._chosen(records, request), None):
-                    yield wal_pb2.TailWalResponse(records=messages, durable_sequence=durable)
-                    greeted = True
+                where = Range(from_sequence=first, to_sequence=durable, from_us=from_us)
+                for run in search.runs(where):
+                    if run.findings:
+                        messages = map(record_message, run.findings)
+                        yield wal_pb2.TailWalResponse(records=messages, durable_sequence=durable)
+                        greeted = True
                 position = durable
             if not greeted:
                 yield wal_pb2.TailWalResponse(durable_sequence=durable)
@@ -173,41 +197,20 @@ class WalService(WalServiceServicer):
         mark = self._wal.mark(request.name, caller=self._callers.of(context, request.request_id, sync=True))
         return wal_pb2.CreateMarkResponse(mark=mark_message(mark), durable=True)
 
-    def _chosen(
-        self,
-        records: Iterable[LoggedOperation],
-        request: wal_pb2.DumpWalRequest | wal_pb2.TailWalRequest,
-    ) -> Iterator[wal_pb2.WalRecord]:
-        """The records that a request wants to see, described."""
+    def _search(self, request: wal_pb2.DumpWalRequest | wal_pb2.TailWalRequest, *, look_back: bool) -> LogSearch:
+        """The search that a request asks for. Raises InvalidArgument; without ``look_back`` also NotFound."""
         names = {each.spec.id: each.spec.name for each in self._engine.collections.list()}
-        only = _wanted_collection(request.collection, self._engine) if request.collection else None
-        kinds = frozenset(request.kinds)
-        for kind in kinds:
-            if kind not in wal_pb2.WalRecord.Kind.values():
-                raise unknown_value("kinds", kind)
-        for each in records:
-            kind = kind_of(each)
-            if (kind not in kinds) if kinds else (kind in _HIDDEN):
-                continue
-            if only is None or collection_of(each.logged.change) == only:
-                yield record_message(each, names)
-
-
-def _wanted_collection(name: str, engine: Engine) -> uuid.UUID:
-    try:
-        return uuid.UUID(name)
-    except ValueError:
-        return engine.collections.stats(name).spec.id
-
-
-def _in_runs(records: Iterable[wal_pb2.WalRecord], limit: int | None) -> Iterator[list[wal_pb2.WalRecord]]:
-    run: list[wal_pb2.WalRecord] = []
-    for count, record in enumerate(records, 1):
-        run.append(record)
-        if len(run) == RECORDS_PER_MESSAGE:
-            yield run
-            run = []
-        if count == limit:
-            break
-    if run:
-        yield run
+        name = request.collection or None
+        collection_id = None
+        if name is not None:
+            with suppress(ValueError):
+                collection_id, name = uuid.UUID(name), None
+        if name is not None and name not in names.values():
+            check_collection_name(name, field="collection")
+            try:
+                # An alias: of what it points to now.
+                collection_id = self._engine.collections.stats(name).spec.id
+            except NotFound:
+                if not look_back:
+                    raise
+        return LogSearch(self._wal, wanted_of(request, collection_id, name), LogNames(names), look_back=look_back)

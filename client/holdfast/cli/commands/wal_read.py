@@ -18,13 +18,13 @@ from holdfast.documents import Document
 if TYPE_CHECKING:
     from holdfast.times import Target
 
-_KINDS = [
+KINDS = [
     "upsert", "delete", "truncate", "create_collection", "drop_collection", "put_alias", "delete_alias", "restore",
     "mark", "replayed", "checkpoint", "settings", "marker", "closed",
 ]  # fmt: skip
 _kind_option = click.option(
-    "--kind", "kinds", type=click.Choice(_KINDS), multiple=True, metavar="KIND",
-    help=f"Only these; may be repeated: {', '.join(_KINDS)}.",
+    "--kind", "kinds", type=click.Choice(KINDS), multiple=True, metavar="KIND",
+    help=f"Only these; may be repeated: {', '.join(KINDS)}.",
 )  # fmt: skip
 _KEYS = ("sequence", "time", "kind", "collection", "count", "size_bytes", "actor", "first_ids", "detail")
 
@@ -34,6 +34,7 @@ _KEYS = ("sequence", "time", "kind", "collection", "count", "size_bytes", "actor
     examples=[
         "holdfast storage wal dump --from -1h",
         "holdfast storage wal dump --collection products --kind delete --format table",
+        "holdfast storage wal dump --stats --from -24h --format table",
     ],
 )
 @log_path
@@ -43,6 +44,7 @@ _KEYS = ("sequence", "time", "kind", "collection", "count", "size_bytes", "actor
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")
 @_kind_option
 @click.option("--limit", type=click.IntRange(1, INT64_MAX), metavar="N", help="At most so many records.")
+@click.option("--stats", is_flag=True, help="Count them instead: in all, by collection and kind, and by actor.")
 @pass_state
 def dump(
     state: State,
@@ -53,13 +55,18 @@ def dump(
     collection: str | None,
     kinds: tuple[str, ...],
     limit: int | None,
-) -> Iterator[Document]:
+    stats: bool,
+) -> Document | Iterator[Document]:
     """Show the log's records.
 
-    Oldest first, one per line. At damage it fails with path and offset, after the records before it. WHEN is a time
-    (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a mark.
+    Oldest first, one per line, as JSON (the default) or in a table. At damage it fails with path and offset, after the
+    records before it. WHEN is a time (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a mark.
     """
     refuse_two_ends(to, before)
+    if stats:
+        if limit is not None:
+            raise click.UsageError("--stats counts every record of a range, so that --limit contradicts it")
+        return state.client.wal.stats(path=path, start=start, to=to, before=before, collection=collection, kinds=kinds)
     records = state.client.wal.dump(
         path=path, start=start, to=to, before=before, collection=collection, kinds=kinds, limit=limit
     )

@@ -1,0 +1,244 @@
+"""Finding operations in the log: by what they did, to which collection and points, and who asked for them.
+
+The log is read once, and of most records only what is asked about: vectors are never looked at, and an object is made
+for no id of a batch that does not hold one of those that are looked for.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..errors import Corruption, HoldfastError, NotFound, OutOfRange
+from ..format import operation as codec
+from ..format.logged_ids import IdSearch
+from ..format.operation import LogOperation
+from ..format.record import padded_size
+from ..model import Sequence64
+from ..storage.wal_files import DAMAGE_HINT
+from ..storage.wal_reader import LoggedRecord
+from .log_names import LogNames, alias_of, collection_of, collections_of
+from .wal_control import WalControl
+
+RUN_RECORDS = 256
+RUN_BYTES = 16 << 20
+EVERY_POINT = frozenset(("truncate", "drop_collection", "restore"))
+"""Bodies that write or delete points without naming them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is looked for; all of it must hold, and what is empty or None asks for nothing.
+
+    ``collection_id``: one collection, by its id. ``name``: every collection that is or was called so, and with
+    ``collection_id`` the one as well that an alias of this name points to. ``kinds``: names of bodies of a
+    ``LogOperation``. ``ids``: of points; what changes every point of a collection is found with any of them.
+    """
+
+    collection_id: uuid.UUID | None = None
+    name: str | None = None
+    kinds: frozenset[str] = frozenset()
+    ids: tuple[str, ...] = ()
+    actors: frozenset[str] = frozenset()
+    request_ids: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Where to look: bounds inclusive, None = open; sequence 0 = the oldest. ``path``: of another log, absolute."""
+
+    from_sequence: Sequence64 = 0
+    to_sequence: Sequence64 | None = None
+    from_us: int | None = None
+    to_us: int | None = None
+    path: str | None = None
+
+    def before(self) -> Range | None:
+        """What lies in front of it; None where it begins with the oldest."""
+        if self.from_sequence > 1:
+            return Range(to_sequence=self.from_sequence - 1, path=self.path)
+        if self.from_us:
+            return Range(to_us=self.from_us - 1, path=self.path)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One record that was looked for. ``collection``: its name, None where that is not known or it has none.
+
+    ``ids``: those of the ids looked for that it names.
+    """
+
+    record: LoggedRecord
+    operation: LogOperation
+    collection: str | None
+    ids: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Run:
+    """What was found since the run before, perhaps nothing. ``through``: the last sequence looked at."""
+
+    findings: list[Finding] = field(default_factory=list)
+    through: Sequence64 = 0
+    bytes: int = 0
+
+    def looked_at(self, record: LoggedRecord) -> None:
+        """Count one record, found or not."""
+        self.through = record.sequence
+        self.bytes += padded_size(len(record.payload))
+
+    @property
+    def full(self) -> bool:
+        """Whether whoever waits for it should hear of it now."""
+        return len(self.findings) >= RUN_RECORDS or self.bytes >= RUN_BYTES
+
+
+class LogSearch:
+    """One search. Belongs to one thread; blocks while it reads. ``names``: of the collections that there are now.
+
+    ``look_back``: for the name of a collection that is gone, look for its creation in front of the range as well.
+    """
+
+    def __init__(self, control: WalControl, wanted: Wanted, names: LogNames, *, look_back: bool) -> None:
+        self._control = control
+        self._wanted = wanted
+        self._names = names
+        self._may_look_back = look_back
+        self._ids = IdSearch(wanted.ids) if wanted.ids else None
+
+    def runs(self, where: Range) -> Iterator[Run]:
+        """What is found, in order, and a sign of life where that is nothing for a while.
+
+        What was found before a failure comes before it. Raises OutOfRange, Corruption, and NotFound at the end where
+        nothing was ever called by the name wanted.
+        """
+        if self._must_turn_up():
+            yield from self._look_back(where)
+        found, run = False, Run()
+        try:
+            for record in self._records(where):
+                operation = decoded(record)
+                self._names.learn(operation)
+                ids = self._ids_if_asked_for(operation, record.payload)
+                if ids is not None and self._lacks_name(operation):
+                    yield from self._look_back(where)
+                if ids is not None and self._concerns_collection(operation):
+                    found = True
+                    run.findings.append(Finding(record, operation, self._name_of(operation), ids))
+                run.looked_at(record)
+                if run.full:
+                    yield run
+                    run = Run()
+        except HoldfastError:
+            if run.findings:
+                yield run
+            raise
+        yield run
+        self._check_turned_up(found)
+
+    def _records(self, where: Range) -> Iterator[LoggedRecord]:
+        operations = self._control.records(
+            from_sequence=where.from_sequence,
+            to_sequence=where.to_sequence,
+            from_us=where.from_us,
+            to_us=where.to_us,
+            path=where.path,
+        )
+        return (each.record for each in operations)
+
+    # One operation --------------------------------------------------------------------------------------------------
+
+    def _ids_if_asked_for(self, operation: LogOperation, payload: memoryview) -> list[str] | None:
+        """The ids looked for that it names; None for what is not looked for, whichever collection it is about."""
+        wanted, kind = self._wanted, kind_of(operation)
+        if wanted.kinds and kind not in wanted.kinds:
+            return None
+        if wanted.actors and operation.actor not in wanted.actors:
+            return None
+        if wanted.request_ids and operation.request_id not in wanted.request_ids:
+            return None
+        if wanted.collection_id is not None and wanted.name is None and not self._concerns_collection(operation):
+            return None
+        if self._ids is None:
+            return []
+        return self._ids.found(operation, payload) or ([] if kind in EVERY_POINT else None)
+
+    def _concerns_collection(self, operation: LogOperation) -> bool:
+        wanted = self._wanted
+        if wanted.collection_id is None and wanted.name is None:
+            return True
+        ids = collections_of(operation)
+        if wanted.collection_id is not None and wanted.collection_id.bytes in ids:
+            return True
+        return wanted.name is not None and (
+            alias_of(operation) == wanted.name or any(self._names.of(id) == wanted.name for id in ids)
+        )
+
+    def _name_of(self, operation: LogOperation) -> str | None:
+        only = collection_of(operation)
+        return None if only is None else self._names.of(only)
+
+    # Names ----------------------------------------------------------------------------------------------------------
+
+    def _lacks_name(self, operation: LogOperation) -> bool:
+        return self._may_look_back and any(self._names.of(id) is None for id in collections_of(operation))
+
+    def _look_back(self, where: Range) -> Iterator[Run]:
+        """Learn the names in front of the range, once."""
+        if not self._may_look_back:
+            return
+        self._may_look_back = False
+        before = where.before()
+        if before is None:
+            return
+        run = Run()
+        try:
+            for record in self._records(before):
+                self._names.learn(decoded(record))
+                run.looked_at(record)
+                if run.full:
+                    yield Run()
+                    run = Run()
+        except OutOfRange:
+            # What the log does not reach back to has no name any more.
+            return
+        except Corruption:
+            # Only a search by name depends on it.
+            if self._wanted.name is not None:
+                raise
+
+    def _must_turn_up(self) -> bool:
+        """Whether the collection wanted is one of which nothing is known yet."""
+        wanted = self._wanted
+        return wanted.name is not None and wanted.collection_id is None and not self._names.called(wanted.name)
+
+    def _check_turned_up(self, found: bool) -> None:
+        if found or not self._must_turn_up():
+            return
+        raise NotFound(
+            f"there is no collection {self._wanted.name!r}, and the log does not tell of one",
+            reason="COLLECTION_NOT_FOUND",
+            hint="list those there are with `holdfast collection list`; one that is gone is found by its uuid, however "
+            "old the log is",
+            collection=self._wanted.name,
+        )
+
+
+def kind_of(operation: LogOperation) -> str:
+    """What an operation does: the name of its body."""
+    return operation.WhichOneof("body") or ""
+
+
+def decoded(record: LoggedRecord) -> LogOperation:
+    """What a record says. Raises Corruption where its checksums hold and it is no operation, UnsupportedFormat."""
+    try:
+        return codec.decode(record.payload)
+    except ValueError as error:
+        raise Corruption(
+            f"the record's checksums hold, but it is no operation: {error}",
+            path=record.path,
+            offset=record.offset,
+            hint=DAMAGE_HINT,
+        ) from None

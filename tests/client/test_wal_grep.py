@@ -1,0 +1,106 @@
+"""``storage wal grep``: what it asks the daemon for, what it shows, and the command that it ends with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+import holdfast
+from holdfast.v1 import wal_pb2
+from tests.client.conftest import Outcome
+from tests.support.fake_server import FakeDaemon
+
+Kind = wal_pb2.WalRecord
+COLLECTION_ID = "0b5c8a5e-0000-4000-8000-000000000001"
+
+
+def record(sequence: int, kind: wal_pb2.WalRecord.Kind.ValueType, **more: object) -> wal_pb2.WalRecord:
+    described = {
+        "collection": "products", "collection_id": COLLECTION_ID, "actor": "unix", "count": 2,
+        "first_ids": ["a", "b"], "request_id": f"r{sequence}",
+    } | more  # fmt: skip
+    return wal_pb2.WalRecord(sequence=sequence, kind=kind, **described)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def grep(cli: Callable[..., Outcome], daemon: FakeDaemon) -> Callable[..., Outcome]:
+    """Over a log that upserts at 2 and 4, deletes at 5, and drops at 6 what has no name any more."""
+    daemon.records[:] = [
+        record(1, Kind.KIND_CREATE_COLLECTION),
+        record(2, Kind.KIND_UPSERT),
+        record(3, Kind.KIND_MARK, collection="", collection_id="", first_ids=[]),
+        record(4, Kind.KIND_UPSERT, first_ids=["line\nbreak"]),
+        record(5, Kind.KIND_DELETE),
+        record(6, Kind.KIND_DROP_COLLECTION, collection=COLLECTION_ID),
+    ]
+    return lambda *line: cli("storage", "wal", "grep", *line)
+
+
+def replay(sequence: int) -> str:
+    return f"holdfast storage wal replay --collection products --before {sequence} --into products-before"
+
+
+def test_one_operation_and_what_to_type_next(grep: Callable[..., Outcome]) -> None:
+    outcome = grep("--op", "delete")
+    assert outcome.code == 0
+    assert outcome.json == {
+        "sequence": 5, "time": None, "actor": "unix", "op": "delete", "collection": "products", "count": 2,
+        "first_ids": ["a", "b"], "request_id": "r5", "detail": None,
+    }  # fmt: skip
+    assert outcome.err == f"hint: products as it was before sequence 5: {replay(5)}\n"
+
+
+def test_of_several_the_first_and_for_a_point_the_last(grep: Callable[..., Outcome]) -> None:
+    several = grep("--op", "upsert", "--op", "delete")
+    assert [json.loads(line)["sequence"] for line in several.out.splitlines()] == [2, 4, 5]
+    assert several.err == f"hint: products as it was before the first of them, sequence 2: {replay(2)}\n"
+    assert grep("--id", "a,x").err == f"hint: products as it was before the last of them, sequence 5: {replay(5)}\n"
+
+
+@pytest.mark.parametrize(
+    "line", ["--op mark", "--op drop_collection", "--op create_collection", "--op upsert --path /x"]
+)
+def test_no_command_is_made_up(grep: Callable[..., Outcome], line: str) -> None:
+    outcome = grep(*line.split())
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out
+
+
+@pytest.mark.parametrize("output_format", ["json", "table", "csv", "yaml"])
+def test_nothing_that_matches_is_not_found(grep: Callable[..., Outcome], output_format: str) -> None:
+    outcome = grep("--id", "nobody", "--format", output_format)
+    assert (outcome.code, outcome.out, outcome.err) == (4, "", "nothing in this part of the log matches\n")
+
+
+@pytest.mark.parametrize("command", ["grep --op upsert", "dump --kind upsert"])
+@pytest.mark.parametrize(("output_format", "headings"), [("json", 0), ("table", 1)])
+def test_an_id_with_a_line_break_does_not_break_the_line(
+    cli: Callable[..., Outcome], grep: Callable[..., Outcome], command: str, output_format: str, headings: int
+) -> None:
+    shown = cli("storage", "wal", *command.split(), "--format", output_format).out
+    assert len(shown.splitlines()) == 2 + headings
+
+
+def test_what_it_asks_for(grep: Callable[..., Outcome], daemon: FakeDaemon, db: holdfast.Client) -> None:
+    grep(
+        "--collection", "old", "--op", "upsert", "--op", "drop_collection", "--id", "a,b", "--id", '["c,d"]', "--actor",
+        "ann", "--request-id", "r2", "--request-id", "r4", "--since", "2", "--before", "9", "--limit", "1",
+    )  # fmt: skip
+    asked = daemon.requests["DumpWal"][-1]
+    assert (asked.collection, list(asked.kinds)) == ("old", [Kind.KIND_UPSERT, Kind.KIND_DROP_COLLECTION])
+    assert (list(asked.ids), list(asked.actors)) == (["a", "b", "c,d"], ["ann"])
+    assert list(asked.request_ids) == ["r2", "r4"]
+    assert (asked.start.sequence, asked.before.sequence, asked.limit, asked.stats) == (2, 9, 1, False)
+
+
+def test_counts(cli: Callable[..., Outcome], grep: Callable[..., Outcome]) -> None:
+    counted = cli("storage", "wal", "dump", "--stats", "--kind", "upsert").json
+    assert (counted["operations"], counted["size_bytes"]) == (2, 2048)
+    assert [each["kind"] for each in counted["by_collection"]] == ["upsert", "upsert"]
+    table = cli("storage", "wal", "dump", "--stats", "--format", "table").out
+    assert [line.split()[0] for line in table.splitlines() if not line.startswith(" ")][-2:] == [
+        "by_collection",
+        "by_actor",
+    ]

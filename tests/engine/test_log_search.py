@@ -1,0 +1,256 @@
+"""Finding operations in the log: by what they did, to what, and who asked for them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from holdfastd.engine import log_search
+from holdfastd.engine.log_names import LogNames
+from holdfastd.engine.log_search import Finding, LogSearch, Range, Run, Wanted
+from holdfastd.engine.log_stats import LogStats
+from holdfastd.engine.tickets import Caller
+from holdfastd.errors import Corruption, NotFound, OutOfRange
+from tests.support.engines import CALLER, Kit
+from tests.support.logs import flip
+from tests.support.snapshots import SnapshotKit
+
+
+@pytest.fixture
+def kit() -> SnapshotKit:
+    """Two collections; `c` is at 1, `d` at 2; `c` was written at 3 to 5, `d` at 6."""
+    made = SnapshotKit(segment_size=1 << 20)
+    made.create("c")
+    made.create("d")
+    made.upsert(["a", "b"], caller=Caller(actor="ann", request_id="one"))
+    made.upsert([f"p{number}" for number in range(2000)], caller=Caller(actor="bob", request_id="two"))
+    made.delete("a", "p1999", caller=Caller(actor="ann", request_id="three"))
+    made.upsert(["a"], name="d")
+    return made
+
+
+def search(kit: Kit, *, look_back: bool = True, **wanted: object) -> LogSearch:
+    names = LogNames({each.spec.id: each.spec.name for each in kit.engine.collections.list()})
+    return LogSearch(kit.engine.wal, Wanted(**wanted), names, look_back=look_back)  # type: ignore[arg-type]
+
+
+def findings(runs: Iterator[Run]) -> list[Finding]:
+    return [finding for run in runs for finding in run.findings]
+
+
+def found(kit: Kit, where: Range = Range(), **wanted: object) -> list[int]:  # noqa: B008  # immutable
+    return [each.record.sequence for each in findings(search(kit, **wanted).runs(where))]
+
+
+def test_everything_is_found_by_nothing(kit: Kit) -> None:
+    assert found(kit) == [1, 2, 3, 4, 5, 6]
+    assert found(kit, Range(from_sequence=3, to_sequence=4)) == [3, 4]
+
+
+def test_by_kind_actor_and_request(kit: Kit) -> None:
+    assert found(kit, kinds=frozenset(["create_collection", "delete"])) == [1, 2, 5]
+    assert found(kit, actors=frozenset(["ann"])) == [3, 5]
+    assert found(kit, actors=frozenset(["ann", "bob"]), request_ids=frozenset(["two", "three"])) == [4, 5]
+    assert found(kit, kinds=frozenset(["delete"]), request_ids=frozenset(["two"])) == []
+
+
+def test_by_the_points_that_they_name(kit: Kit) -> None:
+    assert found(kit, ids=("a",)) == [3, 5, 6]
+    assert found(kit, ids=("p1999",)) == [4, 5]
+    assert found(kit, ids=("p2000",)) == []
+    assert found(kit, ids=("a",), name="c") == [3, 5]
+    (written, deleted) = findings(search(kit, ids=("p1999", "p7", "z"), name="c").runs(Range()))
+    assert (written.ids, deleted.ids) == (["p7", "p1999"], ["p1999"])
+
+
+def test_what_changes_every_point_is_found_with_any_of_them(kit: Kit) -> None:
+    truncated = kit.engine.points.truncate("c", caller=CALLER).sequence
+    dropped = kit.engine.collections.drop("c", caller=CALLER).outcome.sequence
+    kit.engine.wal.mark("m", caller=CALLER)
+    assert found(kit, ids=("b",)) == [3, truncated, dropped]
+    assert found(kit, ids=("b",), name="d") == []
+
+
+def test_a_restore_is_found_by_the_name_that_it_made_and_the_one_it_replaced(kit: SnapshotKit) -> None:
+    old = kit.engine.collections.stats("c").spec.id
+    kit.snapshot(collection="c")
+    kit.restore("latest", collection="c", overwrite=True)
+    last = kit.engine.sequence
+    new = kit.engine.collections.stats("c").spec.id
+    for wanted in ({"name": "c"}, {"collection_id": old}, {"collection_id": new}):
+        assert found(kit, kinds=frozenset(["restore"]), **wanted) == [last]
+    assert found(kit, kinds=frozenset(["restore"]), name="d") == []
+
+
+class TestNames:
+    def recreated(self, kit: Kit) -> tuple[uuid.UUID, int]:
+        """Drop `c` at 7, make it again at 8, write to it at 9; returns the first one's id, and 9."""
+        first = kit.engine.collections.stats("c").spec.id
+        kit.engine.collections.drop("c", caller=CALLER)
+        kit.create("c")
+        return first, kit.upsert(["new"]).sequence
+
+    def test_a_name_stands_for_all_that_had_it(self, kit: Kit) -> None:
+        first, last = self.recreated(kit)
+        assert found(kit, name="c") == [1, 3, 4, 5, 7, 8, 9]
+        assert found(kit, collection_id=first) == [1, 3, 4, 5, 7]
+        assert last == 9
+
+    @pytest.mark.parametrize("begin", [2, 5, 7])
+    def test_it_is_looked_for_in_front_of_the_range(self, kit: Kit, begin: int) -> None:
+        self.recreated(kit)
+        kit.engine.collections.drop("d", caller=CALLER)
+        every = {"c": [1, 3, 4, 5, 7, 8, 9], "d": [2, 6, 10]}
+        begun_us = next(kit.engine.wal.records(from_sequence=begin)).record.timestamp_us
+        for name, sequences in every.items():
+            expected = [sequence for sequence in sequences if sequence >= begin]
+            assert found(kit, Range(from_sequence=begin), name=name) == expected
+            assert found(kit, Range(from_us=begun_us), name=name) == expected
+        dropped = findings(search(kit, kinds=frozenset(["drop_collection"])).runs(Range(from_sequence=begin)))
+        assert [each.collection for each in dropped] == ["c", "d"]
+
+    def test_without_looking_back_it_is_known_from_its_creation_on(self, kit: Kit) -> None:
+        self.recreated(kit)
+        shown = [search(kit, look_back=False).runs(Range(from_sequence=begin)) for begin in (1, 7)]
+        assert [each.collection for each in findings(shown[0])] == list("cdcccdccc")
+        assert [each.collection for each in findings(shown[1])] == [None, "c", "c"]
+
+    def test_an_alias_stands_for_what_it_points_to_and_for_its_own_changes(self, kit: Kit) -> None:
+        kit.engine.collections.create_alias("other", "c", caller=CALLER)
+        kit.engine.collections.switch_alias("other", "d", caller=CALLER)
+        target = kit.engine.collections.stats("other").spec.id
+        assert found(kit, name="other", collection_id=target) == [2, 6, 7, 8]
+
+    def test_a_name_of_which_the_log_does_not_tell(self, kit: Kit) -> None:
+        with pytest.raises(NotFound, match="no collection 'nobody', and the log does not tell of one"):
+            found(kit, name="nobody")
+        kit.engine.collections.drop("d", caller=CALLER)
+        assert found(kit, Range(from_sequence=7), name="d", kinds=frozenset(["upsert"])) == []
+
+    def test_one_whose_creation_was_trimmed_is_shown_and_found_by_its_uuid(self, kit: Kit) -> None:
+        first, last = self.recreated(kit)
+        log = kit.log
+        assert log is not None
+        kit.engine._committer.between_groups(log.rotate)
+        kit.clock.advance_us(48 * 3600 * 1_000_000)
+        kit.engine.collections.drop("c", caller=CALLER)
+        for _ in range(2):
+            kit.engine.checkpoint()
+        begin = kit.engine.wal.status().first_sequence
+        assert begin == last + 1
+        assert [each.collection for each in findings(search(kit).runs(Range()))] == [None]
+        with pytest.raises(NotFound):
+            found(kit, name="c")
+        with pytest.raises(OutOfRange):
+            found(kit, Range(from_sequence=2))
+        assert found(kit, Range(from_sequence=begin), collection_id=first) == []
+
+
+class TestDamage:
+    def test_what_is_before_it_comes_first(self, kit: Kit) -> None:
+        fourth = next(kit.engine.wal.records(from_sequence=4)).record
+        flip(kit.fs, fourth.path, fourth.offset + 70)
+        runs = search(kit).runs(Range())
+        assert [each.record.sequence for each in next(runs).findings] == [1, 2, 3]
+        with pytest.raises(Corruption) as caught:
+            next(runs)
+        assert (caught.value.path, caught.value.offset) == (fourth.path, fourth.offset)
+
+    def test_in_front_of_the_range_it_matters_to_names_alone(self, kit: Kit) -> None:
+        first = next(kit.engine.wal.records()).record
+        kit.engine.collections.drop("c", caller=CALLER)
+        log = kit.log
+        assert log is not None
+        kit.engine._committer.between_groups(log.rotate)
+        kit.upsert(["z"], name="d")
+        flip(kit.fs, first.path, first.offset + 70)
+        assert found(kit, Range(from_sequence=8)) == [8]
+        assert found(kit, Range(from_sequence=8), name="d") == [8]
+        with pytest.raises(Corruption):
+            found(kit, Range(from_sequence=8), name="c")
+
+    def test_a_sound_record_that_is_no_operation(self, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+        decode = log_search.codec.decode
+
+        def refuse(payload: memoryview) -> object:
+            if b"two" in bytes(payload):
+                raise ValueError("not a LogOperation")
+            return decode(payload)
+
+        monkeypatch.setattr(log_search.codec, "decode", refuse)
+        runs = search(kit).runs(Range())
+        assert len(next(runs).findings) == 3
+        with pytest.raises(Corruption, match="checksums hold, but it is no operation"):
+            next(runs)
+
+
+def test_a_sign_of_life_comes_while_nothing_is_found(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_search, "RUN_BYTES", 1)
+    runs = list(search(kit, ids=("nobody",)).runs(Range()))
+    assert [run.through for run in runs] == [1, 2, 3, 4, 5, 6, 0]
+    kit.engine.collections.drop("c", caller=CALLER)
+    runs = list(search(kit, name="c").runs(Range(from_sequence=6)))
+    assert [run.through for run in runs] == [0] * 5 + [6, 7, 0]
+
+
+def test_runs_are_bounded(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_search, "RUN_RECORDS", 4)
+    assert [len(run.findings) for run in search(kit).runs(Range())] == [4, 2]
+
+
+def test_the_log_may_be_written_and_trimmed_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    kit = Kit(segment_size=4096)
+    kit.create()
+    for number in range(60):
+        kit.upsert([f"p{number}"])
+    monkeypatch.setattr(log_search, "RUN_RECORDS", 1)
+    runs = search(kit, name="c").runs(Range())
+    seen = [next(runs).through]
+    kit.clock.advance_us(48 * 3600 * 1_000_000)
+    kit.upsert(["later"])
+    for _ in range(2):
+        kit.engine.checkpoint()
+    assert kit.engine.wal.status().first_sequence == 1, "what is being read is kept"
+    seen += [each.record.sequence for each in findings(runs)]
+    assert seen == list(range(1, 62))
+    kit.engine.checkpoint()
+    assert kit.engine.wal.status().first_sequence > 1
+    with pytest.raises(OutOfRange):
+        found(kit, Range(from_sequence=1))
+
+
+def test_counts_by_collection_and_kind_and_by_actor(kit: Kit) -> None:
+    stats = LogStats()
+    kit.engine.wal.mark("m", caller=CALLER)
+    for run in search(kit).runs(Range()):
+        stats.add_all(run.findings)
+    c, d = (kit.engine.collections.stats(name).spec.id.bytes for name in ("c", "d"))
+    counted = {
+        (stats.names.get(group.collection_id, ""), group.kind): (
+            tally.operations,
+            tally.points,
+            tally.first_sequence,
+            tally.last_sequence,
+        )
+        for group, tally in stats.groups.items()
+    }
+    assert counted == {
+        ("c", "create_collection"): (1, 0, 1, 1),
+        ("d", "create_collection"): (1, 0, 2, 2),
+        ("c", "upsert"): (2, 2002, 3, 4),
+        ("c", "delete"): (1, 2, 5, 5),
+        ("d", "upsert"): (1, 1, 6, 6),
+        ("", "mark"): (1, 0, 7, 7),
+    }
+    assert {actor: (tally.operations, tally.points) for actor, tally in stats.actors.items()} == {
+        "test": (4, 1),
+        "ann": (2, 4),
+        "bob": (1, 2000),
+    }
+    assert (stats.total.operations, stats.total.points, stats.total.last_sequence) == (7, 2005, 7)
+    assert stats.total.bytes == sum(tally.bytes for tally in stats.groups.values())
+    assert stats.total.bytes == sum(tally.bytes for tally in stats.actors.values())
+    assert 0 < stats.total.first_us < stats.total.last_us
+    assert set(stats.names) == {c, d}

@@ -1,0 +1,80 @@
+"""DumpWal that looks for something, or counts, over a real socket and the real engine, its files in memory."""
+
+from __future__ import annotations
+
+import grpc
+
+from holdfast.v1 import collection_pb2, common_pb2, vector_pb2, wal_pb2
+from tests.rpc.calls import batch, failing
+from tests.rpc.wires import Wire
+
+Point = common_pb2.HistoryPoint
+
+
+def dump(wire: Wire, **more: object) -> list[wal_pb2.WalRecord]:
+    request = wal_pb2.DumpWalRequest(**more)  # type: ignore[arg-type]
+    return [record for answer in wire.wal.DumpWal(request) for record in answer.records]
+
+
+def test_operations_are_found_by_what_they_are(wire: Wire) -> None:
+    wire.vectors.Upsert(batch([f"p{number}" for number in range(1000)], request_id="second"))
+    wire.vectors.Upsert(batch(["b"], request_id="third"))
+    (found,) = dump(wire, ids=["p999", "p7", "absent"])
+    assert (found.sequence, found.count, list(found.first_ids)) == (3, 1000, ["p7", "p999"])
+    assert [r.sequence for r in dump(wire, ids=["b"], collection="books")] == [2, 4]
+    assert [r.sequence for r in dump(wire, request_ids=["first", "third"])] == [2, 4]
+    assert [r.sequence for r in dump(wire, request_ids=["first", "third"], limit=1)] == [2]
+    assert [r.sequence for r in dump(wire, actors=["unix"], start=Point(sequence=3))] == [3, 4]
+    assert dump(wire, actors=["nobody"]) == []
+
+
+def test_a_collection_that_is_gone_is_found_by_its_name(wire: Wire) -> None:
+    wire.collections.DeleteCollection(collection_pb2.DeleteCollectionRequest(name="books"))
+    assert [r.sequence for r in dump(wire, collection="books")] == [1, 2, 3]
+    (dropped,) = dump(wire, collection="books", start=Point(sequence=3))
+    assert (dropped.kind, dropped.collection) == (wal_pb2.WalRecord.KIND_DROP_COLLECTION, "books")
+    assert [r.sequence for r in dump(wire, collection=dropped.collection_id)] == [1, 2, 3]
+    back = wal_pb2.ReplayWalRequest(
+        collection=dropped.collection, into="books-before", before=Point(sequence=dropped.sequence)
+    )
+    assert wire.ended(wire.wal.ReplayWal(back)).replay.operations_replayed == 2
+    assert wire.vectors.Count(vector_pb2.CountRequest(collection="books-before")).count == 2
+
+
+def test_records_are_counted_by_what_they_do_and_by_actor(wire: Wire) -> None:
+    wire.vectors.Upsert(batch(["c"]))
+    *signs, last = wire.wal.DumpWal(wal_pb2.DumpWalRequest(stats=True))
+    assert [(list(sign.records), sign.HasField("stats")) for sign in signs] == [([], False)]
+    records, stats = dump(wire), last.stats
+    assert (stats.total.operation_count, stats.total.point_count) == (3, 3)
+    assert stats.total.size_bytes == sum(record.size_bytes for record in records)
+    assert (stats.total.first_time, stats.total.last_time) == (records[0].time, records[-1].time)
+    created, written = stats.kinds
+    assert (created.kind, created.collection) == (wal_pb2.WalRecord.KIND_CREATE_COLLECTION, "books")
+    assert (written.kind, written.collection_id) == (wal_pb2.WalRecord.KIND_UPSERT, records[0].collection_id)
+    assert (written.operation_count, written.point_count) == (2, 3)
+    assert (written.first_sequence, written.last_sequence) == (2, 3)
+    assert sum(each.operation_count for each in stats.actors) == 3
+    *_, empty = wire.wal.DumpWal(wal_pb2.DumpWalRequest(stats=True, actors=["nobody"]))
+    assert empty.stats == wal_pb2.WalStats(total=wal_pb2.WalTally())
+
+
+def test_the_records_before_damage_come_before_the_error(wire: Wire) -> None:
+    for id in ("c", "d"):
+        wire.vectors.Upsert(batch([id]))
+    third = dump(wire)[2]
+    wire.kit.fs.damage(third.segment_path, third.offset + 70, b"\xee")
+    seen: list[int] = []
+
+    def read(**more: object) -> None:
+        request = wal_pb2.DumpWalRequest(**more)  # type: ignore[arg-type]
+        for answer in wire.wal.DumpWal(request):
+            seen.extend(record.sequence for record in answer.records)
+
+    failure = failing(read)
+    assert (failure.code, seen) == (grpc.StatusCode.DATA_LOSS, [1, 2])
+    assert failure.info.metadata["offset"] == str(third.offset)
+    assert failing(lambda: read(stats=True)).code is grpc.StatusCode.DATA_LOSS
+    seen.clear()
+    read(limit=2)
+    assert seen == [1, 2]
