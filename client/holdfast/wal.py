@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
-from holdfast.checks import text, text_or_none, texts
+from holdfast.checks import text, text_or_none, texts, whole_number
 from holdfast.connection import Connection, new_request_id, request_id_of
 from holdfast.documents import Document, duration, timestamp
 from holdfast.enums import from_word, to_word
@@ -79,6 +79,7 @@ class Wal:
     def replay(
         self, *, path: AnyPath | None = ..., start: Moment | None = ..., to: Moment | None = ...,
         before: Moment | None = ..., collection: str | None = ..., into: str | None = ..., verify: bool = ...,
+        skip: Sequence[int | tuple[int, int]] = ..., skip_request_ids: Sequence[str] = ...,
         validate_only: bool = ..., request_id: str | None = ...,
         wait: Literal[True] = ..., on_progress: OnProgress | None = ...,
     ) -> Document: ...  # fmt: skip
@@ -86,6 +87,7 @@ class Wal:
     def replay(
         self, *, path: AnyPath | None = ..., start: Moment | None = ..., to: Moment | None = ...,
         before: Moment | None = ..., collection: str | None = ..., into: str | None = ..., verify: bool = ...,
+        skip: Sequence[int | tuple[int, int]] = ..., skip_request_ids: Sequence[str] = ...,
         validate_only: bool = ..., request_id: str | None = ...,
         wait: bool, on_progress: OnProgress | None = ...,
     ) -> Document | Operation: ...  # fmt: skip
@@ -99,6 +101,8 @@ class Wal:
         collection: str | None = None,
         into: str | None = None,
         verify: bool = False,
+        skip: Sequence[int | tuple[int, int]] = (),
+        skip_request_ids: Sequence[str] = (),
         validate_only: bool = False,
         request_id: str | None = None,
         wait: bool = True,
@@ -108,6 +112,8 @@ class Wal:
 
         start and to are inclusive, before is not: a time, a sequence or a mark. into: make a new collection of this
         name that holds the moment asked for. A live collection has nothing to replay: a success, with a warning.
+        skip, skip_request_ids: with into, changes of points that it is to be without, by sequence, range of sequences
+        (inclusive) or request id; FailedPrecondition where something since depends on them.
         """
         from holdfast.v1 import wal_pb2
 
@@ -122,6 +128,8 @@ class Wal:
             verify=verify,
             validate_only=validate_only,
             request_id=request_id_of(request_id),
+            skip=[_range(each) for each in skip],
+            skip_request_ids=texts(skip_request_ids, "skip_request_ids"),
         )
         method = self._connection.wal.ReplayWal
         return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
@@ -337,6 +345,13 @@ def _tally(tally: wal_pb2.WalTally) -> Document:
 
 def _mark(mark: common_pb2.Mark) -> Document:
     return Document(name=mark.name, sequence=mark.sequence, time=timestamp(mark.time))
+
+
+def _range(skip: int | tuple[int, int]) -> wal_pb2.SequenceRange:
+    from holdfast.v1 import wal_pb2
+
+    first, last = skip if isinstance(skip, tuple) else (skip, skip)
+    return wal_pb2.SequenceRange(first=whole_number(first, "skip", 1), last=whole_number(last, "skip", 1))
 
 
 def _kinds(kinds: Sequence[str]) -> list[wal_pb2.WalRecord.Kind.ValueType]:

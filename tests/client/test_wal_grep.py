@@ -104,3 +104,16 @@ def test_counts(cli: Callable[..., Outcome], grep: Callable[..., Outcome]) -> No
         "by_collection",
         "by_actor",
     ]
+
+
+def test_what_a_replay_is_to_be_without(cli: Callable[..., Outcome], daemon: FakeDaemon, db: holdfast.Client) -> None:
+    line = ["storage", "wal", "replay", "--collection", "c", "--into", "n", "--skip", "4", "--skip", "7-9"]
+    assert cli(*line, "--skip-request-id", "bad").code == 0
+    asked = daemon.requests["ReplayWal"][-1]
+    assert [(each.first, each.last) for each in asked.skip] == [(4, 4), (7, 9)]
+    assert list(asked.skip_request_ids) == ["bad"]
+    db.wal.replay(collection="c", into="n", skip=[4, (7, 9)], skip_request_ids=["bad"])
+    again = daemon.requests["ReplayWal"][-1]
+    assert (list(again.skip), again.skip_request_ids) == (list(asked.skip), asked.skip_request_ids)
+    with pytest.raises(holdfast.InvalidArgument, match="skip is 0, and must be at least 1"):
+        db.wal.replay(collection="c", into="n", skip=[0])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import grpc
+import pytest
 
-from holdfast.v1 import collection_pb2, common_pb2, vector_pb2, wal_pb2
+from holdfast.v1 import collection_pb2, common_pb2, operation_pb2, vector_pb2, wal_pb2
 from tests.rpc.calls import batch, failing
 from tests.rpc.wires import Wire
 
@@ -78,3 +79,40 @@ def test_the_records_before_damage_come_before_the_error(wire: Wire) -> None:
     seen.clear()
     read(limit=2)
     assert seen == [1, 2]
+
+
+def test_what_is_skipped_never_happened(wire: Wire) -> None:
+    wire.vectors.Upsert(batch(["bad", "worse"], request_id="second"))
+    wire.vectors.Upsert(batch(["c"], request_id="third"))
+    found = [record.sequence for record in dump(wire, request_ids=["second"])]
+
+    def replay(**more: object) -> operation_pb2.Operation:
+        request = wal_pb2.ReplayWalRequest(collection="books", **more)  # type: ignore[arg-type]
+        return wire.ended(wire.wal.ReplayWal(request))
+
+    by_sequence = [wal_pb2.SequenceRange(first=sequence) for sequence in found]
+    for number, skip in enumerate(({"skip": by_sequence}, {"skip_request_ids": ["second"]})):
+        done = replay(into=f"mended{number}", **skip).replay
+        assert (done.operations_replayed, done.operations_skipped) == (3, 1)
+        assert wire.vectors.Count(vector_pb2.CountRequest(collection=f"mended{number}")).count == 3
+    wire.vectors.Upsert(batch(["worse"]))
+    refused = replay(into="mended2", skip=by_sequence)
+    assert refused.error.code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
+    assert "1 point of what is left out was written or deleted again since: worse (sequence " in refused.error.message
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"skip": [wal_pb2.SequenceRange(first=2)]},
+        {"into": "mended", "skip": [wal_pb2.SequenceRange()]},
+        {"into": "mended", "skip": [wal_pb2.SequenceRange(last=2)]},
+        {"into": "mended", "skip": [wal_pb2.SequenceRange(first=3, last=2)]},
+        {"into": "mended", "skip": [wal_pb2.SequenceRange(first=3)] * 1001},
+        {"into": "mended", "skip_request_ids": [""]},
+        {"skip_request_ids": ["first"]},
+    ],
+)
+def test_what_cannot_be_skipped(wire: Wire, more: dict[str, object]) -> None:
+    request = wal_pb2.ReplayWalRequest(collection="books", **more)  # type: ignore[arg-type]
+    assert failing(lambda: wire.wal.ReplayWal(request)).code is grpc.StatusCode.INVALID_ARGUMENT

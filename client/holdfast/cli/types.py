@@ -145,7 +145,20 @@ def parse_ids(text: str) -> list[str]:
     return ids
 
 
+def parse_sequences(text: str) -> tuple[int, int]:
+    """``17``, or ``17-20`` for all four. ValueError says what is accepted."""
+    first, _, last = text.partition("-")
+    ends = (first, last or first)
+    # The longest number that the wire holds whatever its digits are.
+    if not all(end.isascii() and end.isdigit() and len(end) <= 18 for end in ends) or text.endswith("-"):
+        raise ValueError(f"{text[:60]!r} names no sequences: write one, such as 17, or a range, such as 17-20")
+    if not 0 < int(ends[0]) <= int(ends[1]):
+        raise ValueError(f"{text!r} names no sequences: the first is 1 or more, and not above the last")
+    return int(ends[0]), int(ends[1])
+
+
 VECTOR = Parsed("vector", parse_vector)
+SEQUENCES = Parsed("sequences", parse_sequences)
 PAYLOAD = Parsed("json", parse_payload)
 IDS = Parsed("ids", parse_ids)
 

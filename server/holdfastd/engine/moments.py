@@ -11,9 +11,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, NotFound, OutOfRange
 from .disk_errors import disk_errors_of
 from .history import Ending
+from .left_out import merged
+from .log_names import LogNames
+from .log_search import LogSearch, Range, Wanted
 from .operations import Operation, OperationRegistry, Work
 from .replay_log import ReplayLogs, ReplayRequest
 from .retention import Retention
@@ -86,6 +89,8 @@ class Moments:
             verify=request.verify,
             validate_only=request.validate_only,
             ending=Ending(request.to_sequence, request.to_us),
+            left_out=merged(request.skip),
+            left_out_requests=request.skip_request_ids,
         )
         route = self._find(asked, None, request.path)
         return self._start("replay", asked, route, None, _as_replay, caller, path=request.path)
@@ -93,15 +98,25 @@ class Moments:
     # Finding --------------------------------------------------------------------------------------------------------
 
     def _find(self, request: RestoreRequest, snapshot: str | None, path: str | None = None) -> Route:
-        name = request.from_collection
-        with disk_errors_of("looking for a way to that moment"):
-            whole = name is None and any(info.record.everything for info in self._own())
+        name, left_out = request.from_collection, request.left_out
+        try:
+            with disk_errors_of("looking for a way to that moment"):
+                whole = name is None and any(info.record.everything for info in self._own())
 
-            def holds(info: SnapshotInfo) -> bool:
-                return info.record.everything or (name in info.collections if name is not None else not whole)
+                def holds(info: SnapshotInfo) -> bool:
+                    early = not left_out or info.record.sequence < left_out[0][0]
+                    named = name in info.collections if name is not None else not whole
+                    return early and (info.record.everything or named)
 
-            assert request.ending is not None
-            route = self._routes.find(request.ending, snapshot=snapshot, path=path, holds=holds)
+                assert request.ending is not None
+                route = self._routes.find(request.ending, snapshot=snapshot, path=path, holds=holds)
+        except OutOfRange as error:
+            if not left_out:
+                raise
+            what = f"nothing leads from before sequence {left_out[0][0]}, the first that is left out, to the end"
+            raise OutOfRange(
+                f"{what}: {error.message}", reason=error.reason, hint=error.hint, **error.metadata
+            ) from None
         return route if request.collection is not None or name is not None else self._told_what_it_lacks(route)
 
     def _told_what_it_lacks(self, route: Route) -> Route:
@@ -114,6 +129,27 @@ class Moments:
 
     def _own(self) -> list[SnapshotInfo]:
         return [info for info in self._catalog.listing().snapshots if not info.foreign]
+
+    def _with_sequences(self, request: RestoreRequest, path: str | None, work: Work) -> RestoreRequest:
+        """The request with its request ids as the sequences that they had. Reads the log. Raises NotFound."""
+        if not request.left_out_requests:
+            return request
+        work.report(phase="looking for what is left out")
+        name, ending = request.from_collection, request.ending or Ending()
+        wanted = Wanted(name=name, request_ids=frozenset(request.left_out_requests))
+        names = LogNames({each.spec.id: each.spec.name for each in self._context.applier.catalog.collections.values()})
+        search = LogSearch(self._control, wanted, names, look_back=False)
+        found: list[tuple[int, int]] = []
+        for run in search.runs(Range(to_sequence=ending.sequence, to_us=ending.time_us, path=path)):
+            work.check_cancelled()
+            found += [(each.record.sequence, each.record.sequence) for each in run.findings]
+        if not found:
+            raise NotFound(
+                f"the log has no operation on {name} with the request id {' or '.join(request.left_out_requests)}",
+                reason="NOTHING_LEFT_OUT",
+                hint=f"find it with `holdfast storage wal grep --collection {name}`",
+            )
+        return replace(request, left_out=merged((*request.left_out, *found)))
 
     def _named(self, request: RestoreRequest) -> RestoreRequest:
         """The request with the collection that it means, where it names a target alone. Raises InvalidArgument."""
@@ -164,12 +200,13 @@ class Moments:
                     self._verify_log(path)
                 with self._retention.pinned(1):
                     # Again: since the request came, a checkpoint may have trimmed the log.
-                    found = self._find(request, snapshot, path)
+                    exact = self._with_sequences(request, path, work)
+                    found = self._find(exact, snapshot, path)
                     pins.enter_context(self._retention.pinned(found.start + 1))
                 if found.base is not None:
                     pins.enter_context(self._catalog.in_use(found.base.path))
                 done = Restoration(
-                    self._context, self._catalog, self._logs, request, found.base, caller, work, route=found
+                    self._context, self._catalog, self._logs, exact, found.base, caller, work, route=found
                 )
                 return told(done, done.run())
 
@@ -201,7 +238,7 @@ def _as_replay(done: Restoration, document: dict[str, Any]) -> dict[str, Any]:
     return {
         "segments_replayed": len(done.rolled.files),
         "operations_replayed": done.rolled.operations,
-        "operations_skipped": 0,
+        "operations_skipped": 0 if done.left_out is None else done.left_out.operations,
         "collections_affected": document["collections_restored"],
         "duration_ms": document["duration_ms"],
         "status": document["status"],

@@ -13,7 +13,7 @@ import threading
 from dataclasses import replace
 from typing import Any
 
-from ..errors import Cancelled, FailedPrecondition
+from ..errors import Cancelled, FailedPrecondition, InvalidArgument
 from ..model import StorageKind
 from ..storage.clock import Clock, Randomness
 from .apply import Applier
@@ -67,12 +67,19 @@ class Replay:
         """Begin a replay. Raises NotFound or FailedPrecondition before anything is begun; with ``into`` as Moments."""
         bounds = (request.from_sequence, request.from_us, request.to_sequence, request.to_us)
         asked: tuple[str | int | None, ...] = (request.path, request.collection, request.verify, *bounds)
-        caller = caller.asking("replay", *asked, *(() if request.into is None else (request.into,)))
+        without = (*(str(each) for each in request.skip), *request.skip_request_ids)
+        caller = caller.asking("replay", *asked, *(() if request.into is None else (request.into, *without)))
         begun = None if request.validate_only else self._operations.begun(caller.request_id, caller.request_digest)
         if begun is not None:
             return begun
         if request.into is not None:
             return self._moments.start_replay(request, caller=caller)
+        if without:
+            raise InvalidArgument(
+                "what was applied cannot be left out: a history without some operations is a new collection",
+                field="skip",
+                hint="name the new collection with --into",
+            )
         targets = self._targets(request)
         document = {
             "path": request.path,

@@ -18,6 +18,7 @@ from .apply import Applier
 from .collection import Collection
 from .committer import Committer
 from .history import History, left
+from .left_out import Ranges
 from .manifest_keeper import ManifestKeeper
 from .wal_control import LogSource, WalControl
 
@@ -27,6 +28,7 @@ class ReplayRequest:
     """What to replay. Bounds are inclusive; ``before`` is exclusive; None leaves an end open.
 
     ``path``: another log directory, relative to the data directory or absolute. ``collection``: only this one.
+    ``skip``: sequences, and ``skip_request_ids``: request ids, of operations that ``into`` is to be without.
     """
 
     path: str | None = None
@@ -38,6 +40,8 @@ class ReplayRequest:
     collection: str | None = None
     into: str | None = None
     validate_only: bool = False
+    skip: Ranges = ()
+    skip_request_ids: tuple[str, ...] = ()
 
 
 class ReplayLogs:

@@ -33,6 +33,7 @@ from .change_codec import decode_change
 from .changes import POINTS, Change, DeleteIds, Replayed, Truncate, UpsertRows
 from .collection import Collection, alive_rows, hashes_at
 from .course import Course
+from .left_out import LeftOut
 from .recovery_open import STAGED_ENTRY, open_collection
 from .sealing import FrozenCollection, Sealer, Written, freeze, install
 from .snapshot_context import SnapshotContext
@@ -81,13 +82,21 @@ class Rolled:
 class RollForward:
     """See the module. Belongs to one thread; blocks; everything is durable when ``finish`` returns.
 
-    ``course``: which collections there are; ``new_id`` gives the id under which one is staged.
+    ``course``: which collections there are; ``new_id`` gives the id under which one is staged. ``left_out``: what is not
+    to be applied.
     """
 
-    def __init__(self, context: SnapshotContext, course: Course, new_id: Callable[[uuid.UUID], uuid.UUID]) -> None:
+    def __init__(
+        self,
+        context: SnapshotContext,
+        course: Course,
+        new_id: Callable[[uuid.UUID], uuid.UUID],
+        left_out: LeftOut | None = None,
+    ) -> None:
         self._context = context
         self._course = course
         self._new_id = new_id
+        self._left_out = left_out
         self._sealer = Sealer(context.fs, context.layout, context.randomness, context.pace)
         self._here: dict[uuid.UUID, Rolling] = {}
         self._unsealed_bytes = 0
@@ -149,6 +158,8 @@ class RollForward:
         if step.made is not None:
             self._create(step.made)
         if step.concerns:
+            if self._left_out is not None:
+                self._left_out.refuse(record.sequence)
             self.done.note(record)
         return 0
 
@@ -157,6 +168,8 @@ class RollForward:
         if rolling is None:
             return 0
         sequence, time_us, collection = record.sequence, record.timestamp_us, rolling.collection
+        if self._left_out is not None and self._left_out.takes(change, sequence, collection):
+            return 0
         before = collection.memtable.bytes
         match change:
             case UpsertRows(_, rows):
@@ -253,7 +266,9 @@ class RollForward:
             )
 
 
-def foresee(records: Iterable[LoggedRecord], course: Course, advance: Advance) -> Rolled:
+def foresee(
+    records: Iterable[LoggedRecord], course: Course, advance: Advance, left_out: LeftOut | None = None
+) -> Rolled:
     """What rolling forward would come to, with nothing done; ``course`` then is at its end. Raises as it does."""
     done = Rolled()
     for record in records:
@@ -261,8 +276,12 @@ def foresee(records: Iterable[LoggedRecord], course: Course, advance: Advance) -
         change = decode_change(record.payload).change
         if isinstance(change, UpsertRows | DeleteIds | Truncate):
             concerns = course.find(change.collection_id) is not None
+            if concerns and left_out is not None:
+                concerns = not left_out.takes(change, record.sequence, None)
         else:
             concerns = change is not None and course.follow(change, record).concerns
+            if concerns and left_out is not None:
+                left_out.refuse(record.sequence)
         if concerns:
             done.note(record)
     course.check_end()

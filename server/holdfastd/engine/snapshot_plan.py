@@ -12,6 +12,7 @@ from ..model import CollectionSpec, Origin
 from ..storage.names import check_collection_name
 from .catalog import Catalog
 from .history import Ending
+from .left_out import Ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class RestoreRequest:
     """What to restore. ``snapshot``: an id, ``latest`` or a path; ``collection``: the name to restore to.
 
     ``ending``: the moment of the history that is wanted, behind the snapshot; None: the snapshot's own.
-    ``implied``: nobody said ``from_collection``; it is the only one that there seems to be.
+    ``implied``: nobody said ``from_collection``; it is the only one that there seems to be. ``left_out``: operations of
+    the history that are to be left out, by sequence, ``left_out_requests`` by request id.
     """
 
     snapshot: str
@@ -31,6 +33,8 @@ class RestoreRequest:
     base_path: str | None = None
     ending: Ending | None = None
     implied: bool = False
+    left_out: Ranges = ()
+    left_out_requests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from ..model import Digest, StorageKind
 from ..storage.files import remove_tree
 from .catalog import Catalog
 from .course import Course
+from .left_out import LeftOut
 from .meter import Meter
 from .operations import Work
 from .recovery_open import open_collection
@@ -75,6 +76,7 @@ class Restoration:
         self._done_bytes = self._done_vectors = self._reported_bytes = 0
         self._ids: dict[uuid.UUID, uuid.UUID] = {}
         self.rolled = Rolled()
+        self.left_out = LeftOut(request.left_out) if request.left_out else None
         self._warnings: list[str] = [] if route is None else list(route.warnings)
 
     def run(self) -> dict[str, Any]:
@@ -160,7 +162,14 @@ class Restoration:
         """The plan with the moment in it, for which the log is read and nothing staged."""
         course = self._course(plan)
         records = self._logs.between(route.history.source, route.start, route.to)
-        self.rolled = foresee(records, course, self._advance)
+        self.rolled = foresee(records, course, self._advance, self.left_out)
+        if self.left_out is not None:
+            self.left_out.check()
+            if self.left_out.unchecked:
+                self._warnings.append(
+                    "a deletion of every point is left out: whether points of it were written since turns out when it "
+                    "is carried out, and refuses it then"
+                )
         self._warnings.append(
             f"the vectors are counted as of {plan.manifest.id or 'the beginning of the log'}; "
             f"{self.rolled.operations} operations follow"
@@ -226,12 +235,14 @@ class Restoration:
         """Bring what is staged forward along the route; a snapshot of that moment would have had this plan."""
         context, history = self._context, route.history
         course = self._course(plan)
-        roll = RollForward(context, course, self._id_of)
+        roll = RollForward(context, course, self._id_of, self.left_out)
         sources = {self._id_of(each.spec.id): each.spec for each in plan.manifest.collections}
         for entry in entries:
             roll.begin(sources[entry.spec.id], entry, route.start)
         self._begin_phase("rolling forward", history.bytes_between(route.start, route.to), 0)
         roll.run(self._logs.between(history.source, route.start, route.to), self._advance)
+        if self.left_out is not None:
+            self.left_out.check()
         self.rolled = roll.done
         self._begin_phase("proving", 0, roll.count)
         collections = tuple(roll.finish(route.to, self._advance, deep=self._request.verify))
@@ -240,7 +251,7 @@ class Restoration:
 
     def _check_against_live(self, collections: tuple[SnapshotCollection, ...], route: Route) -> None:
         """Where a collection was not written to since the moment, both must be the same. Raises Corruption."""
-        if not self._logs.is_own(route.history.source):
+        if self.left_out is not None or not self._logs.is_own(route.history.source):
             return
         for each in collections:
             live = self._context.applier.catalog.get(each.spec.id)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from holdfast.v1 import wal_pb2
 
+from ..engine.left_out import Ranges
 from ..engine.log_names import collection_of
 from ..engine.log_search import Finding, Wanted, kind_of
 from ..engine.log_stats import LogStats, Tally
@@ -32,9 +33,9 @@ def wanted_of(
         collection_id,
         name,
         kinds=wanted.kinds,
-        ids=_words(request.ids, "ids"),
-        actors=frozenset(_words(request.actors, "actors")),
-        request_ids=frozenset(_words(request.request_ids, "request_ids")),
+        ids=words_of(request.ids, "ids"),
+        actors=frozenset(words_of(request.actors, "actors")),
+        request_ids=frozenset(words_of(request.request_ids, "request_ids")),
     )
 
 
@@ -45,14 +46,33 @@ def _kinds(kinds: Sequence[wal_pb2.WalRecord.Kind.ValueType]) -> frozenset[str]:
     return frozenset(wal_pb2.WalRecord.Kind.Name(kind).removeprefix("KIND_").lower() for kind in kinds)
 
 
-def _words(words: Sequence[str], field: str) -> tuple[str, ...]:
+def words_of(words: Sequence[str], field: str) -> tuple[str, ...]:
+    """The words that a field names. Raises InvalidArgument for an empty one, and for too many."""
     if "" in words:
-        raise InvalidArgument(f"{field} holds an empty text", field=field, hint="leave it out to look for all")
-    if len(words) > MAX_SEARCHED:
-        raise InvalidArgument(
-            f"{len(words)} {field} are looked for, the limit is {MAX_SEARCHED}", field=field, hint="ask several times"
-        )
+        raise InvalidArgument(f"{field} holds an empty text", field=field, hint="leave it out")
+    _check_count(len(words), field)
     return tuple(words)
+
+
+def ranges_of(ranges: Sequence[wal_pb2.SequenceRange], field: str) -> Ranges:
+    """The sequences that a field names. Raises InvalidArgument for a range of none, and for too many."""
+    _check_count(len(ranges), field)
+    named = tuple((each.first, each.last or each.first) for each in ranges)
+    for first, last in named:
+        if not 0 < first <= last:
+            raise InvalidArgument(
+                f"{field} names sequences {first} to {last}, which are none",
+                field=field,
+                hint="name the lower one first",
+            )
+    return named
+
+
+def _check_count(count: int, field: str) -> None:
+    if count > MAX_SEARCHED:
+        raise InvalidArgument(
+            f"{field} names {count}, the limit is {MAX_SEARCHED}", field=field, hint="ask several times"
+        )
 
 
 def record_message(finding: Finding) -> wal_pb2.WalRecord:

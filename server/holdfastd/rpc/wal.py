@@ -24,7 +24,7 @@ from ..storage.clock import Clock
 from ..storage.names import check_collection_name
 from .convert import SYNC_MODES, chosen, microseconds_of
 from .convert_operations import operation_message
-from .convert_records import record_message, stats_message, wanted_of
+from .convert_records import ranges_of, record_message, stats_message, wanted_of, words_of
 from .convert_wal import (
     check_order,
     end_of,
@@ -100,6 +100,8 @@ class WalService(WalServiceServicer):
             collection=request.collection or None,
             into=request.into or None,
             validate_only=request.validate_only,
+            skip=ranges_of(request.skip, "skip"),
+            skip_request_ids=words_of(request.skip_request_ids, "skip_request_ids"),
         )
         operation = self._engine.replay.start(asked, caller=self._callers.of(context, request.request_id))
         return started_or_planned(self._engine.operations, operation, planned=request.validate_only)

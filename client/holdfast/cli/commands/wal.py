@@ -13,7 +13,7 @@ from holdfast.cli.confirm import confirm
 from holdfast.cli.follow import conclude
 from holdfast.cli.options import before_option, dry_run, log_path, no_wait, refuse_two_ends
 from holdfast.cli.state import State
-from holdfast.cli.types import DURATION, MOMENT, WAL_SIZE
+from holdfast.cli.types import DURATION, MOMENT, SEQUENCES, WAL_SIZE
 from holdfast.documents import Document
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def status(state: State) -> Document:
         'holdfast storage wal replay --from "2024-01-20T10:00:00Z" --to "2024-01-20T11:00:00Z"',
         "holdfast storage wal replay --collection products --to -2h",
         "holdfast storage wal replay --collection products --into products-at-ten --to 2024-01-20T10:00:00Z",
+        "holdfast storage wal replay --collection products --into products-mended --skip 4711-4720",
     ],
 )
 @log_path
@@ -133,6 +134,14 @@ def status(state: State) -> Document:
 @before_option
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")
 @click.option("--into", metavar="NAME", help="Make a new collection that holds that moment of --collection.")
+@click.option(
+    "--skip", type=SEQUENCES, multiple=True, metavar="SEQ[-SEQ]",
+    help="With --into: leave out what was changed by this sequence, or by this range; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--skip-request-id", "skip_request_ids", multiple=True, metavar="ID",
+    help="With --into: leave out what came with this request id; may be repeated.",
+)  # fmt: skip
 @click.option("--verify", is_flag=True, help="Check the log before anything is touched.")
 @dry_run
 @no_wait
@@ -145,6 +154,8 @@ def replay(
     before: Target | None,
     collection: str | None,
     into: str | None,
+    skip: tuple[tuple[int, int], ...],
+    skip_request_ids: tuple[str, ...],
     verify: bool,
     dry_run: bool,
     no_wait: bool,
@@ -157,8 +168,13 @@ def replay(
     With --into it makes a new collection instead, which holds the moment asked for: from the newest snapshot before it,
     or from the log alone where that reaches back far enough. The collection itself, and whatever became of it since,
     stay as they are. WHEN is a time (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a mark.
+
+    With --skip or --skip-request-id the new collection is what the old one would be had those operations never
+    happened. It is refused, with the points, where something that is not left out has written them since.
     """
     refuse_two_ends(to, before)
+    if (skip or skip_request_ids) and into is None:
+        raise click.UsageError("--skip and --skip-request-id need --into: what was applied stays as it is")
     started = state.client.wal.replay(
         path=path,
         start=start,
@@ -166,6 +182,8 @@ def replay(
         before=before,
         collection=collection,
         into=into,
+        skip=skip,
+        skip_request_ids=skip_request_ids,
         verify=verify,
         validate_only=dry_run,
         wait=False,

@@ -1,0 +1,149 @@
+"""A history without some of its operations: what is left out, and whether anything since depends on it.
+
+A record holds final rows. Where a point that a left-out operation wrote or deleted was written again since, nobody can
+tell what the later one would have been without the earlier: such a history is refused, with those points.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FailedPrecondition, NotFound
+from ..model import Sequence64, Uint64Array
+from .changes import DeleteIds, Replayed, Truncate, UpsertRows
+from .collection import Collection
+
+Ranges = tuple[tuple[Sequence64, Sequence64], ...]
+"""Sequences, each pair the first and the last of a range, inclusive."""
+
+_MOST_NAMED = 5
+
+
+class LeftOut:
+    """What is left out of one roll-forward. Belongs to one thread.
+
+    ``operations``: how many were. ``unchecked``: whether points may depend on them that only the work itself can tell.
+    Ids are held as hashes of 8 bytes, however many a left-out operation had.
+    """
+
+    def __init__(self, ranges: Ranges) -> None:
+        self._ranges = merged(ranges)
+        self._firsts = [first for first, _ in self._ranges]
+        self._touched: Uint64Array = np.empty(0, np.uint64)
+        self._truncated: Sequence64 = 0
+        self._again: list[tuple[bytes, Sequence64]] = []
+        self._again_hashes: list[Uint64Array] = []
+        self.operations = 0
+        self.unchecked = False
+
+    def takes(
+        self, change: UpsertRows | DeleteIds | Truncate | Replayed, sequence: Sequence64, collection: Collection | None
+    ) -> bool:
+        """Whether to leave out ``change``; one that is kept is compared with what was left out before it.
+
+        ``collection``: as it is in front of it; None where nothing is carried out.
+        """
+        if isinstance(change, Replayed):
+            return False
+        if self._holds(sequence):
+            self.operations += 1
+            self._leave_out(change, sequence)
+            return True
+        if isinstance(change, Truncate):
+            # Nothing of what was before it matters to what comes.
+            self._touched, self._truncated = np.empty(0, np.uint64), 0
+        elif self.operations:
+            self._compare(*_ids_of(change), sequence, collection)
+        return False
+
+    def refuse(self, sequence: Sequence64) -> None:
+        """Raise FailedPrecondition where an operation that is no change of points is to be left out."""
+        if self._holds(sequence):
+            raise FailedPrecondition(
+                f"sequence {sequence} made or dropped the collection, and only changes of points can be left out",
+                reason="CANNOT_BE_LEFT_OUT",
+                hint=f"for the collection as it was just before: --before {sequence}",
+                sequence=sequence,
+            )
+
+    def check(self) -> None:
+        """Raise FailedPrecondition with the points that were written since, NotFound where nothing was left out."""
+        if not self.operations:
+            raise NotFound(
+                f"no operation on the points of the collection lies in sequence {_told(self._ranges)}, so that nothing "
+                "is left out",
+                reason="NOTHING_LEFT_OUT",
+                hint="find the operation with `holdfast storage wal grep --collection NAME`",
+            )
+        if not self._again:
+            return
+        count = len(np.unique(np.concatenate(self._again_hashes)))
+        named = ", ".join(f"{id.decode()} (sequence {sequence})" for id, sequence in self._again)
+        more = f", and {count - len(self._again)} more" if count > len(self._again) else ""
+        raise FailedPrecondition(
+            f"{count} {'point' if count == 1 else 'points'} of what is left out {'was' if count == 1 else 'were'} "
+            f"written or deleted again since: {named}{more}",
+            reason="WRITTEN_SINCE",
+            hint="leave those operations out as well, or take the collection as it was before the first one: "
+            f"--before {self._firsts[0]}",
+            count=count,
+            ids=[id.decode() for id, _ in self._again],
+            sequences=[sequence for _, sequence in self._again],
+        )
+
+    def _holds(self, sequence: Sequence64) -> bool:
+        place = bisect_right(self._firsts, sequence)
+        return place > 0 and sequence <= self._ranges[place - 1][1]
+
+    def _leave_out(self, change: UpsertRows | DeleteIds | Truncate, sequence: Sequence64) -> None:
+        if isinstance(change, Truncate):
+            self._truncated = sequence
+        else:
+            self._touched = np.union1d(self._touched, _ids_of(change)[1])
+
+    def _compare(
+        self, ids: list[bytes], hashes: Uint64Array, sequence: Sequence64, collection: Collection | None
+    ) -> None:
+        again = np.isin(hashes, self._touched)
+        if self._truncated and collection is None:
+            self.unchecked = True
+        elif self._truncated and collection is not None:
+            # What is there from before it, the truncation would have deleted.
+            since = collection.sequences_of(ids, hashes)
+            again |= (since > 0) & (since < self._truncated)
+        self._note(ids, hashes, again, sequence)
+
+    def _note(self, ids: list[bytes], hashes: Uint64Array, again: NDArray[np.bool_], sequence: Sequence64) -> None:
+        places = np.flatnonzero(again)
+        if len(places):
+            self._again_hashes.append(hashes[places])
+            known = {id for id, _ in self._again}
+            new = (ids[place] for place in places.tolist() if ids[place] not in known)
+            self._again += [(id, sequence) for id in islice(new, _MOST_NAMED - len(self._again))]
+
+
+def merged(ranges: Iterable[tuple[Sequence64, Sequence64]]) -> Ranges:
+    """The same sequences in as few ranges as possible, in order."""
+    out: list[tuple[Sequence64, Sequence64]] = []
+    for first, last in sorted(ranges):
+        if out and first <= out[-1][1] + 1:
+            out[-1] = (out[-1][0], max(last, out[-1][1]))
+        else:
+            out.append((first, last))
+    return tuple(out)
+
+
+def _ids_of(change: UpsertRows | DeleteIds) -> tuple[list[bytes], Uint64Array]:
+    if isinstance(change, UpsertRows):
+        return change.rows.ids, change.rows.id_hashes
+    return change.ids, change.id_hashes
+
+
+def _told(ranges: Sequence[tuple[Sequence64, Sequence64]]) -> str:
+    some = [str(first) if first == last else f"{first} to {last}" for first, last in ranges[:_MOST_NAMED]]
+    return ", ".join(some) + (f" and {len(ranges) - _MOST_NAMED} more" if len(ranges) > _MOST_NAMED else "")
