@@ -142,6 +142,18 @@ def test_points_written_since_are_named(later: Step, sequence: int) -> None:
     same(kit, "then", without(4))
 
 
+def test_points_of_many_operations_are_remembered() -> None:
+    imported = [upsert(*(f"p{number}" for number in range(first, first + 1 + first % 7))) for first in range(0, 200, 3)]
+    kit = store([upsert("kept"), *imported, upsert("other")])
+    last = 3 + len(imported)
+    undo(kit, (4, last))
+    same(kit, "undone", store([upsert("kept"), upsert("other")]))
+    for id in ("p0", "p99", "p200"):
+        upsert(id)(kit)
+        error = refused(FailedPrecondition, kit, (4, last), (last + 2, kit.engine.sequence - 1), into="again")
+        assert f"{id} (sequence {kit.engine.sequence})" in error.message
+
+
 def test_of_many_a_few_are_named_and_all_are_counted() -> None:
     ids = [f"p{number}" for number in range(100)]
     kit = store([upsert(*ids), upsert(*ids[90:], value=2), delete(*ids[:95]), upsert("q")])

@@ -34,7 +34,7 @@ class LeftOut:
     def __init__(self, ranges: Ranges) -> None:
         self._ranges = merged(ranges)
         self._firsts = [first for first, _ in self._ranges]
-        self._touched: Uint64Array = np.empty(0, np.uint64)
+        self._touched = _Hashes()
         self._truncated: Sequence64 = 0
         self._again: list[tuple[bytes, Sequence64]] = []
         self._again_hashes: list[Uint64Array] = []
@@ -56,7 +56,7 @@ class LeftOut:
             return True
         if isinstance(change, Truncate):
             # Nothing of what was before it matters to what comes.
-            self._touched, self._truncated = np.empty(0, np.uint64), 0
+            self._touched, self._truncated = _Hashes(), 0
         elif self.operations:
             self._compare(*_ids_of(change), sequence, collection)
         return False
@@ -104,12 +104,12 @@ class LeftOut:
         if isinstance(change, Truncate):
             self._truncated = sequence
         else:
-            self._touched = np.union1d(self._touched, _ids_of(change)[1])
+            self._touched.add(_ids_of(change)[1])
 
     def _compare(
         self, ids: list[bytes], hashes: Uint64Array, sequence: Sequence64, collection: Collection | None
     ) -> None:
-        again = np.isin(hashes, self._touched)
+        again = self._touched.hold(hashes)
         if self._truncated and collection is None:
             self.unchecked = True
         elif self._truncated and collection is not None:
@@ -125,6 +125,28 @@ class LeftOut:
             known = {id for id, _ in self._again}
             new = (ids[place] for place in places.tolist() if ids[place] not in known)
             self._again += [(id, sequence) for id in islice(new, _MOST_NAMED - len(self._again))]
+
+
+class _Hashes:
+    """A growing set: sorted runs, each at least twice as long as the next, so that adding costs little of the whole."""
+
+    def __init__(self) -> None:
+        self._runs: list[Uint64Array] = []
+
+    def add(self, hashes: Uint64Array) -> None:
+        """Put these in."""
+        run = np.unique(hashes)
+        while self._runs and len(self._runs[-1]) < 2 * len(run):
+            run = np.union1d(self._runs.pop(), run)
+        self._runs.append(run)
+
+    def hold(self, hashes: Uint64Array) -> NDArray[np.bool_]:
+        """Which of these are in it."""
+        held = np.zeros(len(hashes), np.bool_)
+        for run in self._runs:
+            places = np.searchsorted(run, hashes)
+            held |= run[np.minimum(places, len(run) - 1)] == hashes
+        return held
 
 
 def merged(ranges: Iterable[tuple[Sequence64, Sequence64]]) -> Ranges:
