@@ -119,6 +119,20 @@ def test_up_to_a_moment() -> None:
     assert refused(NotFound, kit, 7, to_sequence=6, into="other").reason == "NOTHING_LEFT_OUT"
 
 
+def test_it_can_be_rolled_on_with_what_came_later() -> None:
+    kit = store(STEPS)
+    undo(kit, 4)
+    upsert("later")(kit)
+    delete("e")(kit)
+    assert kit.replay(collection="undone")["operations_replayed"] == 2
+    oracle = without(4)
+    upsert("later")(oracle)
+    delete("e")(oracle)
+    same(kit, "undone", oracle)
+    kit.reopen()
+    same(kit, "undone", oracle)
+
+
 def test_a_dry_run_says_the_same_and_does_nothing() -> None:
     kit = store(STEPS)
     before, there = observe(kit.engine), directories(kit)
