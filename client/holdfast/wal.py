@@ -129,7 +129,7 @@ class Wal:
             validate_only=validate_only,
             request_id=request_id_of(request_id),
             skip=[_range(each) for each in skip],
-            skip_request_ids=texts(skip_request_ids, "skip_request_ids"),
+            skip_request_ids=_one_or_more(skip_request_ids, "skip_request_ids"),
         )
         method = self._connection.wal.ReplayWal
         return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
@@ -224,9 +224,9 @@ class Wal:
             before=history_point(before, "before"),
             collection=text_or_none(collection, "collection"),
             kinds=_kinds(kinds),
-            ids=texts(ids, "ids"),
-            actors=texts(actors, "actors"),
-            request_ids=texts(request_ids, "request_ids"),
+            ids=_one_or_more(ids, "ids"),
+            actors=_one_or_more(actors, "actors"),
+            request_ids=_one_or_more(request_ids, "request_ids"),
         )
 
     def tail(
@@ -345,6 +345,11 @@ def _tally(tally: wal_pb2.WalTally) -> Document:
 
 def _mark(mark: common_pb2.Mark) -> Document:
     return Document(name=mark.name, sequence=mark.sequence, time=timestamp(mark.time))
+
+
+def _one_or_more(words: Sequence[str], name: str) -> Sequence[str]:
+    """The words, or the one; never the letters of one."""
+    return texts([words] if isinstance(words, str) else words, name)
 
 
 def _range(skip: int | tuple[int, int]) -> wal_pb2.SequenceRange:

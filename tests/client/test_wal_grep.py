@@ -95,6 +95,12 @@ def test_what_it_asks_for(grep: Callable[..., Outcome], daemon: FakeDaemon, db: 
     assert (asked.start.sequence, asked.before.sequence, asked.limit, asked.stats) == (2, 9, 1, False)
 
 
+def test_one_word_is_not_its_letters(grep: Callable[..., Outcome], daemon: FakeDaemon, db: holdfast.Client) -> None:
+    assert list(db.wal.dump(ids="ab", actors="ann", request_ids="r2")) == []
+    asked = daemon.requests["DumpWal"][-1]
+    assert (list(asked.ids), list(asked.actors), list(asked.request_ids)) == (["ab"], ["ann"], ["r2"])
+
+
 def test_counts(cli: Callable[..., Outcome], grep: Callable[..., Outcome]) -> None:
     counted = cli("storage", "wal", "dump", "--stats", "--kind", "upsert").json
     assert (counted["operations"], counted["size_bytes"]) == (2, 2048)

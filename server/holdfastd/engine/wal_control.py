@@ -220,7 +220,7 @@ class WalControl:
             if not from_sequence:
                 check_reaches_back(self._fs, source.directories, source.store_id, from_us, to_sequence, to_us)
             for record in self._read(from_sequence, source):
-                time_us = record.header.timestamp_us
+                time_us = record.timestamp_us
                 past = to_sequence is not None and record.sequence > to_sequence
                 if past or (to_us is not None and time_us > to_us):
                     return
