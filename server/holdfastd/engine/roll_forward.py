@@ -82,8 +82,8 @@ class Rolled:
 class RollForward:
     """See the module. Belongs to one thread; blocks; everything is durable when ``finish`` returns.
 
-    ``course``: which collections there are; ``new_id`` gives the id under which one is staged. ``left_out``: what is not
-    to be applied.
+    ``course``: which collections there are; ``new_id`` gives the id under which one is staged. ``left_out``: what is
+    not to be applied.
     """
 
     def __init__(
