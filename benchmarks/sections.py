@@ -157,7 +157,8 @@ class Suite:
         runs = [self.runner.ours("restart", "--rows", str(self.scale.long_rows)) for _ in range(self.scale.long_pairs)]
         count = f"{self.scale.long_rows:,} rows"
         yield _against_ingest(f"start after kill -9, recovering {count}", runs, "recovery")
-        yield _against_ingest(f"replay of {count} into another collection", runs, "replay")
+        yield _against_ingest(f"replay of {count} to a restored copy", runs, "replay")
+        yield _against_ingest(f"a moment of {count}, rolled forward into a new collection", runs, "moment")
         beyond = spread([max(0.0, run["sealed"] - run["empty"]) for run in runs])
         yield below(
             f"opening {count}, sealed", beyond, "s", f"beyond an empty start of {runs[0]['empty']:.2f} s", 0.5, 2

@@ -1,4 +1,4 @@
-"""Ingest, kill -9, recover; roll a restored copy forward by replay; open what is sealed. Prints one JSON line."""
+"""Ingest, kill -9, recover; bring a copy up to date in two ways; open what is sealed. Prints one JSON line."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from benchmarks import contender, data
 from benchmarks.ours.bulk import COLLECTION, Streamed
 
 REPLAYED = "replayed"
+MOMENT = "moment"
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Restart:
     empty: float
     recovery: float
     replay: float
+    moment: float
     sealed: float
 
 
@@ -47,11 +49,12 @@ def _measure(rows: data.Rows, total: int, directory: Path) -> Restart:
         recovery = daemon.start()
         _require(daemon.address, COLLECTION, total)
         replay = _replay(daemon.address, total)
+        moment = _moment(daemon.address, total)
         _seal(daemon.address)
         daemon.stop()
         sealed = daemon.start()
         _require(daemon.address, COLLECTION, total)
-        return Restart(total, ingest, daemon.start_seconds, recovery, replay, sealed)
+        return Restart(total, ingest, daemon.start_seconds, recovery, replay, moment, sealed)
 
 
 def _ingest(store: Streamed, rows: data.Rows, total: int) -> float:
@@ -74,9 +77,20 @@ def _replay(address: str, total: int) -> float:
     return seconds
 
 
+def _moment(address: str, total: int) -> float:
+    """A new collection that holds the newest moment, rolled forward from the empty snapshot before it is published."""
+    with holdfast.connect(address) as database:
+        began = time.perf_counter()
+        database.wal.replay(collection=COLLECTION, into=MOMENT)
+        seconds = time.perf_counter() - began
+    _require(address, MOMENT, total)
+    return seconds
+
+
 def _seal(address: str) -> None:
     with holdfast.connect(address) as database:
-        database.collections.delete(REPLAYED)
+        for name in (REPLAYED, MOMENT):
+            database.collections.delete(name)
 
 
 def _require(address: str, collection: str, total: int) -> None:
