@@ -14,7 +14,7 @@ from ..errors import InvalidArgument, NotFound, OutOfRange
 from ..model import CollectionSpec, Sequence64, StorageKind, family
 from ..storage.wal_reader import LoggedRecord
 from .changes import Change, CreateCollection, DeleteAlias, DropCollection, PutAlias, Restore, RestoredCollection
-from .history import NOT_YET
+from .history import OUT_OF_WINDOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def _not_in_the_log(restored: _Restored) -> OutOfRange:
     return OutOfRange(
         f"sequence {restored.sequence} restored {restored.name} from {restored.snapshot_id or 'the log'}, whose "
         "content is not in the log: nothing leads across it",
-        reason=NOT_YET,
+        reason=OUT_OF_WINDOW,
         hint=f"choose a moment before it (--before {restored.sequence}), or one behind the next snapshot that was made "
         "after it",
         sequence=restored.sequence,

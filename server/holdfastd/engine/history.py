@@ -19,7 +19,7 @@ from ..storage.wal_files import FoundFile
 from ..storage.wal_reader import LogReader, sequence_at_time
 from .wal_control import LogSource
 
-NOT_YET = "PITR_OUT_OF_WINDOW"
+OUT_OF_WINDOW = "PITR_OUT_OF_WINDOW"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class History:
             if ending.sequence > self.end:
                 raise OutOfRange(
                     f"history ends with sequence {self.end}; there is no sequence {ending.sequence} yet",
-                    reason=NOT_YET,
+                    reason=OUT_OF_WINDOW,
                     hint="leave --to out for the newest moment",
                     latest_sequence=self.end,
                 )
@@ -131,7 +131,7 @@ class History:
         if time_us > max(now_us, self.end_us):
             raise OutOfRange(
                 f"the target lies {(time_us - now_us) / 1e6:.6f} s in the future",
-                reason=NOT_YET,
+                reason=OUT_OF_WINDOW,
                 hint="leave --to out for the newest moment; check the clocks of client and server",
                 latest_us=self.end_us,
             )

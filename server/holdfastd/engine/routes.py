@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..errors import FailedPrecondition, HoldfastError, OutOfRange
 from ..model import Sequence64
 from ..storage.clock import Clock
-from .history import NOT_YET, Ending, History, Moment, iso_time
+from .history import OUT_OF_WINDOW, Ending, History, Moment, iso_time
 from .replay_log import ReplayLogs
 from .snapshot_catalog import LATEST, SnapshotCatalog
 from .snapshot_info import READY, SnapshotInfo
@@ -131,7 +131,7 @@ class RouteFinder:
                 f"holdfast storage wal replay --collection NAME --into NEW_NAME --to {moment.sequence}"
             )
         window, facts = _window(bases, history)
-        return OutOfRange(f"{what} cannot be reached: {why}. {window}", reason=NOT_YET, hint=hint, **facts)
+        return OutOfRange(f"{what} cannot be reached: {why}. {window}", reason=OUT_OF_WINDOW, hint=hint, **facts)
 
 
 def _check_own(base: SnapshotInfo, history: History) -> None:
