@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +12,7 @@ import pytest
 from holdfastd.engine.history import Ending
 from holdfastd.model import SyncMode
 from tests.support.engines import CALLER
-from tests.support.oracle import observe
-from tests.support.snapshot_sweeps import BACKUPS, IDS, Sweep, assert_goes_on, assert_tidy, failing, prepared
+from tests.support.snapshot_sweeps import BACKUPS, Recorder, Sweep, failing, prepared, sweep_restore
 from tests.support.snapshots import SnapshotKit
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
@@ -69,7 +67,7 @@ MENDED: dict[str, Any] = {**COPY, "without": 2}
     ids=["everything", "another name, async", "another name, no log", "without a deletion"],
 )
 def test_a_power_cut_while_a_moment_is_restored(
-    request_: dict[str, Any], mode: SyncMode | None, record_property: Callable[[str, object], None]
+    request_: dict[str, Any], mode: SyncMode | None, record_property: Recorder
 ) -> None:
     kit = followed(mode or SyncMode.FSYNC)
     if mode is None:
@@ -78,22 +76,7 @@ def test_a_power_cut_while_a_moment_is_restored(
     sweep = Sweep(kit, lambda kit: restore(kit, **request_), draws=1, every=EVERY)
     assert len(sweep.result["chain"]) == 2
     assert sweep.result["operations_replayed"] >= (2 if request_ is MENDED else 3)
-    assert sweep.before != sweep.after
-    outcomes = [0, 0]
-
-    def check(kit: SnapshotKit, done: bool) -> None:
-        found = observe(kit.engine, IDS)
-        assert found in (sweep.before, sweep.after)
-        assert not done or found == sweep.after
-        outcomes[found == sweep.after] += 1
-        assert_tidy(kit)
-        if len(sweep.seen) % 25 == 0:
-            assert_goes_on(kit)
-
-    sweep.run(check, seed=13)
-    record_property("crash_states", sweep.states)
-    record_property("distinct_states", len(sweep.seen))
-    assert min(outcomes) > 0
+    sweep_restore(sweep, 13, record_property)
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])

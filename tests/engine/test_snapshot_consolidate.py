@@ -10,6 +10,7 @@ import pytest
 
 from holdfastd.engine import snapshot_rewrite
 from holdfastd.engine.snapshot_context import SnapshotContext
+from holdfastd.engine.snapshot_info import SnapshotInfo
 from holdfastd.engine.snapshot_rows import take
 from holdfastd.engine.snapshot_write import write_archive
 from holdfastd.errors import Corruption, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
@@ -154,13 +155,19 @@ def test_an_increment_whose_base_it_did_not_need_stands_alone_without_that(kit: 
     assert (kit.ids(), info(kit, whole).record.type) == ([whole.id], "full")
 
 
+def off_site(kit: SnapshotKit, *links: SnapshotInfo) -> SnapshotKit:
+    """Another store that knows copies of these archives, in /mnt."""
+    other = SnapshotKit(seed=99)
+    for each in links:
+        other.put(f"/mnt/{each.path.rpartition('/')[2]}", kit.fs.read(each.path))
+    other.engine.snapshots.list("/mnt")
+    return other
+
+
 def test_a_chain_of_another_store_is_consolidated_like_any_other(kit: SnapshotKit) -> None:
     full, one, two = chained(kit, path="/backups")
     held = restored(kit, two)
-    other = SnapshotKit(seed=99)
-    for each in (full, one, two):
-        other.put(f"/mnt/{each.path.rpartition('/')[2]}", kit.fs.read(each.path))
-    other.engine.snapshots.list("/mnt")
+    other = off_site(kit, full, one, two)
     other.consolidate(full.id)
     assert (info(other, one).record.type, info(other, one).foreign) == ("full", True)
     assert restored(other, two) == held
@@ -177,10 +184,7 @@ def test_a_copy_that_is_brought_up_to_date_is_known_for_what_it_is(kit: Snapshot
     """An off-site store knows the chain as it was; then the new file is copied over the old one."""
     full, one, two = chained(kit, path="/backups")
     held = restored(kit, two)
-    other = SnapshotKit(seed=99)
-    for each in (full, one, two):
-        other.put(f"/mnt/{each.path.rpartition('/')[2]}", kit.fs.read(each.path))
-    other.engine.snapshots.list("/mnt")
+    other = off_site(kit, full, one, two)
     kit.consolidate(full.id)
     place = f"/mnt/{one.path.rpartition('/')[2]}"
     other.put(place, kit.fs.read(one.path))

@@ -22,11 +22,10 @@ from .replay_log import ReplayLogs, ReplayRequest
 from .retention import Retention
 from .routes import Route, RouteFinder
 from .snapshot_catalog import LATEST, SnapshotCatalog
-from .snapshot_chain import ChainFinder
 from .snapshot_context import SnapshotContext
 from .snapshot_info import SnapshotInfo
-from .snapshot_plan import RestoreRequest, plan_restore
-from .snapshot_restore import Restoration, nothing
+from .snapshot_plan import RestoreRequest
+from .snapshot_restore import Restoration, refuse_early
 from .tickets import Caller
 from .wal_control import WalControl
 
@@ -101,15 +100,9 @@ class Moments:
         name, left_out = request.from_collection, request.left_out
         try:
             with disk_errors_of("looking for a way to that moment"):
-                whole = name is None and any(info.record.everything for info in self._own())
-
-                def holds(info: SnapshotInfo) -> bool:
-                    early = not left_out or info.record.sequence < left_out[0][0]
-                    named = name in info.collections if name is not None else not whole
-                    return early and (info.record.everything or named)
-
                 assert request.ending is not None
-                route = self._routes.find(request.ending, snapshot=snapshot, path=path, holds=holds)
+                before = left_out[0][0] if left_out else None
+                route = self._routes.find(request.ending, snapshot=snapshot, path=path, name=name, before=before)
         except OutOfRange as error:
             if not left_out:
                 raise
@@ -171,12 +164,8 @@ class Moments:
 
     def _check(self, request: RestoreRequest, route: Route) -> list[str]:
         """Refuse what names and archives decide; returns the names that are known to be there afterwards."""
-        catalog, info = self._context.applier.catalog, route.base
         with disk_errors_of("reading the snapshot"):
-            manifest = nothing(route) if info is None else self._catalog.open(info).manifest
-            plan = plan_restore(request, manifest, catalog, lambda _: self._context.randomness.uuid4(), begins=True)
-            if info is not None:
-                ChainFinder(self._context.fs, self._catalog, request.base_path).find(info, plan.sources)
+            plan = refuse_early(self._context, self._catalog, request, route.base, route)
         return plan.names or [request.collection or request.from_collection or ""]
 
     # Running --------------------------------------------------------------------------------------------------------
@@ -197,7 +186,7 @@ class Moments:
             with contextlib.ExitStack() as pins:
                 if request.verify:
                     work.report(phase="verifying the log")
-                    self._verify_log(path)
+                    self._logs.check_sound(path)
                 with self._retention.pinned(1):
                     # Again: since the request came, a checkpoint may have trimmed the log.
                     exact = self._with_sequences(request, path, work)
@@ -226,11 +215,6 @@ class Moments:
             actor=caller.actor,
             planned=request.validate_only,
         )
-
-    def _verify_log(self, path: str | None) -> None:
-        problems = self._control.verify(path).problems
-        if problems:
-            raise problems[0].error()
 
 
 def _as_replay(done: Restoration, document: dict[str, Any]) -> dict[str, Any]:

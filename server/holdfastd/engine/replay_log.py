@@ -95,6 +95,12 @@ class ReplayLogs:
         went_through = self._keeper.current.reaches_back_to
         return History(self._fs, source, self.files(source), sequence, time_us, went_through)
 
+    def check_sound(self, path: str | None) -> None:
+        """Read a log against every checksum and link. Raises Corruption for the first thing that is wrong with it."""
+        problems = self._control.verify(path).problems
+        if problems:
+            raise problems[0].error()
+
     def is_own(self, source: LogSource) -> bool:
         """Whether this very store writes the log, or did before it was switched off; not where it is a copy."""
         return not self._own_directories().isdisjoint(source.directories)

@@ -34,12 +34,10 @@ from .changes import POINTS, Change, DeleteIds, Replayed, Truncate, UpsertRows
 from .collection import Collection, alive_rows, hashes_at
 from .course import Course
 from .left_out import LeftOut
+from .meter import Advance
 from .recovery_open import STAGED_ENTRY, open_collection
 from .sealing import FrozenCollection, Sealer, Written, freeze, install
 from .snapshot_context import SnapshotContext
-
-Advance = Callable[[int, int], None]
-"""Called with bytes of the log and vectors done since the last call; may raise Cancelled."""
 
 
 @dataclass(slots=True)

@@ -6,7 +6,6 @@ the shortest way. Where the log reaches back to the beginning of the store, none
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import FailedPrecondition, HoldfastError, OutOfRange
@@ -46,12 +45,14 @@ class RouteFinder:
         *,
         snapshot: str | None = LATEST,
         path: str | None = None,
-        holds: Callable[[SnapshotInfo], bool] = lambda info: True,
+        name: str | None = None,
+        before: Sequence64 | None = None,
     ) -> Route:
         """The shortest route. ``snapshot``: the one to begin with; ``latest``: the best; None: it may take none at all.
 
-        ``path``: another log than the store's own; ``holds``: whether a snapshot has what is wanted. Raises OutOfRange
-        with the window where none leads there, FailedPrecondition for another store's snapshot, NotFound, Corruption.
+        ``path``: another log than the store's own; ``name``: of the collection that is wanted, None: of everything that
+        can be had; ``before``: begin with what was before this sequence. Raises OutOfRange with the window where none
+        leads there, FailedPrecondition for another store's snapshot, NotFound, Corruption.
         """
         history = self._logs.history(path)
         named = None if snapshot is None or snapshot == LATEST else self._catalog.get(snapshot)
@@ -60,7 +61,7 @@ class RouteFinder:
         moment = history.locate(ending, self._clock.now_us())
         if named is not None:
             return self._from(named, history, ending, moment)
-        bases = self._bases(history, holds)
+        bases = _fitting(self._bases(history), name, before)
         passed: list[str] = []
         for base in bases:
             end = self._reached(base, history, ending, moment)
@@ -78,7 +79,7 @@ class RouteFinder:
         end = self._reached(base, history, ending, moment)
         if end is not None:
             return Route(history, base, base.record.sequence, end)
-        bases = self._bases(history, lambda info: True)
+        bases = self._bases(history)
         raise self._out_of_window(ending, moment, history, bases, begin=base)
 
     def _reached(
@@ -97,10 +98,10 @@ class RouteFinder:
             return None
         return None if history.left_behind(timeline, held) else held
 
-    def _bases(self, history: History, holds: Callable[[SnapshotInfo], bool]) -> list[SnapshotInfo]:
-        """The snapshots of the log's store that hold what is wanted, newest moment first."""
+    def _bases(self, history: History) -> list[SnapshotInfo]:
+        """The snapshots of the log's store, newest moment first."""
         store = str(history.source.store_id)
-        found = [info for info in self._catalog.listing().snapshots if info.record.store_id == store and holds(info)]
+        found = [info for info in self._catalog.listing().snapshots if info.record.store_id == store]
         return sorted(found, key=lambda info: info.record.sequence, reverse=True)
 
     # Refused --------------------------------------------------------------------------------------------------------
@@ -132,6 +133,16 @@ class RouteFinder:
             )
         window, facts = _window(bases, history)
         return OutOfRange(f"{what} cannot be reached: {why}. {window}", reason=OUT_OF_WINDOW, hint=hint, **facts)
+
+
+def _fitting(bases: list[SnapshotInfo], name: str | None, before: Sequence64 | None) -> list[SnapshotInfo]:
+    """Those that tell of what is wanted; where that is everything, those of a part only if there are no others."""
+    whole = name is None and any(base.record.everything for base in bases)
+
+    def tells(base: SnapshotInfo) -> bool:
+        return base.record.everything or (name in base.collections if name is not None else not whole)
+
+    return [base for base in bases if tells(base) and (before is None or base.record.sequence < before)]
 
 
 def _check_own(base: SnapshotInfo, history: History) -> None:

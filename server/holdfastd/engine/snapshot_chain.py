@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..errors import Corruption, FailedPrecondition, HoldfastError, UnsupportedFormat
-from ..format.snapshot import SnapshotBase, SnapshotCollection, SnapshotManifest
+from ..format.snapshot import SnapshotBase, SnapshotCollection, SnapshotManifest, data_members
 from ..storage.archive_reader import ArchiveReader
 from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem
@@ -59,6 +59,11 @@ class Chain:
     def ids(self) -> list[str]:
         """The ids of the snapshots, base first."""
         return [link.manifest.id for link in self.links]
+
+    @property
+    def member_bytes(self) -> int:
+        """Bytes of the data members of all archives together: what reading them takes."""
+        return sum(member.size for link in self.links for member in data_members(link.manifest))
 
     def links_of(self, collection_id: uuid.UUID) -> tuple[Link, ...]:
         """The links that a collection of the last one is made of, the one that has it whole first."""

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..errors import Corruption
-from ..format.snapshot import data_members
 from .meter import Meter
 from .row_candidates import between, by_hash
 from .row_diff import RowDiff, compare_rows
@@ -138,8 +137,7 @@ class PairReader:
         if not ids:
             return {}
         numbers = [n for n, each in enumerate(chain.last.manifest.collections) if each.spec.id in ids]
-        read = sum(member.size for link in chain.links for member in data_members(link.manifest))
-        self._meter.begin("reading", read, staged_rows(chain, ids))
+        self._meter.begin("reading", chain.member_bytes, staged_rows(chain, ids))
         views, _ = held.enter_context(staged_to_read(self._context, chain, numbers, self._meter.advance))
         return {
             chain.last.manifest.collections[number].spec.id: view for number, view in zip(numbers, views, strict=True)

@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from ..errors import CommitUnknown, Corruption
 from ..format.manifest import CollectionEntry
-from ..format.snapshot import SnapshotCollection, SnapshotManifest, data_members
+from ..format.snapshot import SnapshotCollection, SnapshotManifest
 from ..model import Digest, StorageKind
 from ..storage.files import remove_tree
-from .catalog import Catalog
 from .course import Course
 from .left_out import LeftOut
 from .meter import Meter
@@ -41,8 +41,6 @@ from .snapshot_publish import Publisher
 from .snapshot_stage import Stager, staged_bytes, staged_rows
 from .snapshot_verify import verify_archive
 from .tickets import Caller, Outcome
-
-REPORT_BYTES = 1 << 20
 
 
 class Restoration:
@@ -71,9 +69,9 @@ class Restoration:
         self._route = route
         self.start = 0 if route is None else route.start
         self._work = work
+        self._meter = Meter(work)
         self._publisher = Publisher(context, request, caller)
         self._started_ns = context.clock.monotonic_ns()
-        self._done_bytes = self._done_vectors = self._reported_bytes = 0
         self._ids: dict[uuid.UUID, uuid.UUID] = {}
         self.rolled = Rolled()
         self.left_out = LeftOut(request.left_out) if request.left_out else None
@@ -91,8 +89,10 @@ class Restoration:
             raise disk_error(error, "nothing was restored", self._context.layout.collections) from error
 
     def _restore(self) -> dict[str, Any]:
-        context, catalog = self._context, self._context.applier.catalog
-        plan = self._plan(catalog)
+        context = self._context
+        plan = _plan(context, self._catalog, self._request, self._info, self._route, self._id_of)
+        if self._route is None:
+            self._warnings += plan.warnings
         with self._chain_of(plan) as chain:
             needed = staged_bytes(chain, plan.sources) + self._bytes_to_roll()
             context.check_space(context.layout.collections, needed)
@@ -109,7 +109,7 @@ class Restoration:
             return self._document(self._foreseen(self._route, plan), chain, None)
         assert self._info is not None, "without a route it is a snapshot's own moment"
         finder = ChainFinder(self._context.fs, self._catalog, self._request.base_path)
-        changes, warnings = foretell(self._context, finder, Meter(self._work), self._info, plan)
+        changes, warnings = foretell(self._context, finder, self._meter, self._info, plan)
         self._warnings += warnings
         return self._document(plan, chain, None) | {"changes": changes}
 
@@ -134,17 +134,6 @@ class Restoration:
 
     # What -----------------------------------------------------------------------------------------------------------
 
-    def _plan(self, catalog: Catalog) -> RestorePlan:
-        """What is staged of the snapshot."""
-        if self._info is None:
-            assert self._route is not None
-            return plan_restore(self._request, nothing(self._route), catalog, self._id_of, begins=True)
-        manifest = self._catalog.open(self._info).manifest
-        plan = plan_restore(self._request, manifest, catalog, self._id_of, begins=self._route is not None)
-        if self._route is None:
-            self._warnings += plan.warnings
-        return plan
-
     def _chain_of(self, plan: RestorePlan) -> contextlib.AbstractContextManager[Chain]:
         """The archives that this is made of; while they are read nobody deletes or replaces them."""
         if self._info is None:
@@ -162,7 +151,7 @@ class Restoration:
         """The plan with the moment in it, for which the log is read and nothing staged."""
         course = self._course(plan)
         records = self._logs.between(route.history.source, route.start, route.to)
-        self.rolled = foresee(records, course, self._advance, self.left_out)
+        self.rolled = foresee(records, course, self._meter.advance, self.left_out)
         if self.left_out is not None:
             self.left_out.check()
             if self.left_out.unchecked:
@@ -213,17 +202,17 @@ class Restoration:
 
     def _verify(self, chain: Chain) -> None:
         """Read every archive of the chain before the first byte is staged."""
-        self._begin_phase("verifying", _archive_bytes(chain), sum(link.manifest.vectors for link in chain.links))
+        self._meter.begin("verifying", chain.member_bytes, sum(link.manifest.vectors for link in chain.links))
         for link in chain.links:
-            verify_archive(open_link(self._context.fs, link), self._advance)
+            verify_archive(open_link(self._context.fs, link), self._meter.advance)
 
     def _stage(self, plan: RestorePlan, chain: Chain) -> RestorePlan:
         """Stage the snapshot, roll it forward where a moment is wanted; returns the plan of what is there then."""
         context, entries = self._context, []
         if plan.targets:
-            self._begin_phase("staging", _archive_bytes(chain), staged_rows(chain, plan.sources))
+            self._meter.begin("staging", chain.member_bytes, staged_rows(chain, plan.sources))
             specs = {target.number: target.spec for target in plan.targets}
-            entries = Stager(context, chain, specs).run(self._advance, deep=self._request.verify)
+            entries = Stager(context, chain, specs).run(self._meter.advance, deep=self._request.verify)
         if self._route is not None:
             return self._roll(self._route, plan, entries)
         for entry in entries:
@@ -239,13 +228,13 @@ class Restoration:
         sources = {self._id_of(each.spec.id): each.spec for each in plan.manifest.collections}
         for entry in entries:
             roll.begin(sources[entry.spec.id], entry, route.start)
-        self._begin_phase("rolling forward", history.bytes_between(route.start, route.to), 0)
-        roll.run(self._logs.between(history.source, route.start, route.to), self._advance)
+        self._meter.begin("rolling forward", history.bytes_between(route.start, route.to), 0)
+        roll.run(self._logs.between(history.source, route.start, route.to), self._meter.advance)
         if self.left_out is not None:
             self.left_out.check()
         self.rolled = roll.done
-        self._begin_phase("proving", 0, roll.count)
-        collections = tuple(roll.finish(route.to, self._advance, deep=self._request.verify))
+        self._meter.begin("proving", 0, roll.count)
+        collections = tuple(roll.finish(route.to, self._meter.advance, deep=self._request.verify))
         self._check_against_live(collections, route)
         return self._reached(route, plan, collections, course)
 
@@ -266,20 +255,6 @@ class Restoration:
                     reason="DIGEST_MISMATCH",
                     hint="check them with `holdfast storage snapshot verify` and `holdfast storage wal verify`",
                 )
-
-    def _begin_phase(self, phase: str, total_bytes: int, total_vectors: int) -> None:
-        self._done_bytes = self._done_vectors = self._reported_bytes = 0
-        self._work.report(
-            phase=phase, done_bytes=0, done_vectors=0, total_bytes=total_bytes, total_vectors=total_vectors
-        )
-
-    def _advance(self, count: int, vectors: int) -> None:
-        self._done_bytes += count
-        self._done_vectors += vectors
-        self._work.check_cancelled()
-        if vectors or self._done_bytes - self._reported_bytes >= REPORT_BYTES:
-            self._reported_bytes = self._done_bytes
-            self._work.report(done_bytes=self._done_bytes, done_vectors=self._done_vectors)
 
     def _discard(self) -> None:
         """Remove the staging; what cannot be removed is garbage to the next start."""
@@ -309,8 +284,37 @@ class Restoration:
         }
 
 
-def _archive_bytes(chain: Chain) -> int:
-    return sum(member.size for link in chain.links for member in data_members(link.manifest))
+def refuse_early(
+    context: SnapshotContext,
+    catalog: SnapshotCatalog,
+    request: RestoreRequest,
+    info: SnapshotInfo | None,
+    route: Route | None = None,
+) -> RestorePlan:
+    """Refuse what names and archives decide, before an operation begins; returns what is staged of the snapshot.
+
+    Blocks: reads the manifests of its chain. Raises as ``plan_restore`` and ``ChainFinder.find``.
+    """
+    plan = _plan(context, catalog, request, info, route, lambda _: context.randomness.uuid4())
+    if info is not None:
+        ChainFinder(context.fs, catalog, request.base_path).find(info, plan.sources)
+    return plan
+
+
+def _plan(
+    context: SnapshotContext,
+    catalog: SnapshotCatalog,
+    request: RestoreRequest,
+    info: SnapshotInfo | None,
+    route: Route | None,
+    new_id: Callable[[uuid.UUID], uuid.UUID],
+) -> RestorePlan:
+    if info is not None:
+        manifest = catalog.open(info).manifest
+    else:
+        assert route is not None, "without a snapshot it is a moment that is wanted"
+        manifest = nothing(route)
+    return plan_restore(request, manifest, context.applier.catalog, new_id, begins=route is not None)
 
 
 def wanted_names(request: RestoreRequest, plan: RestorePlan) -> frozenset[str] | None:

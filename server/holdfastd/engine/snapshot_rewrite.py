@@ -18,7 +18,7 @@ from typing import NoReturn
 from .. import __version__
 from ..errors import Corruption
 from ..format.segment import ROW_DTYPE
-from ..format.snapshot import IDS, PAYLOADS, SNAPSHOT_VERSION, SnapshotCollection, SnapshotManifest, data_members
+from ..format.snapshot import IDS, PAYLOADS, SNAPSHOT_VERSION, SnapshotCollection, SnapshotManifest
 from ..model import Digest
 from ..storage.archive_reader import ArchiveReader
 from ..storage.registry import PendingSnapshot, SnapshotRecord
@@ -99,8 +99,8 @@ class Rewriter:
     def _staged(self) -> contextlib.AbstractContextManager[tuple[list[View], str]]:
         """The collections as the chain adds up to them, and the SHA-256 of the increment's sums; gone afterwards."""
         collections = self._manifest.collections
-        read = sum(member.size for link in self._chain.links for member in data_members(link.manifest))
-        self._meter.begin("staging", read, staged_rows(self._chain, {each.spec.id for each in collections}))
+        rows = staged_rows(self._chain, {each.spec.id for each in collections})
+        self._meter.begin("staging", self._chain.member_bytes, rows)
         return staged_to_read(self._context, self._chain, range(len(collections)), self._meter.advance)
 
     def _plan(self, views: list[View], sums: str) -> Plan:

@@ -12,13 +12,13 @@ import numpy as np
 from ..errors import Corruption, FailedPrecondition, HoldfastError
 from ..format.hashing import digest_sums
 from ..format.segment import ROW_DTYPE
-from ..format.snapshot import REMOVED, ROWS, data_members
+from ..format.snapshot import REMOVED, ROWS
 from ..model import Digest
 from ..storage.archive_reader import ArchiveReader
 from .meter import Advance, Meter
 from .operations import Work
 from .snapshot_catalog import SnapshotCatalog
-from .snapshot_chain import ChainFinder, Link, open_link
+from .snapshot_chain import Chain, ChainFinder, Link, open_link
 from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_info import SnapshotInfo
 
@@ -96,7 +96,7 @@ class Verification:
             # No link is needed for a collection that is whole, and there is none of a full snapshot.
             with self._finder.hold(self._info, set() if self._skip_chain else None) as chain:
                 links = chain.links
-                self._begin(links)
+                self._begin(chain)
                 for link in links:
                     self._verify(link)
         except Corruption as error:
@@ -109,10 +109,8 @@ class Verification:
             raise disk_error(error, "the snapshot cannot be read", self._info.path) from error
         return self._document(problem, links)
 
-    def _begin(self, links: tuple[Link, ...]) -> None:
-        total = sum(member.size for link in links for member in data_members(link.manifest))
-        vectors = sum(link.manifest.vectors for link in links)
-        self._meter.begin("verifying", total, vectors)
+    def _begin(self, chain: Chain) -> None:
+        self._meter.begin("verifying", chain.member_bytes, sum(link.manifest.vectors for link in chain.links))
 
     def _verify(self, link: Link) -> None:
         # And the manifest, the README and the sums.

@@ -36,8 +36,8 @@ from .snapshot_context import SnapshotContext
 from .snapshot_create import SnapshotCreation, SnapshotRequest, forget_history
 from .snapshot_diff import DiffRequest, SnapshotComparison, names_to_compare, sides_of
 from .snapshot_info import SnapshotInfo, SnapshotListing
-from .snapshot_plan import RestoreRequest, plan_restore
-from .snapshot_restore import Restoration
+from .snapshot_plan import RestoreRequest
+from .snapshot_restore import Restoration, refuse_early
 from .snapshot_sides import LIVE
 from .snapshot_verify import Verification
 from .tickets import NOBODY, Caller
@@ -157,14 +157,7 @@ class Snapshots:
             return self.moments.start_restore(request, caller=caller)
         info = self.get(request.snapshot)
         with disk_errors_of(f"reading {info.path}"):
-            archive = self._catalog.open(info)
-            plan = plan_restore(
-                request,
-                archive.manifest,
-                self._context.applier.catalog,
-                lambda _: self._context.randomness.uuid4(),
-            )
-            ChainFinder(self._context.fs, self._catalog, request.base_path).find(info, plan.sources)
+            plan = refuse_early(self._context, self._catalog, request, info)
         return self._operations.start(
             "restore",
             lambda work: Restoration(self._context, self._catalog, self._logs, request, info, caller, work).run(),
