@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from holdfastd.engine import logged
 from holdfastd.engine.history import Ending, iso_time
 from holdfastd.engine.roll_forward import RollForward
 from holdfastd.engine.wal_control import WalChanges
@@ -424,3 +425,20 @@ def test_a_damaged_log_is_told_before_anything_is_seen(kit: ReplayKit) -> None:
     data[at] ^= 1
     kit.put(path, bytes(data))
     refused(Corruption, kit, 8, from_collection="c", collection="copy")
+
+
+def test_a_sound_record_that_is_no_operation_is_damage(kit: ReplayKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told as such by a restore to a moment, its dry run, and a replay."""
+    kit.engine.start()
+    kit.restore("latest", from_collection="c", collection="behind")
+
+    def refuse(payload: memoryview) -> object:
+        raise ValueError("not a LogOperation")
+
+    monkeypatch.setattr(logged, "decode_change", refuse)
+    for dry_run in (False, True):
+        error = refused(Corruption, kit, 8, from_collection="c", collection="copy", validate_only=dry_run)
+        assert "the record's checksums hold, but it is no operation: not a LogOperation" in error.message
+    with pytest.raises(Corruption, match="it is no operation"):
+        kit.replay(collection="behind")
+    kit.engine.stop()

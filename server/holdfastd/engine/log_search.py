@@ -16,9 +16,9 @@ from ..format.logged_ids import IdSearch
 from ..format.operation import LogOperation
 from ..format.record import padded_size
 from ..model import Sequence64
-from ..storage.wal_files import DAMAGE_HINT
 from ..storage.wal_reader import LoggedRecord
 from .log_names import LogNames, alias_of, collection_of, collections_of
+from .logged import decoded_by
 from .wal_control import WalControl
 
 RUN_RECORDS = 256
@@ -119,7 +119,7 @@ class LogSearch:
         found, run = False, Run()
         try:
             for record in self._records(where):
-                operation = decoded(record)
+                operation = decoded_by(codec.decode, record)
                 self._names.learn(operation)
                 ids = self._ids_if_asked_for(operation, record.payload)
                 if ids is not None and self._lacks_name(operation):
@@ -196,7 +196,7 @@ class LogSearch:
         run = Run()
         try:
             for record in self._records(before):
-                self._names.learn(decoded(record))
+                self._names.learn(decoded_by(codec.decode, record))
                 run.looked_at(record)
                 if run.full:
                     yield Run()
@@ -229,16 +229,3 @@ class LogSearch:
 def kind_of(operation: LogOperation) -> str:
     """What an operation does: the name of its body."""
     return operation.WhichOneof("body") or ""
-
-
-def decoded(record: LoggedRecord) -> LogOperation:
-    """What a record says. Raises Corruption where its checksums hold and it is no operation, UnsupportedFormat."""
-    try:
-        return codec.decode(record.payload)
-    except ValueError as error:
-        raise Corruption(
-            f"the record's checksums hold, but it is no operation: {error}",
-            path=record.path,
-            offset=record.offset,
-            hint=DAMAGE_HINT,
-        ) from None

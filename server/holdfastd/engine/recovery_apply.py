@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..errors import Corruption
 from ..format.manifest import Manifest
 from ..format.record import RecordHeader
 from ..model import Sequence64
 from ..storage.names import parse_requests_name
 from ..storage.wal_reader import LoggedRecord
 from .apply import Applied, Applier
-from .change_codec import Logged, decode_change
+from .change_codec import Logged
 from .changes import POINTS, Change
+from .logged import decode_record
 from .requests import RequestTable
 from .tickets import KeptIn, Outcome
+
+_HINT = "report this as a bug; --recovery=point-in-time keeps everything before this place"
 
 
 def apply_log(records: Iterable[LoggedRecord], manifest: Manifest, applier: Applier, requests: RequestTable) -> int:
@@ -27,7 +29,7 @@ def apply_log(records: Iterable[LoggedRecord], manifest: Manifest, applier: Appl
     number = 0
     answered = stored_through(manifest) if len(requests) else 0
     for record in records:
-        header, logged = record.header, _decoded(record)
+        header, logged = record.header, decode_record(record, hint=_HINT)
         number += 1
         change = logged.change
         if change is None or not _is_news(change, header.sequence, applier, manifest):
@@ -56,18 +58,6 @@ def _outcome(header: RecordHeader, logged: Logged, change: Change, applied: Appl
         request_digest=logged.request_digest,
         kept_in=KeptIn.of(change),
     )
-
-
-def _decoded(record: LoggedRecord) -> Logged:
-    try:
-        return decode_change(record.payload)
-    except ValueError as error:
-        raise Corruption(
-            f"the record's checksums hold, but it is no operation: {error}",
-            path=record.path,
-            offset=record.offset,
-            hint="report this as a bug; --recovery=point-in-time keeps everything before this place",
-        ) from error
 
 
 def _is_news(change: Change, sequence: Sequence64, applier: Applier, manifest: Manifest) -> bool:

@@ -17,7 +17,6 @@ from ..storage.clock import Randomness
 from ..storage.wal import LoggedRecord
 from . import writer
 from .apply import Applier
-from .change_codec import decode_change
 from .changes import (
     Change,
     CreateCollection,
@@ -31,6 +30,7 @@ from .changes import (
 )
 from .collection import Collection
 from .committer import Committer
+from .logged import decode_record
 from .operations import Work
 from .replay_log import ReplayLogs, ReplayRequest, check_start, timeline_of
 from .replay_one import Tally, own_writes
@@ -84,7 +84,7 @@ class CatalogReplay:
     def run(self, origin: CatalogOrigin) -> Sequence64 | None:
         """Replay the catalog. Returns the last sequence that the collections may be rolled forward to; None: any."""
         for record in self._logs.read(self._source, origin.through, self._request):
-            logged = decode_change(record.payload)
+            logged = decode_record(record)
             if isinstance(logged.change, Restore):
                 self._tally.warnings.append(
                     f"stopped before sequence {record.sequence}, which restored the snapshot "

@@ -12,11 +12,12 @@ from ..model import Origin, Sequence64
 from ..storage.wal import LoggedRecord
 from . import writer
 from .apply import Applier
-from .change_codec import Logged, decode_change
+from .change_codec import Logged
 from .changes import Change, DeleteIds, DropCollection, Replayed, Restore, Truncate, UpsertRows
 from .collection import Collection
 from .committer import Committer
 from .history import timeline_at
+from .logged import decode_record
 from .operations import Work
 from .replay_log import ReplayLogs, ReplayRequest, check_start, timeline_of
 from .tickets import Caller, Outcome, Ticket
@@ -122,7 +123,7 @@ class CollectionReplay:
         """The origin's operations behind the watermark and within the bounds, as changes of ``target``."""
         request, tally = self._request, self._tally
         for record in self._logs.read(self._source, origin.through, request):
-            logged = decode_change(record.payload)
+            logged = decode_record(record)
             if _ends(logged.change, origin.collection_id):
                 tally.warnings.append(
                     f"{target.spec.name}: stopped before sequence {record.sequence}, "

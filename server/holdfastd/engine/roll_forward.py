@@ -29,11 +29,11 @@ from ..storage.bulk import write_document
 from ..storage.files import make_dirs, remove_tree
 from ..storage.id_index import IdIndex
 from ..storage.wal_reader import LoggedRecord
-from .change_codec import decode_change
 from .changes import POINTS, Change, DeleteIds, Replayed, Truncate, UpsertRows
 from .collection import Collection, alive_rows, hashes_at
 from .course import Course
 from .left_out import LeftOut
+from .logged import decode_record
 from .meter import Advance
 from .recovery_open import STAGED_ENTRY, open_collection
 from .sealing import FrozenCollection, Sealer, Written, freeze, install
@@ -119,7 +119,7 @@ class RollForward:
         with ThreadPoolExecutor(1, thread_name_prefix="roll-forward") as writer:
             try:
                 for record in records:
-                    change = decode_change(record.payload).change
+                    change = decode_record(record).change
                     rows = self._apply(change, record) if change is not None else 0
                     advance(padded_size(len(record.payload)), rows)
                     if self._unsealed_bytes >= self._context.config.memtable_bytes:
@@ -271,7 +271,7 @@ def foresee(
     done = Rolled()
     for record in records:
         advance(padded_size(len(record.payload)), 0)
-        change = decode_change(record.payload).change
+        change = decode_record(record).change
         if isinstance(change, UpsertRows | DeleteIds | Truncate):
             concerns = course.find(change.collection_id) is not None
             if concerns and left_out is not None:

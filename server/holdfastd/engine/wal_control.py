@@ -29,7 +29,7 @@ from .changes import SetMark
 from .checkpoint import Checkpointer
 from .committer import Committer
 from .log_reach import check_holds_log, check_reaches_back
-from .logged import LoggedOperation
+from .logged import NO_OPERATION, LoggedOperation
 from .manifest_keeper import ManifestKeeper
 from .places import check_log_place
 from .retention import Retention
@@ -460,7 +460,7 @@ def _fault_of(record: LoggedRecord) -> str | None:
     try:
         decode_change(record.payload)
     except ValueError as error:
-        return f"the record's checksums hold, but it is no operation: {error}"
+        return f"{NO_OPERATION}: {error}"
     return None
 
 
