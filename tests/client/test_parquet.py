@@ -29,7 +29,6 @@ def test_without_pyarrow_it_says_what_to_install(
 def test_with_pyarrow_rows_come_back_bit_for_bit(
     cli: Callable[..., Outcome], db: holdfast.Client, products: holdfast.Collection, tmp_path: Path
 ) -> None:
-    pytest.importorskip("pyarrow", reason="pyarrow is an extra")
     path = str(tmp_path / "v.parquet")
     assert cli("vector", "export", "products", "--file", path).json["exported"] == 3
     copy = db.collections.create("copy", 2)

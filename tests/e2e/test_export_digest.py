@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -76,8 +75,6 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_copy_has_the_digest_of_the_original(daemon: Daemon, db: holdfast.Client, tmp_path: Path, name: str) -> None:
-    if name.endswith("parquet") and importlib.util.find_spec("pyarrow") is None:
-        pytest.skip("pyarrow is an extra")
     assert cli(daemon, tmp_path, "vector", "export", "original", "--file", name).stderr == ""
     cli(daemon, tmp_path, "vector", "insert-batch", "copy", "--file", name, *FILES[name])
     original, copy = digests(db)
