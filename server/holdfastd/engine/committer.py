@@ -184,6 +184,12 @@ class Committer:
             return found.as_plan()
         return self._made_durable(found) if caller.sync and not found.durable else found
 
+    def remembers(self, caller: Caller) -> bool:
+        """Whether this very request was carried out before. Any thread; does not block. Raises as ``earlier``."""
+        if not caller.request_id:
+            return False
+        return self.requests.find(caller.request_id, self._clock.now_us(), caller.request_digest) is not None
+
     def _made_durable(self, found: Outcome) -> Outcome:
         log = self.log
         try:
@@ -454,7 +460,7 @@ class Committer:
                 )
                 if submission.request_id:
                     # No reply to an upsert tells versions; kept, they would be most of the table.
-                    told = replace(outcome, versions=None) if submission.rows_sent else outcome
+                    told = outcome.without_versions() if submission.rows_sent else outcome
                     self.requests.remember(submission.request_id, told)
                 outcomes.append(outcome)
             self._applier.publish()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class Points:
         Raises InvalidArgument naming row and field, or NotFound. Does not block; nothing is logged yet.
         """
         # What was done before is told again, whatever has become of the collection since.
-        known = self.committer.earlier(replace(caller, sync=False)) is not None
+        known = self.committer.remembers(caller)
         target = None if known else self.applier.catalog.resolve(collection)
         spec = _fitting(collection, vectors) if target is None else target.spec
         rows = prepare.prepare_rows(spec, ids, vectors, payload_block)
@@ -102,8 +102,11 @@ class Points:
         """Write a batch: all of it or nothing. The store's mode says what acknowledged means."""
         submission = self.prepare_upsert(collection, ids, vectors, payload_block, caller=caller)
         assert isinstance(submission.change, UpsertRows)
-        with self.meters.of(submission.change.collection_id).insert.timed():
-            return self.commit(submission, validate_only=validate_only)
+        meter = self.meters.of(submission.change.collection_id).insert
+        begun_ns = meter.begin()
+        outcome = self.commit(submission, validate_only=validate_only)
+        meter.end(begun_ns)
+        return outcome
 
     def update(
         self,
@@ -233,7 +236,7 @@ class Points:
 
     def answered(self, caller: Caller) -> bool:
         """Whether a request with this caller's id was carried out before: whatever has become of its collection."""
-        return self.committer.earlier(caller) is not None
+        return self.committer.remembers(caller)
 
     def get(self, collection: str, ids: Sequence[str], *, vectors: bool = True) -> list[Record]:
         """As ``Reading.get``, now."""

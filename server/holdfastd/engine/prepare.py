@@ -6,6 +6,7 @@ refused here, naming the row and the field; nothing of a refused batch reaches t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -119,6 +120,6 @@ def check_vectors(spec: CollectionSpec, vectors: Float32Array, count: int) -> Fl
             expected=spec.dimensions,
         )
     norms = row_norms(vectors)
-    if np.isnan(norms.max(initial=0)):
+    if math.isnan(norms[0] if count == 1 else norms.max(initial=0)):
         check_finite(vectors, "vectors[{row}][{column}]")
     return norms

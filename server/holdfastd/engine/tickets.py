@@ -53,6 +53,12 @@ class Outcome:
     request_digest: int = 0
     kept_in: KeptIn = KeptIn.LOG
 
+    def without_versions(self) -> Outcome:
+        """The same, as it is kept for a request sent again."""
+        return Outcome(
+            self.sequence, self.count, self.durable, None, self.time_us, self.names, self.request_digest, self.kept_in
+        )
+
     def as_plan(self) -> Outcome:
         """The same, told of what was only asked about: without a sequence, and not durable."""
         return replace(self, sequence=0, durable=False)
@@ -83,7 +89,7 @@ class Caller:
         """The same, and what for. Only where there is a request id does that matter."""
         if not self.request_id:
             return self
-        return replace(self, request_digest=request_digest(kind, *arguments))
+        return Caller(self.actor, self.request_id, self.sync, request_digest(kind, *arguments))
 
 
 NOBODY = Caller()

@@ -20,7 +20,10 @@ def row_norms(vectors: Float32Array) -> Float32Array:
     squares: Float32Array = np.einsum("ij,ij->i", vectors, vectors)
     norms: Float32Array = np.sqrt(squares)
     # False for a nan, too.
-    if not len(squares) or (squares.min() >= _SMALLEST_EXACT and squares.max() < np.inf):
+    if len(squares) == 1:
+        if _SMALLEST_EXACT <= squares[0] < np.inf:
+            return norms
+    elif not len(squares) or (squares.min() >= _SMALLEST_EXACT and squares.max() < np.inf):
         return norms
     doubtful = np.flatnonzero(~((squares >= _SMALLEST_EXACT) & (squares < np.inf)))
     wide = vectors[doubtful].astype(np.float64)
