@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import floor, startup, workplace
+from benchmarks import floor, snapshots, startup, workplace
 from benchmarks.pairs import Pairs, Spread, alternate, spread
 from benchmarks.report import Row, at_least, below, quantity
 from benchmarks.runs import PEERS, RunFailed, Runner
@@ -19,10 +19,12 @@ MB = 1e6
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is run: rows of a bulk run, of a long run, pairs of each, seconds of a timed load."""
+    """How much is run: rows of a bulk run, of a long run, of a store to be backed up, pairs of each, seconds of a timed
+    load."""
 
     rows: int
     long_rows: int
+    snapshot_rows: int
     pairs: int
     long_pairs: int
     seconds: float
@@ -165,12 +167,17 @@ class Suite:
         )
 
     def snapshot(self) -> Iterator[Row]:
-        """Full snapshots in turns with `cp` and a sync; restores; an increment after 1 % of the rows changed."""
-        runs = [self.runner.ours("snapshot", "--rows", str(self.scale.rows)) for _ in range(self.scale.pairs)]
-        yield _full_snapshot(runs)
-        yield _restored(f"restore of {self.scale.rows:,} rows under another name", runs, "restore")
-        yield from _increment(runs)
-        yield _restored("restore of the chain of both", runs, "restore_chain")
+        """What a backup takes and what it costs others; finding a moment in the log."""
+        count = ["--rows", str(self.scale.snapshot_rows)]
+        runs = [self.runner.ours("snapshot", *count) for _ in range(self.scale.long_pairs)]
+        yield from snapshots.full(runs)
+        yield from snapshots.compressed(runs)
+        yield from snapshots.increment(runs)
+        yield snapshots.memory(runs)
+        loads = ["--rows", str(self.scale.rows), "--seconds", str(self.scale.seconds * 4)]
+        yield from snapshots.beside([self.runner.ours("beside", *loads) for _ in range(self.scale.pairs)])
+        found = [self.runner.ours("find", "--rows", str(self.scale.long_rows)) for _ in range(self.scale.long_pairs)]
+        yield from snapshots.found(found)
 
     def search(self) -> Iterator[Row]:
         """Single exact queries, in turns with the peers that search."""
@@ -245,40 +252,6 @@ def _against_ingest(what: str, runs: list[Result], step: str) -> Row:
     rate = spread([run["rows"] / run["ingest"] for run in runs])
     figure = f"{quantity(taken, 's', 2)} = {runs[0]['rows'] / taken.median:,.0f} rows/s"
     return at_least(what, figure, f"ingest: {quantity(rate, 'rows/s')}", ratio, 2.0)
-
-
-def _full_snapshot(runs: list[Result]) -> Row:
-    size = runs[0]["full_bytes"]
-    ours = [taken for run in runs for taken in run["full"]]
-    other = [taken for run in runs for taken in run["copy"]]
-    ratio = spread([copy / full for full, copy in zip(ours, other, strict=True)])
-    taken, copied = spread(ours), spread(other)
-    return Row(
-        f"full snapshot of {runs[0]['rows']:,} rows, {size / MB:,.0f} MB",
-        f"{quantity(taken, 's', 2)} = {size / taken.median / MB:,.0f} MB/s",
-        f"cp + sync: {quantity(copied, 's', 2)} = {size / copied.median / MB:,.0f} MB/s",
-        quantity(ratio, "×", 2),
-    )
-
-
-def _restored(what: str, runs: list[Result], step: str) -> Row:
-    taken = spread([run[step] for run in runs])
-    ratio = spread([run["ingest"] / run[step] for run in runs])
-    ingest = quantity(spread([run["ingest"] for run in runs]), "s", 2)
-    figure = f"{quantity(taken, 's', 2)} = {runs[0]['rows'] / taken.median:,.0f} rows/s"
-    return Row(what, figure, f"ingest of the same rows: {ingest}", quantity(ratio, "×", 2))
-
-
-def _increment(runs: list[Result]) -> Iterator[Row]:
-    what = f"increment after {runs[0]['changed']:,} of {runs[0]['rows']:,} rows changed"
-    full = [spread(run["full"]).median for run in runs]
-    share = spread([run["increment"] / one for run, one in zip(runs, full, strict=True)])
-    taken = quantity(spread([run["increment"] for run in runs]), "s", 2)
-    yield Row(what, taken, f"full: {quantity(spread(full), 's', 2)}", quantity(share, "×", 2))
-    sizes = spread([run["increment_bytes"] / MB for run in runs])
-    share = spread([run["increment_bytes"] / run["full_bytes"] for run in runs])
-    against = f"full: {runs[0]['full_bytes'] / MB:,.0f} MB"
-    yield Row("its size", quantity(sizes, "MB", 2), against, quantity(share, "×", 3))
 
 
 def _searched(rows: int, peer: str, pairs: Pairs[Result]) -> Row:

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import data, machine, report, workplace
@@ -15,8 +16,10 @@ from benchmarks.runs import RunFailed, Runner
 from benchmarks.sections import Scale, Suite
 
 RESULTS = REPOSITORY / "benchmarks" / "RESULTS.md"
-FULL = Scale(rows=200_000, long_rows=1_000_000, pairs=5, long_pairs=3, seconds=5.0, queries=200)
-QUICK = Scale(rows=30_000, long_rows=200_000, pairs=2, long_pairs=1, seconds=1.0, queries=50)
+FULL = Scale(
+    rows=200_000, long_rows=1_000_000, snapshot_rows=1_200_000, pairs=5, long_pairs=3, seconds=5.0, queries=200
+)
+QUICK = Scale(rows=30_000, long_rows=200_000, snapshot_rows=100_000, pairs=2, long_pairs=1, seconds=1.0, queries=50)
 SECTIONS = {
     "floor": "The machine by itself",
     "peers": "The peers by themselves",
@@ -69,7 +72,7 @@ def _scale(options: argparse.Namespace) -> Scale:
     scale = QUICK if options.quick else FULL
     if options.rows is None:
         return scale
-    return Scale(options.rows, options.rows * 5, scale.pairs, scale.long_pairs, scale.seconds, scale.queries)
+    return replace(scale, rows=options.rows, long_rows=options.rows * 5, snapshot_rows=options.rows * 12)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", nargs="+", choices=SECTIONS, default=BY_DEFAULT, metavar="NAME", help=", ".join(SECTIONS)
     )
-    parser.add_argument("--rows", type=int, help="rows of a bulk run; the long runs take five times as many")
+    parser.add_argument(
+        "--rows", type=int, help="rows of a bulk run; the long runs take five times as many, backups twelve times"
+    )
     parser.add_argument(
         "--data", type=Path, default=_data_directory(), help="real rows (HOLDFAST_BENCH_DATA); else generated ones"
     )

@@ -1,4 +1,5 @@
-"""Full snapshots beside `cp` and a sync, restores, an increment after 1 % of the rows changed. Prints one JSON line."""
+"""Snapshots and restores beside `cp` and a sync, compressed ones beside `gzip -1`, an increment after 1 % of the rows
+changed. Prints one JSON line."""
 
 from __future__ import annotations
 
@@ -12,17 +13,25 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks import contender, data
 from benchmarks.ours.bulk import COLLECTION, Streamed
 from benchmarks.pairs import alternate
 
 ROUNDS = 3
 RESTORED = "restored"
+HALF = "half"
+HALF_ROWS = 50_000
+"""Rows whose values float16 holds exactly: as many embeddings are, and they compress far better."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Seconds of each step over `rows` rows, and bytes; `full` and `copy` are neighbours in time, one by one."""
+    """Seconds of each step over `rows` rows, and bytes.
+
+    `full` and `copy`, and `restore` and `restore_copy`, are neighbours in time, one by one.
+    """
 
     rows: int
     changed: int
@@ -30,10 +39,18 @@ class Snapshot:
     full: list[float]
     copy: list[float]
     full_bytes: int
-    restore: float
+    restore: list[float]
+    restore_copy: list[float]
+    compressed: float
+    gzip: float
+    compressed_bytes: int
+    gzip_bytes: int
+    half_share: float
     increment: float
     increment_bytes: int
     restore_chain: float
+    memory_before: int
+    memory_peak: int
 
 
 def main() -> None:
@@ -50,73 +67,132 @@ def _measure(rows: data.Rows, total: int, directory: Path) -> Snapshot:
     store = Streamed(directory)
     snapshots = store.database.snapshots
     with store.daemon:
-        batches = rows.batches(0, total, 1_000)
-        ingest = _seconds(lambda: store.write(batches))
+        ingest = _ingest(store, rows, total)
+        memory_before = store.memory()
         base = snapshots.create(COLLECTION, path=str(directory / "base"))
-        pairs = alternate(lambda: _full(store, directory), lambda: _copy(base.path, directory), ROUNDS)
-        restore = _restore(store, base.snapshot_id)
+        full = alternate(lambda: _full(store, directory)[0], lambda: _copy(base.path, directory), ROUNDS)
+        compressed, compressed_bytes = _full(store, directory, compress=True)
+        gzip, gzip_bytes = _gzip(base.path, directory)
+        restore = alternate(lambda: _restore(store, base.snapshot_id), lambda: _copy(base.path, directory), ROUNDS)
         changed = _change(store, rows, total)
-        began = time.perf_counter()
         made = snapshots.create(COLLECTION, path=str(directory / "hourly"), incremental=True, base=base.snapshot_id)
-        increment = time.perf_counter() - began
         if made.vectors != changed:
             raise SystemExit(f"the increment holds {made.vectors} rows where {changed} changed: the run is void")
         return Snapshot(
             rows=total,
             changed=changed,
             ingest=ingest,
-            full=pairs.ours,
-            copy=pairs.other,
+            full=full.ours,
+            copy=full.other,
             full_bytes=base.size_bytes,
-            restore=restore,
-            increment=increment,
+            restore=restore.ours,
+            restore_copy=restore.other,
+            compressed=compressed,
+            gzip=gzip,
+            compressed_bytes=compressed_bytes,
+            gzip_bytes=gzip_bytes,
+            half_share=_half_share(store, rows, directory),
+            increment=made.duration_ms / 1e3,
             increment_bytes=made.size_bytes,
             restore_chain=_restore(store, made.snapshot_id),
+            memory_before=memory_before,
+            memory_peak=store.memory(),
         )
 
 
-def _full(store: Streamed, directory: Path) -> float:
-    """A full snapshot; it is deleted again outside of the clock."""
-    place = directory / "full"
-    seconds = _seconds(lambda: store.database.snapshots.create(COLLECTION, path=str(place)))
-    (file,) = place.iterdir()
-    store.database.snapshots.delete(str(file))
+def _ingest(store: Streamed, rows: data.Rows, total: int) -> float:
+    seconds = 0.0
+    for start in range(0, total, contender.CHUNK):
+        batches = rows.batches(start, min(start + contender.CHUNK, total), 1_000)
+        seconds += _seconds(lambda batches=batches: store.write(batches))  # type: ignore[misc]
     return seconds
+
+
+def _full(store: Streamed, directory: Path, *, compress: bool = False) -> tuple[float, int]:
+    """Seconds and bytes of a full snapshot, which is deleted again outside of the clock."""
+    made = store.database.snapshots.create(COLLECTION, path=str(directory / "full"), compress=compress)
+    store.database.snapshots.delete(made.path)
+    return made.duration_ms / 1e3, made.size_bytes
 
 
 def _copy(path: str, directory: Path) -> float:
     """`cp` of as many bytes out of the page cache, and a sync of the copy."""
     target = directory / "copy"
-    with Path(path).open("rb") as source, Path(os.devnull).open("wb") as nowhere:
-        shutil.copyfileobj(source, nowhere)
+    _read_once(path)
     began = time.perf_counter()
     subprocess.run(["cp", "--reflink=never", path, str(target)], check=True)
-    descriptor = os.open(target, os.O_RDONLY)
-    os.fsync(descriptor)
+    _sync(target)
     seconds = time.perf_counter() - began
-    os.close(descriptor)
     target.unlink()
     return seconds
 
 
+def _gzip(path: str, directory: Path) -> tuple[float, int]:
+    """Seconds and bytes of `gzip -1` of a plain snapshot out of the page cache, and a sync of the result."""
+    target = directory / "copy.gz"
+    _read_once(path)
+    began = time.perf_counter()
+    with target.open("wb") as out:
+        subprocess.run(["gzip", "-1", "-c", path], stdout=out, check=True)
+    _sync(target)
+    seconds, size = time.perf_counter() - began, target.stat().st_size
+    target.unlink()
+    return seconds, size
+
+
+def _read_once(path: str) -> None:
+    with Path(path).open("rb") as source, Path(os.devnull).open("wb") as nowhere:
+        shutil.copyfileobj(source, nowhere)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
 def _change(store: Streamed, rows: data.Rows, total: int) -> int:
     """Give 1 % of the rows, spread over all of them, other vectors; returns how many."""
-    whole = rows.take(0, total)
-    chosen = range(0, total, 100)
-    fresh = rows.take(contender.UNSEEN, contender.UNSEEN + len(chosen)).vectors
-    store.write([data.Batch([whole.ids[i] for i in chosen], fresh, [whole.payloads[i] for i in chosen])])
-    return len(chosen)
+    ids: list[str] = []
+    payloads: list[data.Payload] = []
+    for row in range(0, total, 100):
+        old = rows.take(row, row + 1)
+        ids += old.ids
+        payloads += old.payloads
+    fresh = rows.take(contender.UNSEEN, contender.UNSEEN + len(ids)).vectors
+    cuts = range(0, len(ids), 1_000)
+    store.write([data.Batch(ids[i : i + 1_000], fresh[i : i + 1_000], payloads[i : i + 1_000]) for i in cuts])
+    return len(ids)
+
+
+def _half_share(store: Streamed, rows: data.Rows, directory: Path) -> float:
+    """What `--compress` leaves of rows whose vectors were made in float16: bytes by bytes."""
+    collections = store.database.collections
+    collections.create(HALF, dimensions=data.DIMENSIONS, metric="cosine", storage="disk")
+    half = [
+        data.Batch(batch.ids, batch.vectors.astype(np.float16).astype(np.float32), batch.payloads)
+        for batch in rows.batches(0, HALF_ROWS, 1_000)
+    ]
+    for _ in store.database.collection(HALF).upsert_stream(iter(half)):
+        pass
+    sizes = [
+        store.database.snapshots.create(HALF, path=str(directory / HALF), compress=compress).size_bytes
+        for compress in (True, False)
+    ]
+    collections.delete(HALF)
+    return sizes[0] / sizes[1]
 
 
 def _restore(store: Streamed, snapshot: str) -> float:
-    """Restore beside the original; what is restored must be the collection as it is now."""
+    """Restore beside the original; what is restored must be what the collection was."""
     database = store.database
-    seconds = _seconds(lambda: database.snapshots.restore(snapshot, collection=RESTORED))
-    found, wanted = database.collection(RESTORED).stats().digest, database.collection(COLLECTION).stats().digest
+    restored = database.snapshots.restore(snapshot, collection=RESTORED)
+    found = database.collection(RESTORED).stats().digest
+    (wanted,) = (member.digest for member in database.snapshots.get(snapshot).members)
     if found != wanted:
-        raise SystemExit(f"{snapshot} was restored to digest {found}, the collection has {wanted}: the run is void")
+        raise SystemExit(f"{snapshot} was restored to digest {found}, it was made of {wanted}: the run is void")
     database.collections.delete(RESTORED)
-    return seconds
+    return restored.duration_ms / 1e3
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -1,0 +1,93 @@
+"""Searching the log for one id, and counting all that is in it, against reading its files. Prints one JSON line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks import contender, data
+from benchmarks.ours.bulk import COLLECTION, Streamed
+from benchmarks.pairs import alternate
+
+ROUNDS = 3
+PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Find:
+    """Seconds of each reading of `bytes` of log out of a cold page cache; neighbours in time, one by one."""
+
+    rows: int
+    bytes: int
+    grep: list[float]
+    grep_read: list[float]
+    stats: list[float]
+    stats_read: list[float]
+
+
+def main() -> None:
+    """Parses the command line and runs."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
+    options = parser.parse_args()
+    print(json.dumps(asdict(_measure(data.load(options.data), options.rows, options.work))), flush=True)
+
+
+def _measure(rows: data.Rows, total: int, directory: Path) -> Find:
+    store = Streamed(directory)
+    with store.daemon:
+        for start in range(0, total, contender.CHUNK):
+            store.write(rows.batches(start, min(start + contender.CHUNK, total), 1_000))
+        log = sorted((directory / "data" / "wal").glob("*.wal"))
+        wanted = rows.take(total // 2, total // 2 + 1).ids
+        read = _cold(log, lambda: _read(log))
+        grep = alternate(_cold(log, lambda: _grep(store, wanted)), read, ROUNDS)
+        stats = alternate(_cold(log, lambda: _stats(store, total)), read, ROUNDS)
+        size = sum(file.stat().st_size for file in log)
+    return Find(total, size, grep.ours, grep.other, stats.ours, stats.other)
+
+
+def _grep(store: Streamed, ids: list[str]) -> None:
+    if not list(store.database.wal.dump(collection=COLLECTION, ids=ids)):
+        raise SystemExit(f"{ids[0]} was written and is not found in the log: the run is void")
+
+
+def _stats(store: Streamed, total: int) -> None:
+    found = store.database.wal.stats(collection=COLLECTION).points
+    if found < total:
+        raise SystemExit(f"{total} rows were written and the log counts {found}: the run is void")
+
+
+def _cold(log: list[Path], work: Callable[[], object]) -> Callable[[], float]:
+    """``work``, timed, after the page cache has let go of the log."""
+
+    def timed() -> float:
+        os.sync()
+        for file in log:
+            descriptor = os.open(file, os.O_RDONLY)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
+        began = time.perf_counter()
+        work()
+        return time.perf_counter() - began
+
+    return timed
+
+
+def _read(log: list[Path]) -> None:
+    piece = bytearray(PIECE)
+    for file in log:
+        with file.open("rb", buffering=0) as source:
+            while source.readinto(piece):
+                pass
+
+
+if __name__ == "__main__":
+    main()
