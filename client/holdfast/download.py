@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from holdfast.v1 import common_pb2, snapshot_pb2
 
 _CHUNK = 1 << 20
-_ATTEMPTS = 5
+ATTEMPTS = 5
+"""Times that a transfer is taken up again without a byte of headway."""
+
+
+def pause_after(failures: int) -> float:
+    """Seconds before a transfer is taken up again, that a daemon may have restarted meanwhile."""
+    return 0.1 * float(2**failures)
 
 
 def download(
@@ -93,8 +99,9 @@ class _Transfer:
             except Unavailable as error:
                 file.flush()
                 failures = 0 if part.stat().st_size > before else failures + 1
-                if failures >= _ATTEMPTS:
+                if failures >= ATTEMPTS:
                     raise _resumable(error, part) from None
+                self._connection.pause(pause_after(failures))
 
     def _attempt(self, file: BinaryIO, offset: int) -> None:
         from holdfast.v1 import snapshot_pb2

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from holdfast.checksums import crc32c
 from holdfast.connection import Connection, new_request_id
 from holdfast.documents import Document
+from holdfast.download import ATTEMPTS, pause_after
 from holdfast.errors import InvalidArgument, Unavailable
 from holdfast.paths import AnyPath, path_text
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from holdfast.v1 import common_pb2, snapshot_pb2
 
 _CHUNK = 1 << 20
-_ATTEMPTS = 5
 
 
 def upload(
@@ -73,8 +73,9 @@ class _Sender:
                 return self._attempt()
             except Unavailable:
                 failures = 0 if self._committed > before else failures + 1
-                if failures >= _ATTEMPTS:
+                if failures >= ATTEMPTS:
                     raise
+                self._connection.pause(pause_after(failures))
 
     def _attempt(self) -> common_pb2.Snapshot:
         import grpc
@@ -111,7 +112,8 @@ class _Sender:
         checksum = crc32c()
         file.seek(offset)
         while data := file.read(_CHUNK):
-            chunk = snapshot_pb2.UploadSnapshotRequest.Chunk(offset=offset, data=data, crc32c=checksum(data))
+            crc = None if checksum is None else checksum(data)
+            chunk = snapshot_pb2.UploadSnapshotRequest.Chunk(offset=offset, data=data, crc32c=crc)
             yield snapshot_pb2.UploadSnapshotRequest(chunk=chunk)
             offset += len(data)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import google_crc32c
@@ -11,7 +12,7 @@ import grpc
 import pytest
 
 import holdfast
-from holdfast.checksums import crc32c, slow_crc32c
+from holdfast.checksums import crc32c
 from tests.support.fake_server import CHUNK_BYTES, FakeDaemon
 
 CONTENT = bytes(range(256)) * 1024  # four chunks
@@ -133,6 +134,13 @@ def test_an_upload_of_nothing_says_so(db: holdfast.Client) -> None:
         db.snapshots.upload("/nonexistent")
 
 
-@pytest.mark.parametrize("data", [b"", b"a", b"123456789", CONTENT[:1000]])
-def test_the_slow_sum_equals_the_fast_one(data: bytes) -> None:
-    assert slow_crc32c(data) == google_crc32c.value(data) == crc32c()(data)
+def test_without_a_fast_sum_chunks_go_without(
+    daemon: FakeDaemon, db: holdfast.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "google_crc32c", None)
+    crc32c.cache_clear()
+    file = tmp_path / "x.snap"
+    file.write_bytes(CONTENT)
+    assert db.snapshots.upload(file).status == "completed"
+    assert daemon.chunk_sums == [None]
+    crc32c.cache_clear()

@@ -23,9 +23,7 @@ LINES = {
     ("storage mmap", "--disable"): "storage mmap --disable",
     ("storage mmap", "--advise"): "storage mmap --advise sequential",
     ("storage mmap", "--populate"): "storage mmap --populate",
-    ("storage snapshot download", None): "storage snapshot download latest --to downloaded",
     ("storage snapshot prune", None): "storage snapshot prune --keep-last 1 --dry-run",
-    ("storage snapshot upload", None): "storage snapshot upload {file}",
 }
 WITHOUT = [
     "collection create other -d 2",

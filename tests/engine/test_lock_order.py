@@ -16,6 +16,7 @@ from tests.support.engines import CALLER
 from tests.support.lock_order import ROLE, LockOrder, record_locks
 from tests.support.replays import ReplayKit
 from tests.support.sources import ROOT
+from tests.support.transfers import bring, read_file
 
 PAGE = ROOT / "server" / "ARCHITECTURE.md"
 LINE = re.compile(r"^(\d+)\. ((?:`\w+\.\w+`|whoever commits)(?:, .*)?)$", re.MULTILINE)
@@ -61,6 +62,7 @@ def roll_forward(kit: ReplayKit) -> None:
     full = kit.later()
     kit.later(incremental=True)
     kit.consolidate(full.id)
+    bring(kit, *read_file(kit, "latest"), "/elsewhere")
     kit.engine.operations.list()
 
 

@@ -205,7 +205,7 @@ class SnapshotServicer(snapshot_pb2_grpc.SnapshotServiceServicer):
             if chunk.offset != len(content):
                 raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, f"byte {chunk.offset}", "BAD_OFFSET")
             content += chunk.data
-            self._daemon.chunk_sums.append(chunk.crc32c)
+            self._daemon.chunk_sums.append(chunk.crc32c if chunk.HasField("crc32c") else None)
             broken = self._daemon.due_failure("UploadSnapshotMidway")
             if broken is not None:
                 raise broken

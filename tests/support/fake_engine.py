@@ -302,7 +302,7 @@ class FakeEngine:
         self.operations.load()
         self.wal = SimpleNamespace()
         self.replay = SimpleNamespace()
-        self.snapshots = SimpleNamespace()
+        self.snapshots = SimpleNamespace(uploads=None)
 
     @property
     def engine(self) -> Engine:

@@ -80,7 +80,7 @@ class FakeState:
         self.metadata: dict[str, dict[str, str | bytes]] = {}
         self.files: dict[str, bytes] = {}
         self.uploads: dict[str, bytearray] = {}
-        self.chunk_sums: list[int] = []
+        self.chunk_sums: list[int | None] = []
         self.claimed_sha256 = ""
         self.step_seconds = 0.0
         self.cancelled = threading.Event()

@@ -8,9 +8,7 @@ NOT_BUILT: Mapping[str, tuple[str, ...]] = {
     "collection create": ("--quantization",),
     "storage compact": (),
     "storage mmap": ("--disable", "--advise", "--populate"),
-    "storage snapshot download": (),
     "storage snapshot prune": (),
-    "storage snapshot upload": (),
 }
 """By command: its options that the daemon does not do; none of them stands for all of it."""
 

@@ -17,12 +17,13 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from ..errors import Corruption, FailedPrecondition, HoldfastError, InvalidArgument, NotFound
-from ..storage.archive_reader import ArchiveReader
+from ..storage.archive_reader import ArchiveReader, Tap, nobody
 from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout, check_snapshot_id
 from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, part_path, snapshot_file_id
 from .snapshot_adoption import has_become, is_same_file, judge
+from .snapshot_errors import file_in_use, file_missing, id_is_taken
 from .snapshot_info import MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
 from .snapshot_lineage import Lineage, is_base_of
 from .snapshot_record import record_of
@@ -141,12 +142,12 @@ class SnapshotCatalog:
         """The snapshots that one builds on, base first; it begins with a missing one where that is nowhere. Blocks."""
         return self._undisturbed(lambda: self._lineage().chain(info.record))
 
-    def open(self, info: SnapshotInfo) -> ArchiveReader:
+    def open(self, info: SnapshotInfo, *, tap: Tap = nobody) -> ArchiveReader:
         """Open a snapshot's file. Raises NotFound when it is not where it was, or Corruption."""
         try:
-            return ArchiveReader(self._fs, info.path)
+            return ArchiveReader(self._fs, info.path, tap)
         except FileNotFoundError:
-            raise _missing(info.path) from None
+            raise file_missing(info.path) from None
 
     def paths_of(self, snapshot_id: str) -> list[str]:
         """Where the registry knows a snapshot of this id to lie, absolute."""
@@ -182,7 +183,7 @@ class SnapshotCatalog:
             if self._layout.resolve(record.path) == path:
                 return self._lineage().info(record)
         if not self._fs.exists(path) or self._fs.is_dir(path):
-            raise _missing(path)
+            raise file_missing(path)
         return self._lineage().info(record_of(self._fs, self._layout, path))
 
     def _lineage(self, *more: SnapshotRecord) -> Lineage:
@@ -266,6 +267,26 @@ class SnapshotCatalog:
             self._doubtful.clear()
             return found
 
+    def take_in(self, part: str, path: str) -> None:
+        """Give a whole archive that has come from elsewhere its name, if the id is free for it. Durable on return.
+
+        Raises AlreadyExists, OSError, and Corruption as ``record_of``; the file is where it was then, but for an
+        OSError at the end.
+        """
+        record = replace(record_of(self._fs, self._layout, part), path=self._layout.relative(path))
+        with self._lock:
+            registry = self._the_registry()
+            known = registry.find(record.id)
+            is_there = known is not None and self._fs.exists(self._layout.resolve(known.path))
+            finding = judge(record, path, known, is_there=is_there, store_id=self._store_id)
+            being_written = any(pending.id == record.id for pending in registry.pending)
+            if finding.warning or being_written or self._fs.exists(path):
+                raise id_is_taken(record.id, path, finding.warning)
+            self._fs.rename(part, path)
+            self._fs.sync_dir(parent_of(path))
+            if finding.record is not None:
+                registry.put(finding.record)
+
     def put(self, record: SnapshotRecord) -> None:
         """Add or replace what is known of a snapshot; its path may be absolute."""
         with self._lock:
@@ -336,7 +357,9 @@ class SnapshotCatalog:
         with self._lock:
             # Whoever writes an increment has its base in use until the registry knows of it.
             if self._in_use.get(info.path):
-                raise _in_use(f"{info.id} is being read: a restore, a check, a comparison or a new increment needs it")
+                raise file_in_use(
+                    f"{info.id} is being read: a restore, a check, a comparison, a download or a new increment needs it"
+                )
             dependents = self._dependents(info.record, beside)
             if dependents:
                 raise FailedPrecondition(
@@ -407,7 +430,7 @@ class SnapshotCatalog:
     def _check_not_rewritten(self, infos: Iterable[SnapshotInfo]) -> None:
         for info in infos:
             if info.id in self._rewritten:
-                raise _in_use(f"{info.id} is being consolidated already")
+                raise file_in_use(f"{info.id} is being consolidated already")
 
     def replace_files(self, records: Iterable[SnapshotRecord]) -> bool:
         """Put what was rewritten in the place of the files before, all of it, and let the registry know.
@@ -472,18 +495,3 @@ class SnapshotCatalog:
 def is_path(reference: str) -> bool:
     """Whether a reference names a file rather than an id."""
     return "/" in reference or reference.endswith((".snap", ".gz"))
-
-
-def _in_use(what: str) -> FailedPrecondition:
-    return FailedPrecondition(
-        what, reason="SNAPSHOT_IN_USE", hint="wait for it with `holdfast operation list`, or cancel it"
-    )
-
-
-def _missing(path: str) -> NotFound:
-    return NotFound(
-        f"there is no snapshot file {path}",
-        reason="SNAPSHOT_NOT_FOUND",
-        hint="list the snapshots with `holdfast storage snapshot list`; name a file that was moved by its path",
-        path=path,
-    )

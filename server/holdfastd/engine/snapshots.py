@@ -35,10 +35,12 @@ from .snapshot_consolidate import Consolidation, look
 from .snapshot_context import SnapshotContext
 from .snapshot_create import SnapshotCreation, SnapshotRequest, forget_history
 from .snapshot_diff import DiffRequest, SnapshotComparison, names_to_compare, sides_of
+from .snapshot_download import Download
 from .snapshot_info import SnapshotInfo, SnapshotListing
 from .snapshot_plan import RestoreRequest
 from .snapshot_restore import Restoration, refuse_early
 from .snapshot_sides import LIVE
+from .snapshot_upload import Uploads
 from .snapshot_verify import Verification
 from .tickets import NOBODY, Caller
 from .wal_control import WalControl
@@ -86,6 +88,7 @@ class Snapshots:
         self._retention = retention
         self._catalog = SnapshotCatalog(fs, layout)
         self.moments = Moments(self._context, self._catalog, logs, control, retention, operations)
+        self.uploads = Uploads(self._context, self._catalog)
         self._deleted = Answers(fs, layout.receipts, clock, SnapshotInfo)
         problem = self._deleted.problem
         self.warnings: tuple[str, ...] = () if problem is None else (problem,)
@@ -93,6 +96,9 @@ class Snapshots:
     def load(self) -> None:
         """Read the registry, remove what a crash left half-written. Blocks; call once, at start."""
         self._catalog.load(str(self._context.keeper.current.store_id))
+        problem = self.uploads.load()
+        if problem is not None:
+            self.warnings = (*self.warnings, problem)
         self._retention.newest_snapshot = self._newest_moment
 
     def _newest_moment(self) -> Sequence64 | None:
@@ -284,6 +290,10 @@ class Snapshots:
         """
         with disk_errors_of(f"looking for what {info.id} builds on"):
             return self._catalog.chain(info)
+
+    def download(self, snapshot: str) -> Download:
+        """A snapshot's file on its way to somebody elsewhere. Raises as ``get``."""
+        return Download(self._context.fs, self._catalog, self.get(snapshot))
 
     def delete(self, snapshot: str, *, caller: Caller = NOBODY, validate_only: bool = False) -> SnapshotInfo:
         """Delete a snapshot's file; returns the snapshot as it was. Raises NotFound or FailedPrecondition.

@@ -16,12 +16,15 @@ from ..engine.snapshot_info import age_key
 from ..engine.snapshot_sides import LIVE
 from ..engine.snapshots import DiffRequest, RestoreRequest, SnapshotRequest
 from ..errors import InvalidArgument, Unimplemented
+from ..storage.clock import Clock
 from .convert_operations import operation_message
 from .convert_snapshots import described, snapshot_message
 from .convert_wal import Bound, end_of
+from .draining import Draining
 from .plans import started_or_planned
 from .requests import Callers, Paths, page_by_key
 from .routes import Unparsed
+from .transfers import UploadStreams, download
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -33,12 +36,14 @@ DEFAULT_SAMPLE = 10
 class SnapshotService(SnapshotServiceServicer):
     """See the module. Handlers run in worker threads; long work becomes an operation."""
 
-    def __init__(self, engine: Engine, callers: Callers, paths: Paths) -> None:
+    def __init__(self, engine: Engine, callers: Callers, paths: Paths, clock: Clock, draining: Draining) -> None:
         self._snapshots = engine.snapshots
         self._operations = engine.operations
         self._wal = engine.wal
         self._callers = callers
         self._paths = paths
+        self._draining = draining
+        self._uploads = UploadStreams(engine.snapshots.uploads, paths, clock, draining)
 
     def CreateSnapshot(
         self, request: snapshot_pb2.CreateSnapshotRequest, context: grpc.ServicerContext
@@ -149,14 +154,15 @@ class SnapshotService(SnapshotServiceServicer):
     def DownloadSnapshot(
         self, request: snapshot_pb2.DownloadSnapshotRequest, context: grpc.ServicerContext
     ) -> Iterator[snapshot_pb2.DownloadSnapshotResponse]:
-        _not_built("downloading snapshots", "copy the file from the daemon's machine; its path is in the listing")
+        file = self._snapshots.download(self._reference(request.snapshot, request.working_directory, context))
+        return download(file, request, context, self._draining)
 
     def UploadSnapshot(
         self,
         request_iterator: Iterator[snapshot_pb2.UploadSnapshotRequest | Unparsed],
         context: grpc.ServicerContext,
     ) -> Iterator[snapshot_pb2.UploadSnapshotResponse]:
-        _not_built("uploading snapshots", "copy the file to the daemon's machine and restore it by its path")
+        return self._uploads.serve(request_iterator, context)
 
     def _reference(
         self, snapshot: str, working_directory: str, context: grpc.ServicerContext, *, field: str = "snapshot"

@@ -8,8 +8,8 @@ but is proven only when ``members`` has come to its end: that is when ``SHA256SU
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from typing import NoReturn, TypeAlias
 
 from ..errors import Corruption, UnsupportedFormat
 from ..format import snapshot as layout
@@ -21,34 +21,44 @@ from .hash_beside import HashBeside
 
 PIECE_BYTES = 1 << 20
 
+Tap: TypeAlias = Callable[[bytes], None]
+"""Is told what has been read."""
+
+
+def nobody(_data: bytes) -> None:
+    """Nobody listens."""
+
 
 class FileInput:
     """The bytes of a file in order, by reads that fail on a bad block instead of killing the process."""
 
-    def __init__(self, fs: FileSystem, path: str) -> None:
+    def __init__(self, fs: FileSystem, path: str, tap: Tap = nobody) -> None:
         self._fs = fs
         self._path = path
+        self._tap = tap
         self.position = 0
 
     def read(self, count: int) -> bytes:
         """At most ``count`` bytes, b"" at the end."""
         data = self._fs.read(self._path, self.position, count)
         self.position += len(data)
+        self._tap(data)
         return data
 
 
 class ArchiveReader:
     """One archive, read once from its beginning. Opening reads the manifest and no more.
 
-    Raises Corruption, with the member after a colon in its path, UnsupportedFormat, and ``OSError``.
+    ``tap`` is given every byte of the file as it is read, in order. Raises Corruption, with the member after a colon in
+    its path, UnsupportedFormat, and ``OSError``.
     """
 
-    def __init__(self, fs: FileSystem, path: str) -> None:
+    def __init__(self, fs: FileSystem, path: str, tap: Tap = nobody) -> None:
         self.path = path
         self.size = fs.size(path)
         self.compressed = fs.read(path, 0, len(MAGIC)) == MAGIC
         self._beside = fs.beside
-        self._file = FileInput(fs, path)
+        self._file = FileInput(fs, path, tap)
         self._input: Input = GzipReader(self._file) if self.compressed else self._file
         self._where = ""
         self._sums: dict[str, str] = {}

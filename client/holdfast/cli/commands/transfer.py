@@ -19,7 +19,13 @@ _LINE_SECONDS = 5.0
 _TERMINAL_SECONDS = 0.2
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=[
+        "holdfast storage snapshot download latest",
+        "holdfast storage snapshot download snap-2024-01-20-020000 --to /mnt/usb/",
+    ],
+)
 @click.argument("snapshot", shell_complete=complete_snapshots)
 @click.option("--to", default=".", show_default=True, metavar="PATH", help="A directory or file of this machine.")
 @pass_state
@@ -34,7 +40,13 @@ def download(state: State, snapshot: str, to: str) -> Document:
     return Document(document, duration_ms=round((time.perf_counter() - started) * 1000))
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=[
+        "holdfast storage snapshot upload snap-2024-01-20-020000.gz",
+        "holdfast storage snapshot upload /mnt/usb/snap-2024-01-20-020000.gz --path /backups/returned",
+    ],
+)
 @click.argument("file")
 @click.option("--path", metavar="DIR", help="Directory on the daemon's machine.  [default: DATA/snapshots]")
 @pass_state

@@ -1,0 +1,34 @@
+"""What several ways to a snapshot's file are refused with."""
+
+from __future__ import annotations
+
+from ..errors import AlreadyExists, FailedPrecondition, NotFound
+
+
+def file_in_use(what: str) -> FailedPrecondition:
+    """The error for a file that somebody works with. ``what``: which, and for what."""
+    return FailedPrecondition(
+        what, reason="SNAPSHOT_IN_USE", hint="wait for it with `holdfast operation list`, or cancel it"
+    )
+
+
+def file_missing(path: str) -> NotFound:
+    """The error for a file that is not where it should be."""
+    return NotFound(
+        f"there is no snapshot file {path}",
+        reason="SNAPSHOT_NOT_FOUND",
+        hint="list the snapshots with `holdfast storage snapshot list`; name a file that was moved by its path",
+        path=path,
+    )
+
+
+def id_is_taken(snapshot_id: str, path: str, why: str = "") -> AlreadyExists:
+    """The error for a file from elsewhere whose id or place another snapshot has."""
+    return AlreadyExists(
+        why or f"there is another {snapshot_id} already, or one is being written",
+        reason="SNAPSHOT_EXISTS",
+        hint="see it with `holdfast storage snapshot list`; upload into another directory with --path, or delete that "
+        "snapshot first",
+        path=path,
+        snapshot=snapshot_id,
+    )
