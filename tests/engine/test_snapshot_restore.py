@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from holdfastd.engine.helpers import Helpers
 from holdfastd.engine.snapshots import RestoreRequest
 from holdfastd.errors import (
     Aborted,
@@ -235,6 +236,22 @@ def test_many_parts_make_one_index_run(kit: SnapshotKit) -> None:
     expected = observe(kit.engine)
     assert expected.collections["copy"] == expected.collections["c"]
     assert_sound(kit, expected)
+
+
+@pytest.mark.parametrize("compress", [False, True], ids=["plain", "gz"])
+def test_parts_are_checked_on_another_thread_while_the_next_ones_are_copied(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch, compress: bool
+) -> None:
+    for n in range(5):
+        kit.upsert([f"p{n}", "same"], n, n)
+        kit.engine.checkpoint()
+    kit.snapshot(compress=compress)
+    monkeypatch.setattr(kit.fs, "beside", Helpers(3))
+    kit.restore("latest", collection="copy", from_collection="c", verify=True)
+    found = observe(kit.engine).collections
+    assert found["copy"] == found["c"]
+    monkeypatch.undo()
+    assert_sound(kit, observe(kit.engine))
 
 
 def test_a_retry_of_the_same_request_is_answered_with_the_same_operation(kit: SnapshotKit) -> None:

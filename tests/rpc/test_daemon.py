@@ -22,6 +22,7 @@ from holdfast.v1.collection_pb2_grpc import CollectionServiceStub
 from holdfast.v1.vector_pb2_grpc import VectorServiceStub
 from holdfastd.daemon import EXIT_CONFIG, EXIT_DATA, EXIT_LOCKED, EXIT_UNAVAILABLE, exit_code_of
 from holdfastd.daemon.notify import Notifier
+from holdfastd.engine.helpers import Helpers
 from holdfastd.errors import (
     Corruption,
     DataDirectoryLocked,
@@ -257,3 +258,15 @@ def test_a_light_installation_is_told_what_is_missing(tmp_path: Path) -> None:
 )
 def test_exit_codes(error: HoldfastError, code: int) -> None:
     assert exit_code_of(error) == code
+
+
+def test_helpers_that_need_help_help_themselves() -> None:
+    helpers = Helpers(1)
+    assert helpers(lambda: helpers(lambda: 7).result()).result() == 7
+
+
+def test_what_a_helper_raises_is_raised_where_it_is_waited_for() -> None:
+    helpers = Helpers(1)
+    with pytest.raises(ZeroDivisionError):
+        helpers(lambda: helpers(lambda: 1 // 0).result()).result()
+    assert helpers(lambda: 1).result() == 1

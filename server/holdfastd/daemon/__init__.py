@@ -12,13 +12,13 @@ import socket
 import stat
 import sys
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
 from .. import __version__, errors
 from ..config import ServerConfig, split_address
 from ..engine.engine import Engine
+from ..engine.helpers import Helpers
 from ..engine.settings import EngineConfig
 from ..rpc.server import Limits, RpcServer
 from ..storage import faults
@@ -41,8 +41,8 @@ SWITCH_INTERVAL_SECONDS = 500e-6
 busy threads spend their time on taking turns."""
 GC_THRESHOLDS = (50_000, 20, 50)
 """Batches make many short-lived objects and no cycles; the default of 700 collects in the middle of each."""
-HELPERS = 4
-"""Threads for what goes on beside long work: large writes and hashes."""
+HELPERS = 6
+"""Threads beside those that do long work, which each keep up to four of them busy."""
 BEAT_SECONDS = 1.0
 SOCKET_UMASK = 0o117
 """Sockets are made with 0777 & ~umask: 0660, the daemon's user and group."""
@@ -163,7 +163,7 @@ def open_engine(config: ServerConfig) -> Engine:
             auto_compact=config.auto_compact,
             allowed_paths=config.allowed_paths,
         ),
-        fs=OsFileSystem(ThreadPoolExecutor(HELPERS, thread_name_prefix="beside").submit),
+        fs=OsFileSystem(Helpers(HELPERS)),
         clock=SystemClock(),
         randomness=SystemRandomness(),
         on_fatal=on_fatal,

@@ -24,6 +24,7 @@ from ..format.snapshot import PLANES, REMOVED, TOMBSTONE_IDS, TOMBSTONES, VECTOR
 from ..model import CollectionSpec, Sequence64
 from ..storage import names
 from ..storage.archive_reader import ArchiveReader
+from ..storage.beside import Done, Pending
 from ..storage.bulk import BulkWriter, write_document
 from ..storage.files import make_dirs, remove_tree
 from ..storage.segment import open_segment
@@ -71,8 +72,20 @@ def staged_to_read(
                 remove_tree(context.fs, context.layout.collection_dir(spec.id))
 
 
+class StagedPart:
+    """A part whose files have all been copied, into a segment's directory of its own."""
+
+    def __init__(self, staging: Staging, member: Member, rows: int) -> None:
+        """``member``: the last one of the part."""
+        self.staging = staging
+        self.member = member
+        self.rows = rows
+        self.segment_id = staging.segment_id
+        self.files = staging.files
+
+
 class Stager:
-    """Stages some collections of one chain. One thread; blocks; everything is durable when ``run`` returns."""
+    """Stages some collections of one chain. One thread and one beside it; blocks; durable when ``run`` returns."""
 
     def __init__(self, context: SnapshotContext, chain: Chain, specs: dict[int, CollectionSpec]) -> None:
         """``specs``: what each wanted collection, by its number in the last link, is to become."""
@@ -86,6 +99,7 @@ class Stager:
         self._link = chain.last
         self._archive: ArchiveReader
         self._problem: Corruption | None = None
+        self._finishing: Pending = Done(lambda: None)
         self.sums_sha256 = ""
         """The SHA-256 of the SHA256SUMS of the last link, once it has been read."""
 
@@ -112,8 +126,13 @@ class Stager:
     def _stage(self, advance: Advance) -> None:
         for staging in self._stagings:
             make_dirs(self._context.fs, self._context.layout.collection_dir(staging.spec.id))
-        for link in self._chain.links:
-            self._stage_link(link, advance)
+        try:
+            for link in self._chain.links:
+                self._stage_link(link, advance)
+        finally:
+            # Whoever removes the directories must be the only one in them.
+            with contextlib.suppress(Exception):
+                self._finishing.result()
 
     # One link -------------------------------------------------------------------------------------------------------
 
@@ -130,6 +149,7 @@ class Stager:
                     advance(len(piece), 0)
                 continue
             self._stage_member(staging, member, advance)
+        self._finishing.result()
         # Only now are the bytes proven. Damage shows as a wrong checksum first; what is still wrong was written so.
         if self._problem is not None:
             raise self._problem
@@ -153,8 +173,15 @@ class Stager:
         else:
             staging.files[member.file] = self._copy(posixpath.join(directory, member.file), member.size, advance)
         if member.part_ends:
-            self._judge(lambda: self._finish_part(staging, member, rows))
+            part = StagedPart(staging, member, rows)
+            staging.files = {}
+            self._finish(lambda: self._finish_part(part))
             advance(0, rows)
+
+    def _finish(self, check: Callable[[], None]) -> None:
+        """Check what has been copied while the next part is copied. One such check at a time, in order."""
+        self._finishing.result()
+        self._finishing = self._context.fs.beside(lambda: self._judge(check))
 
     def _judge(self, check: Callable[[], None]) -> None:
         """What is wrong with rows waits until the checksums have been compared: they tell more."""
@@ -190,31 +217,30 @@ class Stager:
 
     # One part -------------------------------------------------------------------------------------------------------
 
-    def _finish_part(self, staging: Staging, member: Member, count: int) -> None:
+    def _finish_part(self, part: StagedPart) -> None:
         """Check the rows of a part and seal it as a segment."""
-        context, ordinal = self._context, len(staging.segments)
-        directory = context.layout.segment_dir(staging.spec.id, staging.segment_id)
-        check = PartCheck(context.fs, self._link, member.name, directory)
-        first, last = check.rows(staging, count, self._since(staging))
+        context, staging = self._context, part.staging
+        directory = context.layout.segment_dir(staging.spec.id, part.segment_id)
+        check = PartCheck(context.fs, self._link, part.member.name, directory)
+        first, last = check.rows(staging, part.rows, self._since(staging))
         info = SegmentInfo(
-            id=staging.segment_id,
+            id=part.segment_id,
             collection_id=staging.spec.id,
-            ordinal=ordinal,
-            rows=count,
+            ordinal=len(staging.segments),
+            rows=part.rows,
             dimensions=staging.spec.dimensions,
             first_sequence=first,
             last_sequence=last,
-            files=staging.files,
+            files=part.files,
             format_version=SEGMENT_VERSION,
         )
         write_document(context.fs, posixpath.join(directory, names.SEGMENT_JSON), encode_segment_info(info))
         context.fs.sync_dir(directory)
-        entry = SegmentEntry(info.id, ordinal, count, info.size_bytes)
+        entry = SegmentEntry(info.id, info.ordinal, info.rows, info.size_bytes)
         try:
             staging.segments.append(open_segment(context.fs, context.layout, staging.spec.id, entry))
         except Corruption as error:
-            refuse(self._link.path, member.name, str(error.message), posixpath.basename(error.path))
-        staging.files = {}
+            refuse(self._link.path, part.member.name, str(error.message), posixpath.basename(error.path))
 
     def _since(self, staging: Staging) -> Sequence64:
         """Behind which sequence everything was written that the current link brings of a collection."""
@@ -230,6 +256,7 @@ class Stager:
         if member.file == TOMBSTONE_IDS:
             count = self._link.manifest.collections[member.collection].deleted
             check = PartCheck(self._context.fs, self._link, member.name, directory)
+            self._finishing.result()
             self._judge(lambda: check.removed(staging, count, self._since(staging)))
             for file in (TOMBSTONES, TOMBSTONE_IDS):
                 self._context.fs.unlink(posixpath.join(directory, file))
