@@ -100,6 +100,14 @@ def _csv_cell(value: object) -> object:
     return _plain(value)
 
 
+def _line_cell(value: object) -> object:
+    """As a cell, but on one line: what would break it, or hide where an item of a list ends, is shown as JSON."""
+    if isinstance(value, list) and any(isinstance(item, str) and item.split() != [item] for item in value):
+        return to_json(value)
+    shown = _csv_cell(value)
+    return to_json(shown) if isinstance(shown, str) and len(shown.splitlines()) > 1 else shown
+
+
 def _plain(value: object) -> object:
     if value is None:
         return ""
@@ -141,7 +149,7 @@ def _stream_row(row: Document, widths: dict[str, int], output_format: str, *, wi
         writer = csv.DictWriter(out, list(widths), lineterminator="\n", restval="", extrasaction="ignore")
         if with_header:
             writer.writeheader()
-        writer.writerow({key: _csv_cell(value) for key, value in row.items()})
+        writer.writerow({key: _line_cell(value) for key, value in row.items()})
         return out.getvalue()
     from holdfast.table import stream_line
 

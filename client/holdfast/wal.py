@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, overload
 
 from holdfast.checks import text, text_or_none, texts, whole_number
 from holdfast.connection import Connection, new_request_id, request_id_of
 from holdfast.documents import Document, duration, timestamp
 from holdfast.enums import from_word, to_word
-from holdfast.errors import InvalidArgument, Unimplemented
+from holdfast.errors import InvalidArgument, Unavailable, Unimplemented
 from holdfast.history import Moment, duration_message, history_point
 from holdfast.operations import OnProgress, Operation, run_operation
 from holdfast.paths import AnyPath, path_text, working_directory
@@ -18,6 +18,24 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from holdfast.v1 import common_pb2, wal_pb2
+
+
+class RecordsWanted(TypedDict, total=False):
+    """Which records of a log ``dump`` and ``stats`` are about; what is left out asks for nothing.
+
+    path: the directory of another log; start, to (inclusive) and before: the range; collection: a name that it has or
+    had, or a uuid; kinds: such as ``"delete"``; ids: of points that they write or delete; actors, request_ids: whose.
+    """
+
+    path: AnyPath | None
+    start: Moment | None
+    to: Moment | None
+    before: Moment | None
+    collection: str | None
+    kinds: Sequence[str]
+    ids: Sequence[str]
+    actors: Sequence[str]
+    request_ids: Sequence[str]
 
 
 class Wal:
@@ -159,87 +177,83 @@ class Wal:
     def dump(
         self,
         *,
-        path: AnyPath | None = None,
-        start: Moment | None = None,
-        to: Moment | None = None,
-        before: Moment | None = None,
-        collection: str | None = None,
-        kinds: Sequence[str] = (),
-        ids: Sequence[str] = (),
-        actors: Sequence[str] = (),
-        request_ids: Sequence[str] = (),
         limit: int | None = None,
+        on_warning: Callable[[str], None] | None = None,
+        **wanted: Unpack[RecordsWanted],
     ) -> Iterator[Document]:
         """The records of a range, oldest first, streamed. Corruption at damage, after the records before it.
 
-        Only those are shown that meet all of what is given: about ``collection`` (a name that it has or had, or a
-        uuid), of one of ``kinds``, that write or delete one of ``ids``, from one of ``actors``, with one of
-        ``request_ids``. The daemon looks for them: only what it finds travels.
+        wanted: see `RecordsWanted`; only those are shown that meet all of what is given. The daemon looks for them:
+        only what it finds travels. on_warning: called with each reason why something may be missing, such as a time in
+        which the log was disabled.
         """
-        request = self._dump_request(path, start, to, before, collection, kinds, ids, actors, request_ids)
-        request.limit = limit or 0
+        request = self._dump_request(wanted)
+        request.limit = 0 if limit is None else whole_number(limit, "limit", 1)
         for response in self._connection.stream(self._connection.wal.DumpWal, request):
             yield from map(record_document, response.records)
+            if on_warning is not None:
+                for warning in response.warnings:
+                    on_warning(warning)
 
-    def stats(
-        self,
-        *,
-        path: AnyPath | None = None,
-        start: Moment | None = None,
-        to: Moment | None = None,
-        before: Moment | None = None,
-        collection: str | None = None,
-        kinds: Sequence[str] = (),
-        ids: Sequence[str] = (),
-        actors: Sequence[str] = (),
-        request_ids: Sequence[str] = (),
-    ) -> Document:
-        """What ``dump`` would show, counted: operations, points and bytes in all, by collection and kind, by actor."""
-        request = self._dump_request(path, start, to, before, collection, kinds, ids, actors, request_ids)
+    def stats(self, **wanted: Unpack[RecordsWanted]) -> Document:
+        """What ``dump`` would show, counted: operations, points and bytes in all, by collection and kind, by actor.
+
+        ``warnings``: why something may be missing, as ``dump`` has it.
+        """
+        request = self._dump_request(wanted)
         request.stats = True
+        warnings: list[str] = []
         for response in self._connection.stream(self._connection.wal.DumpWal, request):
+            warnings += response.warnings
             if response.HasField("stats"):
-                return stats_document(response.stats)
+                return Document(stats_document(response.stats), warnings=warnings)
         raise Unimplemented("the daemon did not count: it is older than this client", hint="update holdfastd")
 
-    def _dump_request(
-        self,
-        path: AnyPath | None,
-        start: Moment | None,
-        to: Moment | None,
-        before: Moment | None,
-        collection: str | None,
-        kinds: Sequence[str],
-        ids: Sequence[str],
-        actors: Sequence[str],
-        request_ids: Sequence[str],
-    ) -> wal_pb2.DumpWalRequest:
+    def _dump_request(self, wanted: RecordsWanted) -> wal_pb2.DumpWalRequest:
         from holdfast.v1 import wal_pb2
 
+        unknown = sorted(wanted.keys() - RecordsWanted.__annotations__.keys())
+        if unknown:
+            raise TypeError(f"there is no argument {unknown[0]!r}")
+        path = wanted.get("path")
         return wal_pb2.DumpWalRequest(
             path=path_text(path),
             working_directory=working_directory(self._connection, path),
-            start=history_point(start, "start"),
-            to=history_point(to, "to"),
-            before=history_point(before, "before"),
-            collection=text_or_none(collection, "collection"),
-            kinds=_kinds(kinds),
-            ids=_one_or_more(ids, "ids"),
-            actors=_one_or_more(actors, "actors"),
-            request_ids=_one_or_more(request_ids, "request_ids"),
+            start=history_point(wanted.get("start"), "start"),
+            to=history_point(wanted.get("to"), "to"),
+            before=history_point(wanted.get("before"), "before"),
+            collection=text_or_none(wanted.get("collection"), "collection"),
+            kinds=_kinds(wanted.get("kinds", ())),
+            ids=_one_or_more(wanted.get("ids", ()), "ids"),
+            actors=_one_or_more(wanted.get("actors", ()), "actors"),
+            request_ids=_one_or_more(wanted.get("request_ids", ()), "request_ids"),
         )
 
     def tail(
         self, *, start: Moment | None = None, collection: str | None = None, kinds: Sequence[str] = ()
     ) -> Iterator[Document]:
-        """Follow the log: records as they are synced, from ``start`` or from now, until the iterator is closed."""
+        """Follow the log: records as they are synced, from ``start`` or from now, until the iterator is closed.
+
+        Each comes once. A daemon that goes away meanwhile is waited for within the usual patience, and asked again from
+        where it was. To go on another time: ``start`` = the sequence behind that of the last record.
+        """
         from holdfast.v1 import wal_pb2
 
         request = wal_pb2.TailWalRequest(
             start=history_point(start, "start"), collection=text_or_none(collection, "collection"), kinds=_kinds(kinds)
         )
-        for response in self._connection.stream(self._connection.wal.TailWal, request):
-            yield from map(record_document, response.records)
+        while True:
+            answered = False
+            try:
+                for response in self._connection.stream(self._connection.wal.TailWal, request):
+                    answered = True
+                    _go_on_behind(request, response)
+                    yield from map(record_document, response.records)
+            except Unavailable:
+                if not answered:
+                    raise
+            else:
+                return
 
     def mark(self, name: str, *, request_id: str | None = None) -> Document:
         """Name the present moment as a restore point; on the disk on return."""
@@ -248,6 +262,14 @@ class Wal:
         request = wal_pb2.CreateMarkRequest(name=text(name, "name"), request_id=request_id_of(request_id))
         response = self._connection.call(self._connection.wal.CreateMark, request)
         return Document(_mark(response.mark), durable=response.durable, status="created")
+
+
+def _go_on_behind(request: wal_pb2.TailWalRequest, response: wal_pb2.TailWalResponse) -> None:
+    """Make ``request`` ask for what comes behind ``response``."""
+    if response.records:
+        request.start.sequence = response.records[-1].sequence + 1
+    elif not request.HasField("start"):
+        request.start.sequence = response.durable_sequence + 1
 
 
 def settings_document(status: wal_pb2.WalStatus) -> Document:

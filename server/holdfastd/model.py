@@ -84,9 +84,12 @@ class CollectionSpec:
     origin: Origin | None = None
 
 
-def family(collection_id: uuid.UUID) -> bytes:
-    """What the ids have in common that a collection in memory has, one after each start."""
-    return collection_id.bytes[:8]
+def family(collection_id: uuid.UUID | bytes) -> bytes:
+    """What the ids have in common that a collection in memory has, one after each start; of any other, it is its own.
+
+    ``collection_id``: also the bytes of one, of any length.
+    """
+    return (collection_id.bytes if isinstance(collection_id, uuid.UUID) else collection_id)[:8]
 
 
 def renewed(collection_id: uuid.UUID, randomly: uuid.UUID) -> uuid.UUID:

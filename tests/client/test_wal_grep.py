@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import grpc
 import pytest
 
 import holdfast
@@ -75,12 +76,69 @@ def test_nothing_that_matches_is_not_found(grep: Callable[..., Outcome], output_
 
 
 @pytest.mark.parametrize("command", ["grep --op upsert", "dump --kind upsert"])
-@pytest.mark.parametrize(("output_format", "headings"), [("json", 0), ("table", 1)])
+@pytest.mark.parametrize(("output_format", "headings"), [("json", 0), ("table", 1), ("csv", 1)])
 def test_an_id_with_a_line_break_does_not_break_the_line(
     cli: Callable[..., Outcome], grep: Callable[..., Outcome], command: str, output_format: str, headings: int
 ) -> None:
     shown = cli("storage", "wal", *command.split(), "--format", output_format).out
     assert len(shown.splitlines()) == 2 + headings
+
+
+def test_what_may_be_missing_is_said(grep: Callable[..., Outcome], daemon: FakeDaemon, db: holdfast.Client) -> None:
+    daemon.log_warnings[:] = ["the log was disabled between sequence 4 and 9"]
+    told = "warning: the log was disabled between sequence 4 and 9\n"
+    assert grep("--op", "mark").err == told
+    assert grep("--id", "nobody").err == f"{told}nothing in this part of the log matches\n"
+    warnings: list[str] = []
+    assert len(list(db.wal.dump(on_warning=warnings.append))) == len(daemon.records)
+    assert warnings == daemon.log_warnings
+    assert len(list(db.wal.dump())) == len(daemon.records)
+
+
+@pytest.mark.parametrize("command", ["dump", "tail"])
+def test_only_kinds_that_there_are_can_be_asked_for(
+    cli: Callable[..., Outcome], daemon: FakeDaemon, command: str
+) -> None:
+    taken = {
+        kind: cli("storage", "wal", command, "--kind", kind).code for kind in ("mark", "marker", "closed", "settings")
+    }
+    bare = 0 if command == "dump" else 2
+    assert taken == {"mark": 0, "marker": bare, "closed": bare, "settings": 2}
+
+
+class TestTail:
+    @pytest.fixture(autouse=True)
+    def five(self, daemon: FakeDaemon) -> None:
+        daemon.records[:] = [record(sequence, Kind.KIND_UPSERT) for sequence in (1, 3, 4, 5, 9)]
+        daemon.sequence = 2
+
+    def seen(self, db: holdfast.Client, **more: object) -> list[int]:
+        return [each.sequence for each in db.wal.tail(**more)]  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(("start", "expected"), [(None, [3, 4, 5, 9]), (1, [1, 3, 4, 5, 9]), (4, [4, 5, 9])])
+    @pytest.mark.parametrize("cuts", [1, 2, 3])
+    def test_a_daemon_that_goes_away_is_asked_again_from_there(
+        self, daemon: FakeDaemon, db: holdfast.Client, start: int | None, expected: list[int], cuts: int
+    ) -> None:
+        for _ in range(cuts):
+            daemon.fail_next("TailWalMidway", grpc.StatusCode.UNAVAILABLE, "the daemon is stopping", "STOPPING")
+        assert self.seen(db, start=start) == expected
+
+    def test_what_comes_while_it_is_away_is_not_missed(self, daemon: FakeDaemon, db: holdfast.Client) -> None:
+        daemon.sequence = 9
+        daemon.fail_next("TailWalMidway", grpc.StatusCode.UNAVAILABLE, "the daemon is stopping", "STOPPING")
+        assert self.seen(db) == []
+        assert daemon.requests["TailWal"][-1].start.sequence == 10
+
+    def test_a_start_that_is_yet_to_come_stays(self, daemon: FakeDaemon, db: holdfast.Client) -> None:
+        daemon.fail_next("TailWalMidway", grpc.StatusCode.UNAVAILABLE, "the daemon is stopping", "STOPPING")
+        assert self.seen(db, start=20) == []
+        assert [each.start.sequence for each in daemon.requests["TailWal"]] == [20, 20]
+
+    def test_what_is_no_absence_ends_it(self, daemon: FakeDaemon, db: holdfast.Client) -> None:
+        daemon.fail_next("TailWalMidway", grpc.StatusCode.OUT_OF_RANGE, "no longer in the log", "LOG_TRIMMED")
+        with pytest.raises(holdfast.OutOfRange, match="no longer in the log"):
+            self.seen(db)
 
 
 def test_what_it_asks_for(grep: Callable[..., Outcome], daemon: FakeDaemon, db: holdfast.Client) -> None:

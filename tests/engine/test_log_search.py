@@ -7,12 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfastd.engine import log_search
+from holdfastd.engine import collections, log_search
+from holdfastd.engine.changes import DropCollection
 from holdfastd.engine.log_names import LogNames
 from holdfastd.engine.log_search import Finding, LogSearch, Range, Run, Wanted
 from holdfastd.engine.log_stats import LogStats
 from holdfastd.engine.tickets import Caller
+from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import Corruption, NotFound, OutOfRange
+from holdfastd.model import StorageKind
 from tests.support.engines import CALLER, Kit
 from tests.support.logs import flip
 from tests.support.snapshots import SnapshotKit
@@ -31,9 +34,9 @@ def kit() -> SnapshotKit:
     return made
 
 
-def search(kit: Kit, *, look_back: bool = True, **wanted: object) -> LogSearch:
-    names = LogNames({each.spec.id: each.spec.name for each in kit.engine.collections.list()})
-    return LogSearch(kit.engine.wal, Wanted(**wanted), names, look_back=look_back)  # type: ignore[arg-type]
+def search(kit: Kit, *, look_around: bool = True, **wanted: object) -> LogSearch:
+    names = LogNames(each.spec for each in kit.engine.collections.list())
+    return LogSearch(kit.engine.wal, Wanted(**wanted), names, look_around=look_around)  # type: ignore[arg-type]
 
 
 def findings(runs: Iterator[Run]) -> list[Finding]:
@@ -111,11 +114,20 @@ class TestNames:
         dropped = findings(search(kit, kinds=frozenset(["drop_collection"])).runs(Range(from_sequence=begin)))
         assert [each.collection for each in dropped] == ["c", "d"]
 
-    def test_without_looking_back_it_is_known_from_its_creation_on(self, kit: Kit) -> None:
+    def test_without_looking_around_it_is_known_from_its_creation_or_end_on(self, kit: Kit) -> None:
         self.recreated(kit)
-        shown = [search(kit, look_back=False).runs(Range(from_sequence=begin)) for begin in (1, 7)]
+        shown = [search(kit, look_around=False).runs(Range(from_sequence=begin)) for begin in (1, 5)]
         assert [each.collection for each in findings(shown[0])] == list("cdcccdccc")
-        assert [each.collection for each in findings(shown[1])] == [None, "c", "c"]
+        assert [each.collection for each in findings(shown[1])] == [None, "d", "c", "c", "c"]
+
+    def test_one_in_memory_has_its_name_after_each_start(self, kit: Kit) -> None:
+        kit.create("m", storage=StorageKind.MEMORY)
+        kit.engine.collections.create_alias("n", "m", caller=CALLER)
+        kit.reopen()
+        now = kit.engine.collections.stats("m").spec.id
+        kit.engine.collections.drop("m", caller=CALLER)
+        assert found(kit, name="m") == [7, 8, 9]
+        assert found(kit, collection_id=now) == [7, 8, 9]
 
     def test_an_alias_stands_for_what_it_points_to_and_for_its_own_changes(self, kit: Kit) -> None:
         kit.engine.collections.create_alias("other", "c", caller=CALLER)
@@ -129,23 +141,42 @@ class TestNames:
         kit.engine.collections.drop("d", caller=CALLER)
         assert found(kit, Range(from_sequence=7), name="d", kinds=frozenset(["upsert"])) == []
 
-    def test_one_whose_creation_was_trimmed_is_shown_and_found_by_its_uuid(self, kit: Kit) -> None:
-        first, last = self.recreated(kit)
+    def trimmed(self, kit: Kit) -> int:
+        """Trim away how `c` and `d` were made, write to `c` and drop it; returns where the log begins."""
         log = kit.log
         assert log is not None
         kit.engine._committer.between_groups(log.rotate)
         kit.clock.advance_us(48 * 3600 * 1_000_000)
+        kit.upsert(["late"])
         kit.engine.collections.drop("c", caller=CALLER)
         for _ in range(2):
             kit.engine.checkpoint()
-        begin = kit.engine.wal.status().first_sequence
-        assert begin == last + 1
-        assert [each.collection for each in findings(search(kit).runs(Range()))] == [None]
-        with pytest.raises(NotFound):
-            found(kit, name="c")
+        assert kit.engine.wal.status().first_sequence == 7
+        return 7
+
+    def test_one_whose_creation_was_trimmed_is_known_from_its_end(self, kit: Kit) -> None:
+        gone = kit.engine.collections.stats("c").spec.id
+        begin = self.trimmed(kit)
+        assert [each.collection for each in findings(search(kit).runs(Range()))] == ["c", "c"]
+        assert found(kit, name="c") == [begin, begin + 1]
+        assert found(kit, name="c", kinds=frozenset(["upsert"])) == [begin]
+        assert found(kit, Range(to_sequence=begin), name="c") == [begin]
+        assert found(kit, collection_id=gone, kinds=frozenset(["upsert"])) == [begin]
         with pytest.raises(OutOfRange):
             found(kit, Range(from_sequence=2))
-        assert found(kit, Range(from_sequence=begin), collection_id=first) == []
+
+    def test_what_may_be_meant_and_has_no_name_is_counted(self, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(collections, "DropCollection", lambda id, name: DropCollection(id))
+        begin = self.trimmed(kit)
+        kit.create("c")
+        *_, last = search(kit, name="c").runs(Range())
+        assert [each.record.sequence for each in last.findings] == [begin + 2]
+        assert len(last.warnings) == 1
+        assert last.warnings[0].startswith("2 more operations are about collections whose names are not known any more")
+        *_, last = search(kit, name="c", kinds=frozenset(["drop_collection"])).runs(Range())
+        assert last.warnings[0].startswith("1 more operation is about one whose name is not known any more")
+        *_, last = search(kit, name="d", actors=frozenset(["ann"])).runs(Range())
+        assert (last.findings, last.warnings) == ([], [])
 
 
 class TestDamage:
@@ -193,6 +224,42 @@ def test_a_sign_of_life_comes_while_nothing_is_found(kit: Kit, monkeypatch: pyte
     kit.engine.collections.drop("c", caller=CALLER)
     runs = list(search(kit, name="c").runs(Range(from_sequence=6)))
     assert [run.through for run in runs] == [0] * 5 + [6, 7, 0]
+
+
+def test_records_that_are_no_operations(kit: Kit) -> None:
+    log = kit.log
+    assert log is not None
+    log.marker()
+    kit.engine.wal.disable(caller=CALLER)
+    kit.upsert(["unlogged"])
+    kit.engine.wal.enable(WalChanges(), caller=CALLER)
+    kit.upsert(["a"])
+
+    def kinds(**wanted: object) -> list[tuple[int, str]]:
+        runs = search(kit, **wanted).runs(Range(from_sequence=6))
+        return [(each.record.sequence, each.kind) for each in findings(runs)]
+
+    assert kinds() == [(6, "upsert"), (6, "closed"), (8, "upsert")]
+    assert kinds(kinds=frozenset(["marker", "upsert"])) == [(6, "upsert"), (6, "marker"), (8, "upsert")]
+    assert kinds(kinds=frozenset(["closed"])) == [(6, "closed")]
+    for wanted in ({"name": "c"}, {"ids": ("a",)}, {"actors": frozenset(["test"])}):
+        assert (6, "closed") not in kinds(**wanted)
+
+
+@pytest.mark.parametrize("unlogged", [0, 1])
+def test_a_time_without_a_log_is_told_where_something_was_done_in_it(kit: Kit, unlogged: int) -> None:
+    kit.engine.wal.disable(caller=CALLER)
+    for _ in range(unlogged):
+        kit.upsert(["unlogged"])
+    (run,) = search(kit).runs(Range())
+    since = "the log is disabled since sequence 6: what was done since is not in it"
+    assert run.warnings == [since] * unlogged
+    kit.engine.wal.enable(WalChanges(), caller=CALLER)
+    kit.upsert(["a"])
+    (run,) = search(kit, ids=("a",), name="c").runs(Range())
+    assert [each.record.sequence for each in run.findings] == [3, 5, 7 + unlogged]
+    told = "the log was disabled between sequence 6 and 8: what was done meanwhile is not in it"
+    assert run.warnings == [told] * unlogged
 
 
 def test_runs_are_bounded(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:

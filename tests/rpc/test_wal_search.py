@@ -42,6 +42,36 @@ def test_a_collection_that_is_gone_is_found_by_its_name(wire: Wire) -> None:
     assert wire.vectors.Count(vector_pb2.CountRequest(collection="books-before")).count == 2
 
 
+def test_records_that_are_no_operations_and_the_gap_between_them(wire: Wire) -> None:
+    log = wire.kit.log
+    assert log is not None
+    log.marker()
+    wire.wal.DisableWal(wal_pb2.DisableWalRequest())
+    wire.vectors.Upsert(batch(["unlogged"]))
+    wire.wal.EnableWal(wal_pb2.EnableWalRequest())
+    wire.vectors.Upsert(batch(["c"]))
+    record = wal_pb2.WalRecord
+    assert [(r.sequence, r.kind) for r in dump(wire, start=Point(sequence=2))] == [
+        (2, record.KIND_UPSERT), (2, record.KIND_CLOSED), (4, record.KIND_UPSERT),
+    ]  # fmt: skip
+    for kind in (record.KIND_MARKER, record.KIND_CLOSED):
+        (found,) = dump(wire, kinds=[kind])
+        assert (found.sequence, found.kind, found.actor, found.count) == (2, kind, "", 0)
+        failure = failing(lambda kind=kind: list(wire.wal.TailWal(wal_pb2.TailWalRequest(kinds=[kind]))))  # type: ignore[misc]
+        assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert "has no sequence of its own to follow" in failure.text
+    for answers in (
+        wire.wal.DumpWal(wal_pb2.DumpWalRequest(ids=["nobody"])),
+        wire.wal.DumpWal(wal_pb2.DumpWalRequest(stats=True)),
+    ):
+        warnings = [warning for answer in answers for warning in answer.warnings]
+        assert warnings == ["the log was disabled between sequence 2 and 4: what was done meanwhile is not in it"]
+    assert failing(lambda: dump(wire, kinds=[0])).code is grpc.StatusCode.INVALID_ARGUMENT
+    tail = wire.wal.TailWal(wal_pb2.TailWalRequest(start=Point(sequence=1)))
+    assert [each.sequence for each in next(iter(tail)).records] == [1, 2, 4]
+    tail.cancel()
+
+
 def test_records_are_counted_by_what_they_do_and_by_actor(wire: Wire) -> None:
     wire.vectors.Upsert(batch(["c"]))
     *signs, last = wire.wal.DumpWal(wal_pb2.DumpWalRequest(stats=True))

@@ -279,9 +279,17 @@ class WalServicer(wal_pb2_grpc.WalServiceServicer):
             return
         for start in range(0, len(records), 2):
             yield wal_pb2.DumpWalResponse(records=records[start : start + 2])
+        yield wal_pb2.DumpWalResponse(warnings=self._daemon.log_warnings)
 
     def TailWal(self, request: Any, context: Any) -> Iterator[Any]:
-        yield wal_pb2.TailWalResponse(records=self._daemon.records, durable_sequence=self._daemon.sequence)
+        first = request.start.sequence if request.HasField("start") else self._daemon.sequence + 1
+        records = [record for record in self._daemon.records if record.sequence >= first]
+        for start in range(0, len(records) or 1, 2):
+            some = records[start : start + 2]
+            yield wal_pb2.TailWalResponse(records=some, durable_sequence=self._daemon.sequence)
+            broken = self._daemon.due_failure("TailWalMidway")
+            if broken is not None:
+                raise broken
 
     def CreateMark(self, request: Any, context: Any) -> Any:
         mark = common_pb2.Mark(name=request.name, sequence=self._daemon.next_sequence())

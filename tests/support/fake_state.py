@@ -64,6 +64,7 @@ class FakeState:
         self.operations: dict[str, list[operation_pb2.Operation]] = {}
         self.marks: list[common_pb2.Mark] = []
         self.records: list[wal_pb2.WalRecord] = []
+        self.log_warnings: list[str] = []
         self.wal = wal_pb2.WalStatus(
             enabled=True, path="/data/wal", sync_mode=common_pb2.SYNC_MODE_FSYNC, segment_size_bytes=64 << 20,
             state=wal_pb2.WalStatus.STATE_ACTIVE, max_size_bytes=64 << 30, directories=["/data/wal"],

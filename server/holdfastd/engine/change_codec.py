@@ -90,9 +90,10 @@ def _fill(message: LogOperation, change: Change) -> None:
         case CreateCollection(spec):
             message.collection_id = spec.id.bytes
             message.create_collection.collection.CopyFrom(encode_collection(spec))
-        case DropCollection(collection_id):
+        case DropCollection(collection_id, name):
             message.collection_id = collection_id.bytes
             message.drop_collection.SetInParent()
+            message.drop_collection.name = name
         case PutAlias(alias, collection_id):
             message.collection_id = collection_id.bytes
             message.put_alias.alias = alias
@@ -136,7 +137,7 @@ def _change_of(message: LogOperation) -> Change | None:
         case "create_collection":
             return CreateCollection(decode_collection(message.create_collection.collection))
         case "drop_collection":
-            return DropCollection(_collection(message))
+            return DropCollection(_collection(message), message.drop_collection.name)
         case "put_alias":
             return PutAlias(message.put_alias.alias, _collection(message))
         case "delete_alias":

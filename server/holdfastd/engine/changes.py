@@ -46,9 +46,13 @@ class CreateCollection:
 
 @dataclass(frozen=True, slots=True)
 class DropCollection:
-    """Remove a collection and the aliases that point to it. Snapshots are not touched."""
+    """Remove a collection and the aliases that point to it. Snapshots are not touched.
+
+    ``name``: what it is called, for whoever looks for it in the log; "" where the log does not say.
+    """
 
     collection_id: uuid.UUID
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ class Collections:
                 reason="COLLECTION_REPLACED",
                 hint="look at it again, and repeat the command if it is still wanted",
             )
-        change = DropCollection(collection.spec.id)
+        change = DropCollection(collection.spec.id, collection.spec.name)
         outcome = self._commit(change, caller, lambda: self._check_same(collection), validate_only)
         return Dropped(outcome, outcome.names)
 

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from ..format.operation import LogOperation
+from ..model import CollectionSpec, family
 
 
 class LogNames:
-    """Names of collections by id: those of now, and those that the log has told of so far. Belongs to one thread."""
+    """Names of collections by id: those of now, and those that the log has told of so far. Belongs to one thread.
 
-    def __init__(self, now: Mapping[uuid.UUID, str]) -> None:
-        self._names = {id.bytes: name for id, name in now.items()}
+    A collection in memory has another id after each start; all of them have its name.
+    """
+
+    def __init__(self, now: Iterable[CollectionSpec]) -> None:
+        self._names = {family(spec.id): spec.name for spec in now}
 
     def learn(self, operation: LogOperation) -> None:
-        """Remember the names that an operation gives to collections."""
+        """Remember the names that an operation gives to collections, or tells of where it ends them."""
         match operation.WhichOneof("body"):
             case "create_collection":
-                made = [operation.create_collection.collection]
+                made = operation.create_collection.collection
+                self._learn(made.id, made.name)
+            case "drop_collection":
+                self._learn(operation.collection_id, operation.drop_collection.name)
             case "restore":
-                made = [each.collection for each in operation.restore.collections]
+                for each in operation.restore.collections:
+                    self._learn(each.collection.id, each.collection.name)
+                    self._learn(each.replaced_collection_id, each.collection.name)
             case _:
                 return
-        for collection in made:
-            self._names.setdefault(collection.id, collection.name)
+
+    def _learn(self, collection_id: bytes, name: str) -> None:
+        if collection_id and name:
+            self._names.setdefault(family(collection_id), name)
 
     def of(self, collection_id: bytes) -> str | None:
         """The name of a collection; None for one that is gone, of which nothing was learned."""
-        return self._names.get(collection_id)
+        return self._names.get(family(collection_id))
 
     def called(self, name: str) -> bool:
         """Whether any collection has, or had, this name."""

@@ -14,8 +14,8 @@ from ..errors import Corruption, HoldfastError, NotFound, OutOfRange
 from ..format import operation as codec
 from ..format.logged_ids import IdSearch
 from ..format.operation import LogOperation
-from ..format.record import padded_size
-from ..model import Sequence64
+from ..format.record import RecordKind, padded_size
+from ..model import Sequence64, family
 from ..storage.wal_reader import LoggedRecord
 from .log_names import LogNames, alias_of, collection_of, collections_of
 from .logged import decoded_by
@@ -26,6 +26,9 @@ RUN_BYTES = 16 << 20
 EVERY_POINT = frozenset(("truncate", "drop_collection", "restore"))
 """Bodies that write or delete points without naming them."""
 
+BARE_KINDS = {RecordKind.MARKER: "marker", RecordKind.CLOSED: "closed"}
+"""Records that are no operations, and have the sequence of the one before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -33,7 +36,8 @@ class Wanted:
 
     ``collection_id``: one collection, by its id. ``name``: every collection that is or was called so, and with
     ``collection_id`` the one as well that an alias of this name points to. ``kinds``: names of bodies of a
-    ``LogOperation``. ``ids``: of points; what changes every point of a collection is found with any of them.
+    ``LogOperation``, and of ``BARE_KINDS``; none of them asks for all but markers. ``ids``: of points; what changes
+    every point of a collection is found with any of them.
     """
 
     collection_id: uuid.UUID | None = None
@@ -42,6 +46,11 @@ class Wanted:
     ids: tuple[str, ...] = ()
     actors: frozenset[str] = frozenset()
     request_ids: frozenset[str] = frozenset()
+
+    def takes_bare(self, kind: str) -> bool:
+        """Whether a record of this kind, which is no operation, is looked for."""
+        about = self.collection_id or self.name or self.ids or self.actors or self.request_ids
+        return not about and (kind in self.kinds if self.kinds else kind != "marker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +76,31 @@ class Range:
 class Finding:
     """One record that was looked for. ``collection``: its name, None where that is not known or it has none.
 
-    ``ids``: those of the ids looked for that it names.
+    ``operation``: an empty one where it is none. ``ids``: those of the ids looked for that it names.
     """
 
     record: LoggedRecord
     operation: LogOperation
-    collection: str | None
+    collection: str | None = None
     ids: list[str] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        """What it does: the name of its body, or one of ``BARE_KINDS``."""
+        return BARE_KINDS.get(RecordKind(self.record.kind)) or _kind_of(self.operation)
 
 
 @dataclass(slots=True)
 class Run:
-    """What was found since the run before, perhaps nothing. ``through``: the last sequence looked at."""
+    """What was found since the run before, perhaps nothing. ``through``: the last sequence looked at.
+
+    ``warnings``: what may be missing from all that was found so far.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     through: Sequence64 = 0
     bytes: int = 0
+    warnings: list[str] = field(default_factory=list)
 
     def looked_at(self, record: LoggedRecord) -> None:
         """Count one record, found or not."""
@@ -98,15 +116,21 @@ class Run:
 class LogSearch:
     """One search. Belongs to one thread; blocks while it reads. ``names``: of the collections that there are now.
 
-    ``look_back``: for the name of a collection that is gone, look for its creation in front of the range as well.
+    ``look_around``: for the name of a collection that is gone, look for its creation in front of the range, and for its
+    end behind, as well. ``bare``: whether records that are no operations may be found.
     """
 
-    def __init__(self, control: WalControl, wanted: Wanted, names: LogNames, *, look_back: bool) -> None:
+    def __init__(
+        self, control: WalControl, wanted: Wanted, names: LogNames, *, look_around: bool, bare: bool = True
+    ) -> None:
         self._control = control
         self._wanted = wanted
         self._names = names
-        self._may_look_back = look_back
+        self._may_look_back = self._may_look_ahead = look_around
+        self._bare = bare
         self._ids = IdSearch(wanted.ids) if wanted.ids else None
+        self._nameless = 0
+        self._closed: LoggedRecord | None = None
 
     def runs(self, where: Range) -> Iterator[Run]:
         """What is found, in order, and a sign of life where that is nothing for a while.
@@ -118,41 +142,90 @@ class LogSearch:
             yield from self._look_back(where)
         found, run = False, Run()
         try:
-            for record in self._records(where):
-                operation = decoded_by(codec.decode, record)
-                self._names.learn(operation)
-                ids = self._ids_if_asked_for(operation, record.payload)
-                if ids is not None and self._lacks_name(operation):
-                    yield from self._look_back(where)
-                if ids is not None and self._concerns_collection(operation):
+            for record in self._records(where, operations_only=not self._bare):
+                if record.kind == RecordKind.OPERATION:
+                    operation = decoded_by(codec.decode, record)
+                    yield from self._learn_names(operation, record, where)
+                    finding = self._finding(operation, record)
+                    self._look_for_gap(record, run)
+                else:
+                    finding = self._bare_finding(record)
+                if finding is not None:
                     found = True
-                    run.findings.append(Finding(record, operation, self._name_of(operation), ids))
+                    run.findings.append(finding)
                 run.looked_at(record)
                 if run.full:
                     yield run
                     run = Run()
         except HoldfastError:
-            if run.findings:
+            if run.findings or run.warnings:
                 yield run
             raise
+        self._warn_of_the_end(where, run)
+        self._warn_of_nameless(run)
         yield run
         self._check_turned_up(found)
 
-    def _records(self, where: Range) -> Iterator[LoggedRecord]:
+    def _records(self, where: Range, *, operations_only: bool = True) -> Iterator[LoggedRecord]:
         operations = self._control.records(
             from_sequence=where.from_sequence,
             to_sequence=where.to_sequence,
             from_us=where.from_us,
             to_us=where.to_us,
             path=where.path,
+            operations_only=operations_only,
         )
         return (each.record for each in operations)
 
+    # What may be missing --------------------------------------------------------------------------------------------
+
+    def _look_for_gap(self, record: LoggedRecord, run: Run) -> None:
+        """Warn where the operation before this one is not the one that was done before it."""
+        closed, self._closed = self._closed, None
+        if closed is not None and record.sequence > closed.sequence + 1:
+            run.warnings.append(
+                f"the log was disabled between sequence {closed.sequence} and {record.sequence}: what was done "
+                "meanwhile is not in it"
+            )
+
+    def _warn_of_the_end(self, where: Range, run: Run) -> None:
+        """Warn where the newest that was done is not in the log that was read to its end."""
+        open_end = where.to_sequence is None and where.to_us is None and where.path is None
+        if open_end and self._closed is not None and self._closed.sequence < self._control.newest_sequence:
+            run.warnings.append(
+                f"the log is disabled since sequence {self._closed.sequence}: what was done since is not in it"
+            )
+
+    def _warn_of_nameless(self, run: Run) -> None:
+        if self._nameless:
+            many = self._nameless > 1
+            told = (
+                "operations are about collections whose names are" if many else "operation is about one whose name is"
+            )
+            run.warnings.append(
+                f"{self._nameless} more {told} not known any more, and may be meant as well: leave the collection out "
+                "to see what that is, or name it by its uuid"
+            )
+
     # One operation --------------------------------------------------------------------------------------------------
+
+    def _finding(self, operation: LogOperation, record: LoggedRecord) -> Finding | None:
+        ids = self._ids_if_asked_for(operation, record.payload)
+        if ids is None:
+            return None
+        if self._concerns_collection(operation):
+            return Finding(record, operation, self._name_of(operation), ids)
+        self._nameless += self._lacks_name(operation)
+        return None
+
+    def _bare_finding(self, record: LoggedRecord) -> Finding | None:
+        if record.kind == RecordKind.CLOSED:
+            self._closed = record
+        return Finding(record, LogOperation()) if self._wanted.takes_bare(BARE_KINDS[RecordKind(record.kind)]) else None
 
     def _ids_if_asked_for(self, operation: LogOperation, payload: memoryview) -> list[str] | None:
         """The ids looked for that it names; None for what is not looked for, whichever collection it is about."""
-        wanted, kind = self._wanted, kind_of(operation)
+        wanted, kind = self._wanted, _kind_of(operation)
         if wanted.kinds and kind not in wanted.kinds:
             return None
         if wanted.actors and operation.actor not in wanted.actors:
@@ -170,7 +243,7 @@ class LogSearch:
         if wanted.collection_id is None and wanted.name is None:
             return True
         ids = collections_of(operation)
-        if wanted.collection_id is not None and wanted.collection_id.bytes in ids:
+        if wanted.collection_id is not None and family(wanted.collection_id) in map(family, ids):
             return True
         return wanted.name is not None and (
             alias_of(operation) == wanted.name or any(self._names.of(id) == wanted.name for id in ids)
@@ -182,25 +255,26 @@ class LogSearch:
 
     # Names ----------------------------------------------------------------------------------------------------------
 
+    def _learn_names(self, operation: LogOperation, record: LoggedRecord, where: Range) -> Iterator[Run]:
+        """Learn the names that an operation tells of, and look around for those that it lacks, where they matter."""
+        self._names.learn(operation)
+        if not self._lacks_name(operation) or self._ids_if_asked_for(operation, record.payload) is None:
+            return
+        yield from self._look_back(where)
+        if self._lacks_name(operation):
+            yield from self._look_ahead(Range(from_sequence=record.sequence, path=where.path))
+
     def _lacks_name(self, operation: LogOperation) -> bool:
-        return self._may_look_back and any(self._names.of(id) is None for id in collections_of(operation))
+        return any(self._names.of(id) is None for id in collections_of(operation))
 
     def _look_back(self, where: Range) -> Iterator[Run]:
         """Learn the names in front of the range, once."""
-        if not self._may_look_back:
+        before = where.before()
+        if not self._may_look_back or before is None:
             return
         self._may_look_back = False
-        before = where.before()
-        if before is None:
-            return
-        run = Run()
         try:
-            for record in self._records(before):
-                self._names.learn(decoded_by(codec.decode, record))
-                run.looked_at(record)
-                if run.full:
-                    yield Run()
-                    run = Run()
+            yield from self._learn_in(before)
         except OutOfRange:
             # What the log does not reach back to has no name any more.
             return
@@ -208,6 +282,26 @@ class LogSearch:
             # Only a search by name depends on it.
             if self._wanted.name is not None:
                 raise
+
+    def _look_ahead(self, behind: Range) -> Iterator[Run]:
+        """Learn the names behind a place, once: what ends a collection tells what it was called."""
+        if not self._may_look_ahead:
+            return
+        self._may_look_ahead = False
+        try:
+            yield from self._learn_in(behind)
+        except (OutOfRange, Corruption):
+            # Where it lies within the range, it is told when it is reached.
+            return
+
+    def _learn_in(self, where: Range) -> Iterator[Run]:
+        run = Run()
+        for record in self._records(where):
+            self._names.learn(decoded_by(codec.decode, record))
+            run.looked_at(record)
+            if run.full:
+                yield Run()
+                run = Run()
 
     def _must_turn_up(self) -> bool:
         """Whether the collection wanted is one of which nothing is known yet."""
@@ -226,6 +320,5 @@ class LogSearch:
         )
 
 
-def kind_of(operation: LogOperation) -> str:
-    """What an operation does: the name of its body."""
+def _kind_of(operation: LogOperation) -> str:
     return operation.WhichOneof("body") or ""

@@ -9,7 +9,7 @@ from ..format.logged_ids import count_ids
 from ..format.record import padded_size
 from ..model import Sequence64
 from .log_names import collection_of
-from .log_search import Finding, kind_of
+from .log_search import Finding
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class LogStats:
         collection_id = collection_of(finding.operation) or b""
         if finding.collection is not None:
             self.names[collection_id] = finding.collection
-        group = Group(collection_id, kind_of(finding.operation))
+        group = Group(collection_id, finding.kind)
         for tally in (
             self.total,
             self.groups.setdefault(group, Tally()),

@@ -130,8 +130,8 @@ class Moments:
         work.report(phase="looking for what is left out")
         name, ending = request.from_collection, request.ending or Ending()
         wanted = Wanted(name=name, request_ids=frozenset(request.left_out_requests))
-        names = LogNames({each.spec.id: each.spec.name for each in self._context.applier.catalog.collections.values()})
-        search = LogSearch(self._control, wanted, names, look_back=False)
+        names = LogNames(each.spec for each in self._context.applier.catalog.collections.values())
+        search = LogSearch(self._control, wanted, names, look_around=True)
         found: list[tuple[int, int]] = []
         for run in search.runs(Range(to_sequence=ending.sequence, to_us=ending.time_us, path=path)):
             work.check_cancelled()

@@ -140,7 +140,7 @@ class CatalogReplay:
         return None
 
     def _drop(self, heir: Collection) -> _Step:
-        return _Step(DropCollection(heir.spec.id), lambda: self._check_same(heir), heir.spec.name)
+        return _Step(DropCollection(heir.spec.id, heir.spec.name), lambda: self._check_same(heir), heir.spec.name)
 
     def _put_alias(self, alias: str, heir: Collection, record: LoggedRecord) -> _Step:
         return _Step(PutAlias(alias, heir.spec.id), lambda: self._check_alias(alias, heir, record))

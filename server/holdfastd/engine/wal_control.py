@@ -155,6 +155,11 @@ class WalControl:
             marks=tuple(sorted(filter(self._reaches, self._applier.marks.values()), key=_sequence_of, reverse=True)),
         )
 
+    @property
+    def newest_sequence(self) -> Sequence64:
+        """That of the newest operation, whether or not the log has it. Does not block."""
+        return self._applier.sequence
+
     def find_mark(self, name: str) -> Mark:
         """The mark of this name, whether or not the log still reaches back to it. Raises NotFound."""
         mark = self._applier.marks.get(name)
@@ -210,16 +215,18 @@ class WalControl:
         from_us: int | None = None,
         to_us: int | None = None,
         path: str | None = None,
+        operations_only: bool = True,
     ) -> Iterator[LoggedOperation]:
         """Durable operations in order, bounds inclusive; 0 begins with the oldest. Pins the log while it is read.
 
+        Without ``operations_only`` also markers and closing records, which have the sequence of the operation before.
         Raises OutOfRange where a bound lies in history that was trimmed.
         """
         with self._retention.pinned(from_sequence or self._oldest()):
             source = self.source(path)
             if not from_sequence:
                 check_reaches_back(self._fs, source.directories, source.store_id, from_us, to_sequence, to_us)
-            for record in self._read(from_sequence, source):
+            for record in self._read(from_sequence, source, operations_only=operations_only):
                 time_us = record.timestamp_us
                 past = to_sequence is not None and record.sequence > to_sequence
                 if past or (to_us is not None and time_us > to_us):
@@ -231,7 +238,7 @@ class WalControl:
         log = self._committer.log
         return log.files[0].first_sequence if log is not None else 0
 
-    def _read(self, from_sequence: Sequence64, source: LogSource) -> Iterator[LoggedRecord]:
+    def _read(self, from_sequence: Sequence64, source: LogSource, *, operations_only: bool) -> Iterator[LoggedRecord]:
         return read_log(
             self._fs,
             source.directories,
@@ -239,6 +246,7 @@ class WalControl:
             from_sequence=from_sequence,
             upto_synced=source.upto_synced,
             allow_gaps=True,
+            operations_only=operations_only,
         )
 
     def _state(self, log: Wal | None) -> str:

@@ -9,7 +9,7 @@ from holdfast.v1 import wal_pb2
 
 from ..engine.left_out import Ranges
 from ..engine.log_names import collection_of
-from ..engine.log_search import Finding, Wanted, kind_of
+from ..engine.log_search import BARE_KINDS, Finding, Wanted
 from ..engine.log_stats import LogStats, Tally
 from ..errors import InvalidArgument
 from ..format.logged_ids import count_ids, first_ids
@@ -26,13 +26,14 @@ def wanted_of(
     request: wal_pb2.DumpWalRequest | wal_pb2.TailWalRequest, collection_id: uuid.UUID | None, name: str | None
 ) -> Wanted:
     """What a request looks for, in the collections that it means. Raises InvalidArgument."""
-    wanted = Wanted(collection_id, name, kinds=_kinds(request.kinds))
+    kinds = _kinds(request.kinds)
     if isinstance(request, wal_pb2.TailWalRequest):
-        return wanted
+        _check_operations(kinds)
+        return Wanted(collection_id, name, kinds=kinds)
     return Wanted(
         collection_id,
         name,
-        kinds=wanted.kinds,
+        kinds=kinds,
         ids=words_of(request.ids, "ids"),
         actors=frozenset(words_of(request.actors, "actors")),
         request_ids=frozenset(words_of(request.request_ids, "request_ids")),
@@ -41,9 +42,19 @@ def wanted_of(
 
 def _kinds(kinds: Sequence[wal_pb2.WalRecord.Kind.ValueType]) -> frozenset[str]:
     for kind in kinds:
-        if kind not in wal_pb2.WalRecord.Kind.values():
+        if not kind or kind not in wal_pb2.WalRecord.Kind.values():
             raise unknown_value("kinds", kind)
     return frozenset(wal_pb2.WalRecord.Kind.Name(kind).removeprefix("KIND_").lower() for kind in kinds)
+
+
+def _check_operations(kinds: frozenset[str]) -> None:
+    """Raise InvalidArgument for kinds of records that cannot be followed: a tail goes on behind a sequence."""
+    for kind in sorted(kinds.intersection(BARE_KINDS.values())):
+        raise InvalidArgument(
+            f"kinds names {kind}: such a record is no operation and has no sequence of its own to follow",
+            field="kinds",
+            hint=f"look for it with `holdfast storage wal dump --kind {kind}`",
+        )
 
 
 def words_of(words: Sequence[str], field: str) -> tuple[str, ...]:
@@ -81,7 +92,7 @@ def record_message(finding: Finding) -> wal_pb2.WalRecord:
     message = wal_pb2.WalRecord(
         sequence=record.sequence,
         time=timestamp(record.timestamp_us),
-        kind=kind_value(kind_of(operation)),
+        kind=kind_value(finding.kind),
         actor=operation.actor,
         request_id=operation.request_id,
         count=count_ids(operation),

@@ -142,7 +142,7 @@ class WalService(WalServiceServicer):
             to_us=end.time_us,
             path=self._paths.resolve(request.path, request.working_directory, context),
         )
-        runs = self._search(request, look_back=True).runs(where)
+        runs = self._search(request, live=False).runs(where)
         yield from self._counted(runs, context) if request.stats else self._shown(runs, request.limit, context)
 
     def _shown(
@@ -153,7 +153,9 @@ class WalService(WalServiceServicer):
             if not self._draining.goes_on(context):
                 return
             found = run.findings[:left]
-            yield wal_pb2.DumpWalResponse(records=map(record_message, found), through_sequence=run.through)
+            yield wal_pb2.DumpWalResponse(
+                records=map(record_message, found), through_sequence=run.through, warnings=run.warnings
+            )
             left -= len(found)
             if not left:
                 return
@@ -164,14 +166,14 @@ class WalService(WalServiceServicer):
             if not self._draining.goes_on(context):
                 return
             stats.add_all(run.findings)
-            yield wal_pb2.DumpWalResponse(through_sequence=run.through)
+            yield wal_pb2.DumpWalResponse(through_sequence=run.through, warnings=run.warnings)
         yield wal_pb2.DumpWalResponse(stats=stats_message(stats))
 
     def TailWal(
         self, request: wal_pb2.TailWalRequest, context: grpc.ServicerContext
     ) -> Iterator[wal_pb2.TailWalResponse]:
         durable = self._engine.durable_sequence
-        begin, search = start_of(request, self._wal), self._search(request, look_back=False)
+        begin, search = start_of(request, self._wal), self._search(request, live=True)
         from_us = begin.time_us
         absent = begin.sequence is None and from_us is None
         position = durable if absent else max(0, (begin.sequence or 0) - 1)
@@ -199,20 +201,21 @@ class WalService(WalServiceServicer):
         mark = self._wal.mark(request.name, caller=self._callers.of(context, request.request_id, sync=True))
         return wal_pb2.CreateMarkResponse(mark=mark_message(mark), durable=True)
 
-    def _search(self, request: wal_pb2.DumpWalRequest | wal_pb2.TailWalRequest, *, look_back: bool) -> LogSearch:
-        """The search that a request asks for. Raises InvalidArgument; without ``look_back`` also NotFound."""
-        names = {each.spec.id: each.spec.name for each in self._engine.collections.list()}
+    def _search(self, request: wal_pb2.DumpWalRequest | wal_pb2.TailWalRequest, *, live: bool) -> LogSearch:
+        """The search that a request asks for. ``live``: of what comes. Raises InvalidArgument, then also NotFound."""
+        specs = [each.spec for each in self._engine.collections.list()]
         name = request.collection or None
         collection_id = None
         if name is not None:
             with suppress(ValueError):
                 collection_id, name = uuid.UUID(name), None
-        if name is not None and name not in names.values():
+        if name is not None and all(spec.name != name for spec in specs):
             check_collection_name(name, field="collection")
             try:
                 # An alias: of what it points to now.
                 collection_id = self._engine.collections.stats(name).spec.id
             except NotFound:
-                if not look_back:
+                if live:
                     raise
-        return LogSearch(self._wal, wanted_of(request, collection_id, name), LogNames(names), look_back=look_back)
+        wanted = wanted_of(request, collection_id, name)
+        return LogSearch(self._wal, wanted, LogNames(specs), look_around=not live, bare=not live)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -18,14 +18,22 @@ from holdfast.documents import Document
 if TYPE_CHECKING:
     from holdfast.times import Target
 
-KINDS = [
+OPERATIONS = [
     "upsert", "delete", "truncate", "create_collection", "drop_collection", "put_alias", "delete_alias", "restore",
-    "mark", "replayed", "checkpoint", "settings", "marker", "closed",
+    "mark", "replayed",
 ]  # fmt: skip
-_kind_option = click.option(
-    "--kind", "kinds", type=click.Choice(KINDS), multiple=True, metavar="KIND",
-    help=f"Only these; may be repeated: {', '.join(KINDS)}.",
-)  # fmt: skip
+"""Operations. What else the log may hold has no sequence of its own."""
+
+_BARE_KINDS = ["marker", "closed"]
+
+
+def _kind_option(kinds: list[str]) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    return click.option(
+        "--kind", "kinds", type=click.Choice(kinds), multiple=True, metavar="KIND",
+        help=f"Only these; may be repeated: {', '.join(kinds)}.",
+    )  # fmt: skip
+
+
 _KEYS = ("sequence", "time", "kind", "collection", "count", "size_bytes", "actor", "first_ids", "detail")
 
 
@@ -42,7 +50,7 @@ _KEYS = ("sequence", "time", "kind", "collection", "count", "size_bytes", "actor
 @click.option("--to", type=MOMENT, metavar="WHEN", help="Last time, sequence or mark (inclusive).  [default: newest]")
 @before_option
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")
-@_kind_option
+@_kind_option([*OPERATIONS, *_BARE_KINDS])
 @click.option("--limit", type=click.IntRange(1, INT64_MAX), metavar="N", help="At most so many records.")
 @click.option("--stats", is_flag=True, help="Count them instead: in all, by collection and kind, and by actor.")
 @pass_state
@@ -60,7 +68,9 @@ def dump(
     """Show the log's records.
 
     Oldest first, one per line, as JSON (the default) or in a table. At damage it fails with path and offset, after the
-    records before it. WHEN is a time (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a mark.
+    records before it; where the log was disabled meanwhile, a warning says so. Markers, which an idle log writes to
+    prove that what comes before is on the disk, are shown with --kind marker alone. WHEN is a time
+    (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a mark.
     """
     refuse_two_ends(to, before)
     if stats:
@@ -68,22 +78,36 @@ def dump(
             raise click.UsageError("--stats counts every record of a range, so that --limit contradicts it")
         return state.client.wal.stats(path=path, start=start, to=to, before=before, collection=collection, kinds=kinds)
     records = state.client.wal.dump(
-        path=path, start=start, to=to, before=before, collection=collection, kinds=kinds, limit=limit
+        path=path,
+        start=start,
+        to=to,
+        before=before,
+        collection=collection,
+        kinds=kinds,
+        limit=limit,
+        on_warning=state.warn,
     )
     return (state.shown(record, _KEYS) for record in records)
 
 
 @click.command(
-    cls=Command, examples=["holdfast storage wal tail", "holdfast storage wal tail --from -5m --collection products"]
+    cls=Command,
+    examples=[
+        "holdfast storage wal tail",
+        "holdfast storage wal tail --from -5m --collection products",
+        "holdfast storage wal tail --from 4712 --kind delete",
+    ],
 )
 @click.option("--from", "start", type=MOMENT, metavar="WHEN", help="First time, sequence or mark.  [default: now]")
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")
-@_kind_option
+@_kind_option(OPERATIONS)
 @pass_state
 def tail(state: State, start: Target | None, collection: str | None, kinds: tuple[str, ...]) -> Iterator[Document]:
     """Follow the log.
 
-    Records appear when they are on the disk, one per line, until Ctrl-C.
+    Records appear when they are on the disk, one per line, until Ctrl-C; a restart of the daemon is waited for, and
+    none is missed. To go on another time, give --from the sequence behind the last one that you have seen. WHEN is a
+    time (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a mark.
     """
     records = state.client.wal.tail(start=start, collection=collection, kinds=kinds)
     return (state.shown(record, _KEYS) for record in records)

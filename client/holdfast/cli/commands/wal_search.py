@@ -11,7 +11,7 @@ import click
 from holdfast.checks import INT64_MAX
 from holdfast.cli import exit_codes
 from holdfast.cli.base import Command, pass_state
-from holdfast.cli.commands.wal_read import KINDS
+from holdfast.cli.commands.wal_read import OPERATIONS
 from holdfast.cli.complete import complete_collections
 from holdfast.cli.options import before_option, ids_option, log_path, refuse_two_ends
 from holdfast.cli.state import State
@@ -21,7 +21,6 @@ from holdfast.documents import Document
 if TYPE_CHECKING:
     from holdfast.times import Target
 
-_OPS = [kind for kind in KINDS if kind not in ("checkpoint", "settings", "marker", "closed")]
 _KEYS = ("sequence", "time", "actor", "op", "collection", "count", "first_ids", "request_id", "detail")
 _UNDONE = frozenset(("upsert", "delete", "truncate", "drop_collection", "restore"))
 """What somebody may want to be without."""
@@ -41,8 +40,8 @@ _UNDONE = frozenset(("upsert", "delete", "truncate", "drop_collection", "restore
     help="Only this collection: the name that it has or had, or its uuid.",
 )  # fmt: skip
 @click.option(
-    "--op", "kinds", type=click.Choice(_OPS), multiple=True, metavar="OP",
-    help=f"Only these; may be repeated: {', '.join(_OPS)}.",
+    "--op", "kinds", type=click.Choice(OPERATIONS), multiple=True, metavar="OP",
+    help=f"Only these; may be repeated: {', '.join(OPERATIONS)}.",
 )  # fmt: skip
 @ids_option()
 @click.option("--actor", "actors", multiple=True, metavar="NAME", help="Only what this one asked for; may be repeated.")
@@ -92,6 +91,7 @@ def grep(
         actors=actors,
         request_ids=request_ids,
         limit=limit,
+        on_warning=state.warn,
     )
     return _found(state, records, last=bool(ids), ours=path is None)
 
