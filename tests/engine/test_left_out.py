@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import random
+import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from holdfastd.engine.change_codec import Logged
+from holdfastd.engine.changes import DeleteIds
 from holdfastd.engine.left_out import LeftOut, merged
 from holdfastd.engine.tickets import Caller
 from holdfastd.errors import FailedPrecondition, InvalidArgument, NotFound, OutOfRange
@@ -98,7 +103,72 @@ def test_by_the_request_ids_that_they_came_with() -> None:
     same(kit, "again", without(4, 7))
     error = refused(NotFound, kit, skip_request_ids=("nobody",), into="other")
     assert error.reason == "NOTHING_LEFT_OUT"
-    assert "no operation on c with the request id nobody" in error.message
+    assert "no operation with the request id nobody" in error.message
+
+
+def test_each_of_the_request_ids_must_be_there() -> None:
+    kit = store(STEPS)
+    kit.upsert(["a"], name="d", caller=Caller(request_id="elsewhere"))
+    for missing in ("nobody", "elsewhere"):
+        error = refused(NotFound, kit, 7, skip_request_ids=("bad", missing))
+        assert error.reason == "NOTHING_LEFT_OUT"
+        assert f"no operation on the points of the collection came with the request id {missing}" in error.message
+
+
+def test_by_a_request_id_that_many_came_with_from_a_snapshot() -> None:
+    """A request id is free again after ten minutes: a nightly import may always have the same one."""
+    steps = [step for number in range(20) for step in (upsert(f"n{number}", request_id="b"), upsert(f"k{number}"))]
+    kit = store(STEPS[:1])
+    kit.snapshot()
+    for step in steps:
+        kit.clock.advance_us(11 * 60 * 1_000_000)
+        step(kit)
+    kit.engine.collections.drop("c", caller=CALLER)
+    dropped = kit.engine.sequence
+    assert undo(kit, skip_request_ids=("b",), to_sequence=dropped - 1)["operations_skipped"] == 20
+    same(kit, "undone", store([STEPS[0], *steps[1::2]]))
+
+
+def test_of_a_dropped_collection_whose_creation_was_trimmed() -> None:
+    kit = store(STEPS[:1])
+    kit.snapshot()
+    log = kit.log
+    assert log is not None
+    kit.engine._committer.between_groups(log.rotate)
+    kit.clock.advance_us(48 * 3600 * 1_000_000)
+    for step in STEPS[1:]:
+        step(kit)
+    for _ in range(2):
+        kit.engine.checkpoint()
+    assert kit.engine.wal.status().first_sequence == 4
+    kit.engine.collections.drop("c", caller=CALLER)
+    undo(kit, skip_request_ids=("bad",), to_sequence=7)
+    same(kit, "undone", without(4))
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_of_a_collection_that_was_made_again_only_the_new_one_counts(again: bool) -> None:
+    """What the dropped one held is written by the new one, which depends on nothing of it."""
+
+    def made_again(kit: ReplayKit) -> None:
+        kit.engine.collections.drop("c", caller=CALLER)
+        kit.create("c")
+
+    later: list[Step] = [upsert("x", value=9), upsert("q"), upsert("x")]
+    kit = store([*STEPS, made_again, *later])
+    assert undo(kit, 4, *([11] if again else []))["operations_skipped"] == 1 + again
+    same(kit, "undone", store([later[0], *later[2:]] if again else later))
+
+
+def test_a_deletion_of_nothing() -> None:
+    kit = store([upsert("a"), delete("nobody"), upsert("a")])
+    undo(kit, 4)
+    same(kit, "undone", store([upsert("a"), upsert("a")]))
+    out, nothing = LeftOut(((1, 1),)), DeleteIds(uuid.uuid4(), [], np.empty(0, np.uint64))
+    assert out.takes(Logged(nothing, "ann", "", 0), 1, None)
+    some = DeleteIds(nothing.collection_id, [b"a"], np.ones(1, np.uint64))
+    assert not out.takes(Logged(some, "ann", "", 0), 2, None)
+    out.check()
 
 
 def test_from_a_snapshot_that_is_older_than_what_is_left_out() -> None:
@@ -206,7 +276,19 @@ class TestRefused:
         assert refused(FailedPrecondition, kit, 1).reason == "CANNOT_BE_LEFT_OUT"
         kit.engine.collections.drop("c", caller=CALLER)
         kit.create("c")
-        assert refused(FailedPrecondition, kit, 8).reason == "CANNOT_BE_LEFT_OUT"
+        error = refused(FailedPrecondition, kit, 8)
+        assert (error.reason, error.hint) == (
+            "CANNOT_BE_LEFT_OUT",
+            "end with what was before it: --before 8, or leave it in",
+        )
+        assert refused(FailedPrecondition, kit, (9, 12)).hint == "begin what is left out behind it"
+
+    def test_a_restore(self) -> None:
+        kit = store(STEPS)
+        kit.snapshot()
+        kit.restore("latest", collection="c", overwrite=True)
+        error = refused(FailedPrecondition, kit, kit.engine.sequence)
+        assert (error.reason, "dropped or replaced" in error.message) == ("CANNOT_BE_LEFT_OUT", True)
 
     def test_nothing_of_the_collection(self) -> None:
         kit = store(STEPS)
@@ -273,5 +355,22 @@ def _depends(touched: list[set[str] | None], early: int, late: int, skipped: set
 
 def test_ranges_are_merged() -> None:
     assert merged([(5, 5), (1, 2), (3, 3), (8, 9), (6, 6)]) == ((1, 3), (5, 6), (8, 9))
-    out = LeftOut(((1, 2), (5, 9), (6, 7)))
-    assert [sequence for sequence in range(12) if out._holds(sequence)] == [1, 2, 5, 6, 7, 8, 9]
+    out, sent = LeftOut(((1, 2), (5, 9), (6, 7)), ["mine"]), Logged(None, "ann", "other", 0)
+    assert [sequence for sequence in range(12) if out._holds(sent, sequence)] == [1, 2, 5, 6, 7, 8, 9]
+    assert out._holds(replace(sent, request_id="mine"), 3)
+
+
+def test_what_was_written_since_is_remembered_once() -> None:
+    """However often: memory holds the points, not the operations."""
+    kit = store([upsert("a", "b"), *[upsert("a"), delete("b")] * 300])
+    out = LeftOut(((3, 3),))
+    for operation in kit.engine.wal.records():
+        out.takes(operation.logged, operation.record.sequence, None)
+    assert sum(len(run) for run in out._again_hashes._runs) <= 4
+    assert "2 points of what is left out were written or deleted again" in failure_of(out)
+
+
+def failure_of(out: LeftOut) -> str:
+    with pytest.raises(FailedPrecondition) as caught:
+        out.check()
+    return caught.value.message

@@ -78,7 +78,8 @@ class Course:
                 return Step(concerns=self._wanted is None)
             case Restore():
                 gone = [self._restore(each, change.snapshot_id, record) for each in change.collections]
-                return Step(gone=tuple(filter(None, gone)))
+                made = self._restored.keys() & {each.spec.id for each in change.collections}
+                return Step(concerns=any(gone) or bool(made), gone=tuple(filter(None, gone)))
         return Step()
 
     def check_end(self) -> None:

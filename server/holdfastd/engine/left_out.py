@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ..errors import FailedPrecondition, NotFound
 from ..model import Sequence64, Uint64Array
-from .changes import DeleteIds, Replayed, Truncate, UpsertRows
+from .change_codec import Logged
+from .changes import CreateCollection, DeleteIds, Truncate, UpsertRows
 from .collection import Collection
 
 Ranges = tuple[tuple[Sequence64, Sequence64], ...]
@@ -25,78 +26,103 @@ _MOST_NAMED = 5
 
 
 class LeftOut:
-    """What is left out of one roll-forward. Belongs to one thread.
+    """What is left out of one roll-forward, by sequence or by request id. Belongs to one thread.
 
     ``operations``: how many were. ``unchecked``: whether points may depend on them that only the work itself can tell.
-    Ids are held as hashes of 8 bytes, however many a left-out operation had.
+    Ids are held as hashes of 8 bytes, however many a left-out operation had, and however often they were written since.
     """
 
-    def __init__(self, ranges: Ranges) -> None:
+    def __init__(self, ranges: Ranges, request_ids: Iterable[str] = ()) -> None:
         self._ranges = merged(ranges)
         self._firsts = [first for first, _ in self._ranges]
+        self._request_ids = tuple(dict.fromkeys(request_ids))
+        self._wanted_ids = frozenset(self._request_ids)
+        self._unmet = set(self._request_ids)
+        self._first: Sequence64 = 0
         self._touched = _Hashes()
         self._truncated: Sequence64 = 0
         self._again: list[tuple[bytes, Sequence64]] = []
-        self._again_hashes: list[Uint64Array] = []
+        self._again_hashes = _Hashes()
         self.operations = 0
         self.unchecked = False
 
-    def takes(
-        self, change: UpsertRows | DeleteIds | Truncate | Replayed, sequence: Sequence64, collection: Collection | None
-    ) -> bool:
-        """Whether to leave out ``change``; one that is kept is compared with what was left out before it.
+    def takes(self, logged: Logged, sequence: Sequence64, collection: Collection | None) -> bool:
+        """Whether to leave out a change of points; one that is kept is compared with what was left out before it.
 
         ``collection``: as it is in front of it; None where nothing is carried out.
         """
-        if isinstance(change, Replayed):
+        change = logged.change
+        if not isinstance(change, UpsertRows | DeleteIds | Truncate):
             return False
-        if self._holds(sequence):
+        if self._holds(logged, sequence):
             self.operations += 1
+            self._first = self._first or sequence
+            self._unmet.discard(logged.request_id)
             self._leave_out(change, sequence)
             return True
         if isinstance(change, Truncate):
-            # Nothing of what was before it matters to what comes.
-            self._touched, self._truncated = _Hashes(), 0
+            self.forget()
         elif self.operations:
             self._compare(*_ids_of(change), sequence, collection)
         return False
 
-    def refuse(self, sequence: Sequence64) -> None:
+    def forget(self) -> None:
+        """Every point is gone: nothing of what was before it matters to what comes."""
+        self._touched, self._truncated = _Hashes(), 0
+
+    def refuse(self, logged: Logged, sequence: Sequence64) -> None:
         """Raise FailedPrecondition where an operation that is no change of points is to be left out."""
-        if self._holds(sequence):
-            raise FailedPrecondition(
-                f"sequence {sequence} made or dropped the collection, and only changes of points can be left out",
-                reason="CANNOT_BE_LEFT_OUT",
-                hint=f"for the collection as it was just before: --before {sequence}",
-                sequence=sequence,
-            )
+        if not self._holds(logged, sequence):
+            return
+        made = isinstance(logged.change, CreateCollection)
+        raise FailedPrecondition(
+            f"sequence {sequence} {'made' if made else 'dropped or replaced'} the collection, and only changes of "
+            "points can be left out",
+            reason="CANNOT_BE_LEFT_OUT",
+            hint="begin what is left out behind it"
+            if made
+            else f"end with what was before it: --before {sequence}, or leave it in",
+            sequence=sequence,
+        )
 
     def check(self) -> None:
-        """Raise FailedPrecondition with the points that were written since, NotFound where nothing was left out."""
-        if not self.operations:
-            raise NotFound(
-                f"no operation on the points of the collection lies in sequence {_told(self._ranges)}, so that nothing "
-                "is left out",
-                reason="NOTHING_LEFT_OUT",
-                hint="find the operation with `holdfast storage wal grep --collection NAME`",
-            )
+        """Raise FailedPrecondition with the points that were written since, NotFound where nothing was left out.
+
+        NotFound as well where there is nothing of one of the request ids.
+        """
+        if not self.operations or self._unmet:
+            raise self._nothing()
         if not self._again:
             return
-        count = len(np.unique(np.concatenate(self._again_hashes)))
+        count = self._again_hashes.count()
         named = ", ".join(f"{id.decode()} (sequence {sequence})" for id, sequence in self._again)
         more = f", and {count - len(self._again)} more" if count > len(self._again) else ""
         raise FailedPrecondition(
             f"{count} {'point' if count == 1 else 'points'} of what is left out {'was' if count == 1 else 'were'} "
             f"written or deleted again since: {named}{more}",
             reason="WRITTEN_SINCE",
-            hint="leave those operations out as well, or take the collection as it was before the first one: "
-            f"--before {self._firsts[0]}",
+            hint="leave those operations out as well (`holdfast storage wal grep --id ID` lists them), or take the "
+            f"collection as it was before the first one: --before {self._first}",
             count=count,
             ids=[id.decode() for id, _ in self._again],
             sequences=[sequence for _, sequence in self._again],
         )
 
-    def _holds(self, sequence: Sequence64) -> bool:
+    def _nothing(self) -> NotFound:
+        unmet = [id for id in self._request_ids if id in self._unmet]
+        places = [f"lies in sequence {_told(self._ranges)}"] if self._ranges and not self.operations else []
+        if unmet:
+            more = f" (and {len(unmet) - _MOST_NAMED} more)" if len(unmet) > _MOST_NAMED else ""
+            places.append(f"came with the request id {' or '.join(unmet[:_MOST_NAMED])}{more}")
+        return NotFound(
+            f"no operation on the points of the collection {' or '.join(places)}, and nothing was done",
+            reason="NOTHING_LEFT_OUT",
+            hint="find the operation with `holdfast storage wal grep --collection NAME`",
+        )
+
+    def _holds(self, logged: Logged, sequence: Sequence64) -> bool:
+        if logged.request_id and logged.request_id in self._wanted_ids:
+            return True
         place = bisect_right(self._firsts, sequence)
         return place > 0 and sequence <= self._ranges[place - 1][1]
 
@@ -121,7 +147,7 @@ class LeftOut:
     def _note(self, ids: list[bytes], hashes: Uint64Array, again: NDArray[np.bool_], sequence: Sequence64) -> None:
         places = np.flatnonzero(again)
         if len(places):
-            self._again_hashes.append(hashes[places])
+            self._again_hashes.add(hashes[places])
             known = {id for id, _ in self._again}
             new = (ids[place] for place in places.tolist() if ids[place] not in known)
             self._again += [(id, sequence) for id in islice(new, _MOST_NAMED - len(self._again))]
@@ -136,9 +162,15 @@ class _Hashes:
     def add(self, hashes: Uint64Array) -> None:
         """Put these in."""
         run = np.unique(hashes)
+        if not len(run):
+            return
         while self._runs and len(self._runs[-1]) < 2 * len(run):
             run = np.union1d(self._runs.pop(), run)
         self._runs.append(run)
+
+    def count(self) -> int:
+        """How many there are."""
+        return len(np.unique(np.concatenate(self._runs))) if self._runs else 0
 
     def hold(self, hashes: Uint64Array) -> NDArray[np.bool_]:
         """Which of these are in it."""

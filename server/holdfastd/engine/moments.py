@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import InvalidArgument, NotFound, OutOfRange
+from ..model import Sequence64
 from .disk_errors import disk_errors_of
 from .history import Ending
 from .left_out import merged
@@ -96,17 +97,18 @@ class Moments:
 
     # Finding --------------------------------------------------------------------------------------------------------
 
-    def _find(self, request: RestoreRequest, snapshot: str | None, path: str | None = None) -> Route:
-        name, left_out = request.from_collection, request.left_out
+    def _find(self, request: RestoreRequest, snapshot: str | None, path: str | None = None, first: int = 0) -> Route:
+        """The route that begins before ``first``, where that is one, and before the first sequence that is left out."""
+        name, firsts = request.from_collection, [each for each, _ in request.left_out]
+        before = min([*firsts, *([first] if first else [])], default=None)
         try:
             with disk_errors_of("looking for a way to that moment"):
                 assert request.ending is not None
-                before = left_out[0][0] if left_out else None
                 route = self._routes.find(request.ending, snapshot=snapshot, path=path, name=name, before=before)
         except OutOfRange as error:
-            if not left_out:
+            if before is None:
                 raise
-            what = f"nothing leads from before sequence {left_out[0][0]}, the first that is left out, to the end"
+            what = f"nothing leads from before sequence {before}, the first that is left out, to the end"
             raise OutOfRange(
                 f"{what}: {error.message}", reason=error.reason, hint=error.hint, **error.metadata
             ) from None
@@ -123,26 +125,27 @@ class Moments:
     def _own(self) -> list[SnapshotInfo]:
         return [info for info in self._catalog.listing().snapshots if not info.foreign]
 
-    def _with_sequences(self, request: RestoreRequest, path: str | None, work: Work) -> RestoreRequest:
-        """The request with its request ids as the sequences that they had. Reads the log. Raises NotFound."""
+    def _first_of_requests(self, request: RestoreRequest, path: str | None, work: Work) -> Sequence64:
+        """The first sequence of the request ids that are left out, 0 for none. Reads the log. Raises NotFound.
+
+        In any collection: that of which the wanted one is made may be gone, and no name of it known.
+        """
         if not request.left_out_requests:
-            return request
+            return 0
         work.report(phase="looking for what is left out")
-        name, ending = request.from_collection, request.ending or Ending()
-        wanted = Wanted(name=name, request_ids=frozenset(request.left_out_requests))
-        names = LogNames(each.spec for each in self._context.applier.catalog.collections.values())
-        search = LogSearch(self._control, wanted, names, look_around=True)
-        found: list[tuple[int, int]] = []
+        ending = request.ending or Ending()
+        search = LogSearch(
+            self._control, Wanted(request_ids=frozenset(request.left_out_requests)), LogNames(()), look_around=False
+        )
         for run in search.runs(Range(to_sequence=ending.sequence, to_us=ending.time_us, path=path)):
             work.check_cancelled()
-            found += [(each.record.sequence, each.record.sequence) for each in run.findings]
-        if not found:
-            raise NotFound(
-                f"the log has no operation on {name} with the request id {' or '.join(request.left_out_requests)}",
-                reason="NOTHING_LEFT_OUT",
-                hint=f"find it with `holdfast storage wal grep --collection {name}`",
-            )
-        return replace(request, left_out=merged((*request.left_out, *found)))
+            if run.findings:
+                return run.findings[0].record.sequence
+        raise NotFound(
+            f"the log has no operation with the request id {' or '.join(request.left_out_requests)}",
+            reason="NOTHING_LEFT_OUT",
+            hint=f"find it with `holdfast storage wal grep --collection {request.from_collection}`",
+        )
 
     def _named(self, request: RestoreRequest) -> RestoreRequest:
         """The request with the collection that it means, where it names a target alone. Raises InvalidArgument."""
@@ -189,13 +192,12 @@ class Moments:
                     self._logs.check_sound(path)
                 with self._retention.pinned(1):
                     # Again: since the request came, a checkpoint may have trimmed the log.
-                    exact = self._with_sequences(request, path, work)
-                    found = self._find(exact, snapshot, path)
+                    found = self._find(request, snapshot, path, self._first_of_requests(request, path, work))
                     pins.enter_context(self._retention.pinned(found.start + 1))
                 if found.base is not None:
                     pins.enter_context(self._catalog.in_use(found.base.path))
                 done = Restoration(
-                    self._context, self._catalog, self._logs, exact, found.base, caller, work, route=found
+                    self._context, self._catalog, self._logs, request, found.base, caller, work, route=found
                 )
                 return told(done, done.run())
 

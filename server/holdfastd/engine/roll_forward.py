@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import msgspec
 
@@ -29,7 +30,8 @@ from ..storage.bulk import write_document
 from ..storage.files import make_dirs, remove_tree
 from ..storage.id_index import IdIndex
 from ..storage.wal_reader import LoggedRecord
-from .changes import POINTS, Change, DeleteIds, Replayed, Truncate, UpsertRows
+from .change_codec import Logged
+from .changes import POINTS, DeleteIds, Replayed, Truncate, UpsertRows
 from .collection import Collection, alive_rows, hashes_at
 from .course import Course
 from .left_out import LeftOut
@@ -38,6 +40,8 @@ from .meter import Advance
 from .recovery_open import STAGED_ENTRY, open_collection
 from .sealing import FrozenCollection, Sealer, Written, freeze, install
 from .snapshot_context import SnapshotContext
+
+PointsChange: TypeAlias = UpsertRows | DeleteIds | Truncate | Replayed
 
 
 @dataclass(slots=True)
@@ -119,8 +123,7 @@ class RollForward:
         with ThreadPoolExecutor(1, thread_name_prefix="roll-forward") as writer:
             try:
                 for record in records:
-                    change = decode_record(record).change
-                    rows = self._apply(change, record) if change is not None else 0
+                    rows = self._apply(decode_record(record), record)
                     advance(padded_size(len(record.payload)), rows)
                     if self._unsealed_bytes >= self._context.config.memtable_bytes:
                         self._begin_sealing(writer, record.sequence)
@@ -146,28 +149,34 @@ class RollForward:
 
     # One operation --------------------------------------------------------------------------------------------------
 
-    def _apply(self, change: Change, record: LoggedRecord) -> int:
+    def _apply(self, logged: Logged, record: LoggedRecord) -> int:
         """Returns the number of points that changed."""
+        change = logged.change
+        if change is None:
+            return 0
         if isinstance(change, POINTS):
-            return self._apply_to_points(change, record)
+            return 0 if self._leaves_out(change, logged, record) else self._apply_to_points(change, record)
         step = self._course.follow(change, record)
         for collection_id in step.gone:
             self._throw_away(collection_id)
         if step.made is not None:
             self._create(step.made)
         if step.concerns:
-            if self._left_out is not None:
-                self._left_out.refuse(record.sequence)
+            _end_left_out(self._left_out, logged, record)
             self.done.note(record)
         return 0
 
-    def _apply_to_points(self, change: UpsertRows | DeleteIds | Truncate | Replayed, record: LoggedRecord) -> int:
+    def _leaves_out(self, change: PointsChange, logged: Logged, record: LoggedRecord) -> bool:
+        rolling = self._here.get(change.collection_id)
+        if rolling is None or self._left_out is None:
+            return False
+        return self._left_out.takes(logged, record.sequence, rolling.collection)
+
+    def _apply_to_points(self, change: PointsChange, record: LoggedRecord) -> int:
         rolling = self._here.get(change.collection_id)
         if rolling is None:
             return 0
         sequence, time_us, collection = record.sequence, record.timestamp_us, rolling.collection
-        if self._left_out is not None and self._left_out.takes(change, sequence, collection):
-            return 0
         before = collection.memtable.bytes
         match change:
             case UpsertRows(_, rows):
@@ -264,6 +273,13 @@ class RollForward:
             )
 
 
+def _end_left_out(left_out: LeftOut | None, logged: Logged, record: LoggedRecord) -> None:
+    """Before a change of the catalog that concerns what is wanted: no point of before it is there any more."""
+    if left_out is not None:
+        left_out.refuse(logged, record.sequence)
+        left_out.forget()
+
+
 def foresee(
     records: Iterable[LoggedRecord], course: Course, advance: Advance, left_out: LeftOut | None = None
 ) -> Rolled:
@@ -271,15 +287,16 @@ def foresee(
     done = Rolled()
     for record in records:
         advance(padded_size(len(record.payload)), 0)
-        change = decode_record(record).change
+        logged = decode_record(record)
+        change = logged.change
         if isinstance(change, UpsertRows | DeleteIds | Truncate):
             concerns = course.find(change.collection_id) is not None
             if concerns and left_out is not None:
-                concerns = not left_out.takes(change, record.sequence, None)
+                concerns = not left_out.takes(logged, record.sequence, None)
         else:
             concerns = change is not None and course.follow(change, record).concerns
-            if concerns and left_out is not None:
-                left_out.refuse(record.sequence)
+            if concerns:
+                _end_left_out(left_out, logged, record)
         if concerns:
             done.note(record)
     course.check_end()

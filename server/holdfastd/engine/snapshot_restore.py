@@ -74,7 +74,8 @@ class Restoration:
         self._started_ns = context.clock.monotonic_ns()
         self._ids: dict[uuid.UUID, uuid.UUID] = {}
         self.rolled = Rolled()
-        self.left_out = LeftOut(request.left_out) if request.left_out else None
+        left_out = request.left_out, request.left_out_requests
+        self.left_out = LeftOut(*left_out) if any(left_out) else None
         self._warnings: list[str] = [] if route is None else list(route.warnings)
 
     def run(self) -> dict[str, Any]:
