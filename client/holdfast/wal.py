@@ -24,7 +24,8 @@ class RecordsWanted(TypedDict, total=False):
     """Which records of a log ``dump`` and ``stats`` are about; what is left out asks for nothing.
 
     path: the directory of another log; start, to (inclusive) and before: the range; collection: a name that it has or
-    had, or a uuid; kinds: such as ``"delete"``; ids: of points that they write or delete; actors, request_ids: whose.
+    had, or a uuid; kinds: such as ``"delete"``; ids: of points that they write or delete; actors, request_ids: whose; a
+    request id that ends with ``*`` stands for all that begin so.
     """
 
     path: AnyPath | None
@@ -131,7 +132,8 @@ class Wal:
         start and to are inclusive, before is not: a time, a sequence or a mark. into: make a new collection of this
         name that holds the moment asked for. A live collection has nothing to replay: a success, with a warning.
         skip, skip_request_ids: with into, changes of points that it is to be without, by sequence, range of sequences
-        (inclusive) or request id; FailedPrecondition where something since depends on them.
+        (inclusive) or request id (one that ends with ``*``: all that begin so); FailedPrecondition where something
+        since depends on them.
         """
         from holdfast.v1 import wal_pb2
 

@@ -70,6 +70,18 @@ def test_every_text_format_brings_the_same_rows(
     assert [record.payload for record in records] == [{"n": n} for n in range(5)]
 
 
+def test_the_request_ids_of_one_import_begin_alike(
+    cli: Callable[..., Outcome], write: Write, points: holdfast.Collection, daemon: FakeDaemon
+) -> None:
+    for _ in range(2):
+        cli("vector", "insert-batch", "points", "--file", write("r.ndjson", ndjson(ROWS)), "--batch-size", "2")
+    sent = [request.upsert.request_id for request in daemon.requests["UpsertStream"]]
+    first, second = ([id.rpartition("-") for id in some] for some in (sent[:3], sent[3:]))
+    assert [number for _, _, number in first] == [number for _, _, number in second] == ["1", "2", "3"]
+    assert [len({prefix for prefix, _, _ in some}) for some in (first, second)] == [1, 1]
+    assert first[0] != second[0]
+
+
 @pytest.mark.parametrize("dtype", ["<f4", "<f2"])
 def test_an_array_comes_with_ids_and_payloads_beside_it(
     cli: Callable[..., Outcome], write: Write, points: holdfast.Collection, dtype: str

@@ -129,6 +129,18 @@ def test_by_a_request_id_that_many_came_with_from_a_snapshot() -> None:
     same(kit, "undone", store([STEPS[0], *steps[1::2]]))
 
 
+def test_by_what_the_request_ids_of_an_import_begin_with() -> None:
+    batches = [upsert(f"n{number}", request_id=f"import-{number}") for number in range(12)]
+    other = [upsert("k", request_id="import"), upsert("l", request_id="imports-1"), upsert("m")]
+    kit = store([*batches, *other])
+    assert undo(kit, skip_request_ids=("import-*",))["operations_skipped"] == 12
+    same(kit, "undone", store(other))
+    undo(kit, skip_request_ids=("import-1*", "import-11", "import"), into="again")
+    same(kit, "again", store([batches[0], *batches[2:10], *other[1:]]))
+    error = refused(NotFound, kit, skip_request_ids=("import-*", "export-*"), into="other")
+    assert error.message.endswith("came with the request id export-*, and nothing was done")
+
+
 def test_of_a_dropped_collection_whose_creation_was_trimmed() -> None:
     kit = store(STEPS[:1])
     kit.snapshot()
@@ -366,8 +378,8 @@ def test_what_was_written_since_is_remembered_once() -> None:
     out = LeftOut(((3, 3),))
     for operation in kit.engine.wal.records():
         out.takes(operation.logged, operation.record.sequence, None)
-    assert sum(len(run) for run in out._again_hashes._runs) <= 4
     assert "2 points of what is left out were written or deleted again" in failure_of(out)
+    assert sum(len(run) for run in out._again_hashes._runs) <= 4
 
 
 def failure_of(out: LeftOut) -> str:

@@ -57,6 +57,8 @@ def test_by_kind_actor_and_request(kit: Kit) -> None:
     assert found(kit, actors=frozenset(["ann"])) == [3, 5]
     assert found(kit, actors=frozenset(["ann", "bob"]), request_ids=frozenset(["two", "three"])) == [4, 5]
     assert found(kit, kinds=frozenset(["delete"]), request_ids=frozenset(["two"])) == []
+    assert found(kit, request_ids=frozenset(["t*"])) == [4, 5]
+    assert found(kit, request_ids=frozenset(["*"])) == [3, 4, 5]
 
 
 def test_by_the_points_that_they_name(kit: Kit) -> None:

@@ -58,6 +58,8 @@ class Importer:
         self._skip = skip
         self._on_batch = on_batch
         self._in_flight: deque[list[Row]] = deque()
+        self._request_prefix = new_request_id()
+        self._requests = 0
 
     def run(self, rows: Rows) -> None:
         """Insert everything; Stopped, BadFile or HoldfastError end it early, with ``tally`` exact in every case.
@@ -180,12 +182,13 @@ class Importer:
     def _request(self, rows: list[Row]) -> EncodedUpsert:
         from holdfast.v1 import vector_pb2
 
+        self._requests += 1
         has_payloads = any(row.payload is not None for row in rows)
         head = vector_pb2.UpsertRequest(
             collection=self._collection.name,
             ids=[row.id or "" for row in rows],
             payloads=join_payloads([row.payload or b"null" for row in rows]) if has_payloads else b"",
-            request_id=new_request_id(),
+            request_id=f"{self._request_prefix}-{self._requests}",
         )
         return EncodedUpsert(head, [row.vector for row in rows])
 

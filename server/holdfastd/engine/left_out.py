@@ -18,15 +18,17 @@ from ..model import Sequence64, Uint64Array
 from .change_codec import Logged
 from .changes import CreateCollection, DeleteIds, Truncate, UpsertRows
 from .collection import Collection
+from .request_words import RequestWords
 
 Ranges = tuple[tuple[Sequence64, Sequence64], ...]
 """Sequences, each pair the first and the last of a range, inclusive."""
 
 _MOST_NAMED = 5
+_MOST_WAITING = 1 << 14
 
 
 class LeftOut:
-    """What is left out of one roll-forward, by sequence or by request id. Belongs to one thread.
+    """What is left out of one roll-forward, by sequence or by request id (see ``RequestWords``). Belongs to one thread.
 
     ``operations``: how many were. ``unchecked``: whether points may depend on them that only the work itself can tell.
     Ids are held as hashes of 8 bytes, however many a left-out operation had, and however often they were written since.
@@ -35,9 +37,8 @@ class LeftOut:
     def __init__(self, ranges: Ranges, request_ids: Iterable[str] = ()) -> None:
         self._ranges = merged(ranges)
         self._firsts = [first for first, _ in self._ranges]
-        self._request_ids = tuple(dict.fromkeys(request_ids))
-        self._wanted_ids = frozenset(self._request_ids)
-        self._unmet = set(self._request_ids)
+        self._request_ids = RequestWords(request_ids)
+        self._unmet = set(self._request_ids.words)
         self._first: Sequence64 = 0
         self._touched = _Hashes()
         self._truncated: Sequence64 = 0
@@ -57,7 +58,7 @@ class LeftOut:
         if self._holds(logged, sequence):
             self.operations += 1
             self._first = self._first or sequence
-            self._unmet.discard(logged.request_id)
+            self._unmet -= self._request_ids.meaning(logged.request_id)
             self._leave_out(change, sequence)
             return True
         if isinstance(change, Truncate):
@@ -109,7 +110,7 @@ class LeftOut:
         )
 
     def _nothing(self) -> NotFound:
-        unmet = [id for id in self._request_ids if id in self._unmet]
+        unmet = [id for id in self._request_ids.words if id in self._unmet]
         places = [f"lies in sequence {_told(self._ranges)}"] if self._ranges and not self.operations else []
         if unmet:
             more = f" (and {len(unmet) - _MOST_NAMED} more)" if len(unmet) > _MOST_NAMED else ""
@@ -121,7 +122,7 @@ class LeftOut:
         )
 
     def _holds(self, logged: Logged, sequence: Sequence64) -> bool:
-        if logged.request_id and logged.request_id in self._wanted_ids:
+        if self._request_ids.match(logged.request_id):
             return True
         place = bisect_right(self._firsts, sequence)
         return place > 0 and sequence <= self._ranges[place - 1][1]
@@ -154,31 +155,45 @@ class LeftOut:
 
 
 class _Hashes:
-    """A growing set: sorted runs, each at least twice as long as the next, so that adding costs little of the whole."""
+    """A growing set: sorted runs, each at least twice as long as the next, so that adding costs little of the whole.
+
+    What was added since it was last asked waits for a run of its own: an operation may have a single point.
+    """
 
     def __init__(self) -> None:
         self._runs: list[Uint64Array] = []
+        self._waiting: list[Uint64Array] = []
+        self._waiting_count = 0
 
     def add(self, hashes: Uint64Array) -> None:
         """Put these in."""
-        run = np.unique(hashes)
-        if not len(run):
-            return
-        while self._runs and len(self._runs[-1]) < 2 * len(run):
-            run = np.union1d(self._runs.pop(), run)
-        self._runs.append(run)
+        self._waiting.append(hashes)
+        self._waiting_count += len(hashes)
+        if self._waiting_count >= _MOST_WAITING:
+            self._settle()
 
     def count(self) -> int:
         """How many there are."""
+        self._settle()
         return len(np.unique(np.concatenate(self._runs))) if self._runs else 0
 
     def hold(self, hashes: Uint64Array) -> NDArray[np.bool_]:
         """Which of these are in it."""
+        self._settle()
         held = np.zeros(len(hashes), np.bool_)
         for run in self._runs:
             places = np.searchsorted(run, hashes)
             held |= run[np.minimum(places, len(run) - 1)] == hashes
         return held
+
+    def _settle(self) -> None:
+        if not self._waiting_count:
+            return
+        run = np.unique(np.concatenate(self._waiting))
+        self._waiting, self._waiting_count = [], 0
+        while self._runs and len(self._runs[-1]) < 2 * len(run):
+            run = np.union1d(self._runs.pop(), run)
+        self._runs.append(run)
 
 
 def merged(ranges: Iterable[tuple[Sequence64, Sequence64]]) -> Ranges:

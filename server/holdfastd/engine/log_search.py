@@ -19,6 +19,7 @@ from ..model import Sequence64, family
 from ..storage.wal_reader import LoggedRecord
 from .log_names import LogNames, alias_of, collection_of, collections_of
 from .logged import decoded_by
+from .request_words import RequestWords
 from .wal_control import WalControl
 
 RUN_RECORDS = 256
@@ -37,7 +38,7 @@ class Wanted:
     ``collection_id``: one collection, by its id. ``name``: every collection that is or was called so, and with
     ``collection_id`` the one as well that an alias of this name points to. ``kinds``: names of bodies of a
     ``LogOperation``, and of ``BARE_KINDS``; none of them asks for all but markers. ``ids``: of points; what changes
-    every point of a collection is found with any of them.
+    every point of a collection is found with any of them. ``request_ids``: see ``RequestWords``.
     """
 
     collection_id: uuid.UUID | None = None
@@ -129,6 +130,7 @@ class LogSearch:
         self._may_look_back = self._may_look_ahead = look_around
         self._bare = bare
         self._ids = IdSearch(wanted.ids) if wanted.ids else None
+        self._request_ids = RequestWords(wanted.request_ids)
         self._nameless = 0
         self._closed: LoggedRecord | None = None
 
@@ -230,7 +232,7 @@ class LogSearch:
             return None
         if wanted.actors and operation.actor not in wanted.actors:
             return None
-        if wanted.request_ids and operation.request_id not in wanted.request_ids:
+        if self._request_ids and not self._request_ids.match(operation.request_id):
             return None
         if wanted.collection_id is not None and wanted.name is None and not self._concerns_collection(operation):
             return None

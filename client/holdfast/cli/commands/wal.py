@@ -140,7 +140,8 @@ def status(state: State) -> Document:
 )  # fmt: skip
 @click.option(
     "--skip-request-id", "skip_request_ids", multiple=True, metavar="ID",
-    help="With --into: leave out what came with this request id; may be repeated.",
+    help="With --into: leave out what came with this request id, or with one that begins so where it ends with a *;"
+    " may be repeated.",
 )  # fmt: skip
 @click.option("--verify", is_flag=True, help="Check the log before anything is touched.")
 @dry_run

@@ -33,6 +33,7 @@ _UNDONE = frozenset(("upsert", "delete", "truncate", "drop_collection", "restore
         "holdfast storage wal grep --id order-17 --id order-18",
         "holdfast storage wal grep --op drop_collection --op truncate",
         "holdfast storage wal grep --request-id nightly-import-7 --since 'yesterday 22:00'",
+        "holdfast storage wal grep --request-id '4f0c9c3a7be14d1f9b6e0d7c21aa53d2-*'",
     ],
 )
 @click.option(
@@ -47,7 +48,7 @@ _UNDONE = frozenset(("upsert", "delete", "truncate", "drop_collection", "restore
 @click.option("--actor", "actors", multiple=True, metavar="NAME", help="Only what this one asked for; may be repeated.")
 @click.option(
     "--request-id", "request_ids", multiple=True, metavar="ID",
-    help="Only what came with this request id; may be repeated.",
+    help="Only what came with this request id, or with one that begins so where it ends with a *; may be repeated.",
 )  # fmt: skip
 @click.option("--since", type=MOMENT, metavar="WHEN", help="First time, sequence or mark.  [default: oldest]")
 @click.option("--to", type=MOMENT, metavar="WHEN", help="Last time, sequence or mark (inclusive).  [default: newest]")
