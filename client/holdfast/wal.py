@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from holdfast.v1 import common_pb2, wal_pb2
 
 
+_TAIL_PATIENCE_SECONDS = 60.0
+
+
 class RecordsWanted(TypedDict, total=False):
     """Which records of a log ``dump`` and ``stats`` are about; what is left out asks for nothing.
 
@@ -236,14 +239,15 @@ class Wal:
     ) -> Iterator[Document]:
         """Follow the log: records as they are synced, from ``start`` or from now, until the iterator is closed.
 
-        Each comes once. A daemon that goes away meanwhile is waited for within the usual patience, and asked again from
-        where it was. To go on another time: ``start`` = the sequence behind that of the last record.
+        Each comes once. A daemon that goes away meanwhile is waited for, a minute at most, and asked again from where
+        it was. To go on another time: ``start`` = the sequence behind that of the last record.
         """
         from holdfast.v1 import wal_pb2
 
         request = wal_pb2.TailWalRequest(
             start=history_point(start, "start"), collection=text_or_none(collection, "collection"), kinds=_kinds(kinds)
         )
+        waits_until: float | None = None
         while True:
             answered = False
             try:
@@ -252,7 +256,9 @@ class Wal:
                     _go_on_behind(request, response)
                     yield from map(record_document, response.records)
             except Unavailable:
-                if not answered:
+                if answered:
+                    waits_until = self._connection.now() + _TAIL_PATIENCE_SECONDS
+                elif waits_until is None or self._connection.now() > waits_until:
                     raise
             else:
                 return

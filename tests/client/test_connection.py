@@ -12,6 +12,7 @@ import holdfast
 from holdfast.address import Address
 from holdfast.connection import PATIENCE_SECONDS, Connection
 from holdfast.v1 import storage_pb2, wal_pb2
+from holdfast.wal import Wal
 from tests.support.fake_server import FakeDaemon
 
 
@@ -51,6 +52,27 @@ def test_it_gives_up_within_five_seconds(daemon: FakeDaemon) -> None:
         connection.call(connection.storage.GetStatus, storage_pb2.GetStatusRequest())
     assert clock.time <= PATIENCE_SECONDS
     assert len(daemon.requests["GetStatus"]) > 5
+    connection.close()
+
+
+@pytest.mark.parametrize(("failures", "comes_back"), [(50, True), (1000, False)])
+def test_a_tail_waits_longer_once_it_has_begun(daemon: FakeDaemon, failures: int, comes_back: bool) -> None:
+    connection, clock = _connect(daemon)
+    daemon.records[:] = [wal_pb2.WalRecord(sequence=sequence, kind="KIND_MARK") for sequence in (1, 2, 3)]
+    daemon.pass_next("TailWal")
+    daemon.fail_next("TailWalMidway", grpc.StatusCode.UNAVAILABLE, "stopping")
+    for _ in range(failures):
+        daemon.fail_next("TailWal", grpc.StatusCode.UNAVAILABLE, "starting")
+    tail = Wal(connection).tail(start=1)
+    assert [next(tail).sequence for _ in range(2)] == [1, 2]
+    clock.sleep(3600)
+    if comes_back:
+        assert [record.sequence for record in tail] == [3]
+        assert PATIENCE_SECONDS < clock.time - 3600 < 60
+    else:
+        with pytest.raises(holdfast.Unavailable, match="starting"):
+            next(tail)
+        assert 60 <= clock.time - 3600 < 60 + 2 * PATIENCE_SECONDS
     connection.close()
 
 

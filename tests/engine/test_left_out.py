@@ -15,7 +15,7 @@ from holdfastd.engine.change_codec import Logged
 from holdfastd.engine.changes import DeleteIds
 from holdfastd.engine.left_out import LeftOut, merged
 from holdfastd.engine.tickets import Caller
-from holdfastd.errors import FailedPrecondition, InvalidArgument, NotFound, OutOfRange
+from holdfastd.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange
 from tests.support.engines import CALLER
 from tests.support.oracle import observe
 from tests.support.replays import ReplayKit
@@ -294,6 +294,14 @@ class TestRefused:
             "end with what was before it: --before 8, or leave it in",
         )
         assert refused(FailedPrecondition, kit, (9, 12)).hint == "begin what is left out behind it"
+
+    def test_a_name_that_is_taken(self) -> None:
+        error = refused(AlreadyExists, store(STEPS), 4, into="d")
+        assert (error.reason, error.hint) == ("COLLECTION_EXISTS", "choose another name for --into")
+
+    def test_a_collection_that_there_is_not(self) -> None:
+        error = refused(NotFound, store(STEPS), 4, collection="nobody")
+        assert (error.reason, "no collection 'nobody'" in error.message) == ("COLLECTION_NOT_FOUND", True)
 
     def test_a_restore(self) -> None:
         kit = store(STEPS)

@@ -14,7 +14,7 @@ from holdfastd.engine.log_search import Finding, LogSearch, Range, Run, Wanted
 from holdfastd.engine.log_stats import LogStats
 from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
-from holdfastd.errors import Corruption, NotFound, OutOfRange
+from holdfastd.errors import Corruption, FailedPrecondition, NotFound, OutOfRange
 from holdfastd.model import StorageKind
 from tests.support.engines import CALLER, Kit
 from tests.support.logs import flip
@@ -164,8 +164,11 @@ class TestNames:
         assert found(kit, name="c", kinds=frozenset(["upsert"])) == [begin]
         assert found(kit, Range(to_sequence=begin), name="c") == [begin]
         assert found(kit, collection_id=gone, kinds=frozenset(["upsert"])) == [begin]
-        with pytest.raises(OutOfRange):
-            found(kit, Range(from_sequence=2))
+        for where in (Range(from_sequence=2), Range(from_us=1), Range(to_sequence=2)):
+            with pytest.raises(OutOfRange) as caught:
+                found(kit, where)
+            assert caught.value.hint is not None
+            assert caught.value.hint.startswith(f"what is left begins with sequence {begin}: begin there, or leave")
 
     def test_what_may_be_meant_and_has_no_name_is_counted(self, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(collections, "DropCollection", lambda id, name: DropCollection(id))
@@ -190,6 +193,26 @@ class TestDamage:
         with pytest.raises(Corruption) as caught:
             next(runs)
         assert (caught.value.path, caught.value.offset) == (fourth.path, fourth.offset)
+        assert caught.value.metadata["sequence"] == "3"
+        assert caught.value.message.endswith("; the last operation before it has sequence 3")
+
+    def test_what_has_no_way_on_is_raised_as_it_is(self, kit: Kit) -> None:
+        with pytest.raises(FailedPrecondition) as caught:
+            found(kit, Range(path="/data/collections"))
+        assert caught.value.reason == "LOG_NOT_FOUND"
+        assert caught.value.__cause__ is not caught.value
+
+    def test_it_is_said_where_to_go_on_behind_it(self, kit: Kit) -> None:
+        fourth = next(kit.engine.wal.records(from_sequence=4)).record
+        log = kit.log
+        assert log is not None
+        kit.engine._committer.between_groups(log.rotate)
+        last = kit.upsert(["late"]).sequence
+        flip(kit.fs, fourth.path, fourth.offset + 10)
+        with pytest.raises(Corruption, match=f"; the next WAL segment begins with sequence {last}") as caught:
+            found(kit)
+        assert "the last operation before it has sequence 3" in caught.value.message
+        assert found(kit, Range(from_sequence=last)) == [last]
 
     def test_in_front_of_the_range_it_matters_to_names_alone(self, kit: Kit) -> None:
         first = next(kit.engine.wal.records()).record
@@ -262,6 +285,13 @@ def test_a_time_without_a_log_is_told_where_something_was_done_in_it(kit: Kit, u
     assert [each.record.sequence for each in run.findings] == [3, 5, 7 + unlogged]
     told = "the log was disabled between sequence 6 and 8: what was done meanwhile is not in it"
     assert run.warnings == [told] * unlogged
+
+
+def test_a_range_behind_the_newest_is_told(kit: Kit) -> None:
+    (run,) = search(kit).runs(Range(from_sequence=7))
+    assert (run.findings, run.warnings) == ([], ["the range begins behind sequence 6, the newest there is"])
+    (run,) = search(kit).runs(Range(from_sequence=6))
+    assert (len(run.findings), run.warnings) == (1, [])
 
 
 def test_runs_are_bounded(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:

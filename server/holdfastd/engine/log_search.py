@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from ..errors import Corruption, HoldfastError, NotFound, OutOfRange
 from ..format import operation as codec
@@ -133,6 +134,7 @@ class LogSearch:
         self._request_ids = RequestWords(wanted.request_ids)
         self._nameless = 0
         self._closed: LoggedRecord | None = None
+        self._last: Sequence64 = 0
 
     def runs(self, where: Range) -> Iterator[Run]:
         """What is found, in order, and a sign of life where that is nothing for a while.
@@ -156,13 +158,17 @@ class LogSearch:
                     found = True
                     run.findings.append(finding)
                 run.looked_at(record)
+                self._last = record.sequence
                 if run.full:
                     yield run
                     run = Run()
-        except HoldfastError:
+        except HoldfastError as error:
             if run.findings or run.warnings:
                 yield run
-            raise
+            told = self._with_the_way_on(error, where)
+            if told is error:
+                raise
+            raise told from error
         self._warn_of_the_end(where, run)
         self._warn_of_nameless(run)
         yield run
@@ -179,6 +185,36 @@ class LogSearch:
         )
         return (each.record for each in operations)
 
+    def _with_the_way_on(self, error: HoldfastError, where: Range) -> HoldfastError:
+        """The error, with what can be asked for instead."""
+        if isinstance(error, Corruption):
+            return self._placed(error)
+        first = self._control.status().first_sequence
+        if error.reason != "LOG_TRIMMED" or where.path is not None or not first:
+            return error
+        return OutOfRange(
+            error.message,
+            reason=error.reason,
+            hint=f"what is left begins with sequence {first}: begin there, or leave the start out; for a longer "
+            "window: holdfast storage wal enable --retention DURATION",
+            **error.metadata,
+        )
+
+    def _placed(self, error: Corruption) -> Corruption:
+        """Damage, with the operation before it and where to go on behind it."""
+        paths = [(file.path, file.first_sequence) for file in self._control.status().files]
+        behind = next((first for (path, _), (_, first) in pairwise(paths) if path == error.path), None)
+        before = f"; the last operation before it has sequence {self._last}" if self._last else ""
+        then = "" if behind is None else f"; the next WAL segment begins with sequence {behind}"
+        return Corruption(
+            f"{error.problem}{before}{then}",
+            path=error.path,
+            offset=error.offset,
+            reason=error.reason,
+            hint=error.hint,
+            sequence=self._last or None,
+        )
+
     # What may be missing --------------------------------------------------------------------------------------------
 
     def _look_for_gap(self, record: LoggedRecord, run: Run) -> None:
@@ -191,9 +227,12 @@ class LogSearch:
             )
 
     def _warn_of_the_end(self, where: Range, run: Run) -> None:
-        """Warn where the newest that was done is not in the log that was read to its end."""
+        """Warn where the newest that was done is not in the log that was read to its end, or lies before the range."""
+        newest = self._control.newest_sequence
+        if where.from_sequence > newest and where.path is None:
+            run.warnings.append(f"the range begins behind sequence {newest}, the newest there is")
         open_end = where.to_sequence is None and where.to_us is None and where.path is None
-        if open_end and self._closed is not None and self._closed.sequence < self._control.newest_sequence:
+        if open_end and self._closed is not None and self._closed.sequence < newest:
             run.warnings.append(
                 f"the log is disabled since sequence {self._closed.sequence}: what was done since is not in it"
             )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..errors import InvalidArgument, NotFound, OutOfRange
+from ..errors import AlreadyExists, InvalidArgument, NotFound, OutOfRange
 from ..model import Sequence64
 from .disk_errors import disk_errors_of
 from .history import Ending
@@ -92,6 +92,13 @@ class Moments:
             left_out=merged(request.skip),
             left_out_requests=request.skip_request_ids,
         )
+        if request.into in catalog.names:
+            raise AlreadyExists(
+                f"a collection named {request.into!r} already exists, and a replay replaces none",
+                reason="COLLECTION_EXISTS",
+                hint="choose another name for --into",
+                collection=request.into,
+            )
         route = self._find(asked, None, request.path)
         return self._start("replay", asked, route, None, _as_replay, caller, path=request.path)
 

@@ -232,6 +232,7 @@ class Restoration:
         self._meter.begin("rolling forward", history.bytes_between(route.start, route.to), 0)
         roll.run(self._logs.between(history.source, route.start, route.to), self._meter.advance)
         if self.left_out is not None:
+            course.check_end()
             self.left_out.check()
         self.rolled = roll.done
         self._meter.begin("proving", 0, roll.count)

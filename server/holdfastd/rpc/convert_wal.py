@@ -78,7 +78,9 @@ def check_order(request: wal_pb2.DumpWalRequest, start: Bound, end: Bound) -> No
     for first, last in ((start.sequence, end.sequence), (start.time_us, end.time_us)):
         if first is not None and last is not None and first > last + slack:
             raise InvalidArgument(
-                f"the range starts after its end, {field}", field="start", hint="exchange the two, or leave one out"
+                f"start lies behind {field}: the range ends before it begins",
+                field="start",
+                hint="exchange the two, or leave one out",
             )
 
 

@@ -105,9 +105,9 @@ def dump(
 def tail(state: State, start: Target | None, collection: str | None, kinds: tuple[str, ...]) -> Iterator[Document]:
     """Follow the log.
 
-    Records appear when they are on the disk, one per line, until Ctrl-C; a restart of the daemon is waited for, and
-    none is missed. To go on another time, give --from the sequence behind the last one that you have seen. WHEN is a
-    time (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a mark.
+    Records appear when they are on the disk, one per line, until Ctrl-C; a daemon that restarts is waited for, a minute
+    at most, and none is missed. To go on another time, give --from the sequence behind the last one that you have seen.
+    WHEN is a time (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a mark.
     """
     records = state.client.wal.tail(start=start, collection=collection, kinds=kinds)
     return (state.shown(record, _KEYS) for record in records)
