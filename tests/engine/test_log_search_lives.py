@@ -6,6 +6,7 @@ import random
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 import pytest
 
@@ -189,15 +190,14 @@ class SearchLife:
         draw = self.draw
         known = [id for ids in self.ids_of.values() for id in ids]
         kinds = sorted({each.kind for each in self.sent})
+        request_ids = [*(each.request_id for each in self.sent if each.request_id), "request-1*"]
         wanted = Wanted(
             collection_id=draw.choice(known) if known and draw.random() < 0.2 else None,
             name=draw.choice(NAMES + ALIASES) if draw.random() < 0.5 else None,
             kinds=frozenset(draw.sample(kinds, min(2, len(kinds)))) if draw.random() < 0.4 else frozenset(),
             ids=tuple(draw.sample(IDS, draw.choice((1, 2, 12)))) if draw.random() < 0.5 else (),
             actors=frozenset(draw.sample(ACTORS, 2)) if draw.random() < 0.3 else frozenset(),
-            request_ids=frozenset(draw.sample([each.request_id for each in self.sent], 1))
-            if draw.random() < 0.1
-            else frozenset(),
+            request_ids=frozenset([draw.choice(request_ids)]) if draw.random() < 0.1 else frozenset(),
         )
         ends = sorted(draw.choices(self.sent, k=2), key=lambda each: each.sequence)
         way = draw.choice(("all", "sequence", "time", "since"))
@@ -237,7 +237,7 @@ def _lies_in(where: Range, sent: Sent) -> bool:
 def _matches(wanted: Wanted, sent: Sent) -> bool:
     if (wanted.kinds and sent.kind not in wanted.kinds) or (wanted.actors and sent.actor not in wanted.actors):
         return False
-    if wanted.request_ids and sent.request_id not in wanted.request_ids:
+    if wanted.request_ids and not any(fnmatchcase(sent.request_id, word) for word in wanted.request_ids):
         return False
     if wanted.ids and sent.kind not in EVERY_POINT and set(wanted.ids).isdisjoint(sent.ids):
         return False
