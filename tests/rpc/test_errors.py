@@ -114,3 +114,12 @@ def test_the_unforeseen_is_logged_and_not_shown(caplog: pytest.LogCaptureFixture
     assert "secret detail" not in str(status_of(error))
     assert "secret detail" in caplog.text
     assert "VectorService.Upsert" in caplog.text
+
+
+def test_an_error_that_comes_from_itself_is_answered() -> None:
+    first, second = errors.NotFound("none"), ValueError("other")
+    first.__cause__, second.__cause__ = second, first
+    assert as_holdfast_error(first, "holdfast.v1.VectorService.Get") is first
+    alone = errors.NotFound("none")
+    alone.__cause__ = alone
+    assert as_holdfast_error(alone, "holdfast.v1.VectorService.Get") is alone

@@ -66,7 +66,9 @@ def let_go_of_frames(error: BaseException | None) -> None:
     A traceback holds the handler's frames, which hold the error: until the collector of cycles comes by they would keep
     the request and the call, of which a connection has only so many.
     """
-    while error is not None:
+    met: set[int] = set()  # an error may come from itself
+    while error is not None and id(error) not in met:
+        met.add(id(error))
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
 
