@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfastd.engine import collections, log_search
+from holdfastd.engine import collections, log_findings
 from holdfastd.engine.changes import DropCollection
+from holdfastd.engine.log_findings import Finding, Range, Run, Wanted
 from holdfastd.engine.log_names import LogNames
-from holdfastd.engine.log_search import Finding, LogSearch, Range, Run, Wanted
+from holdfastd.engine.log_search import LogSearch
 from holdfastd.engine.log_stats import LogStats
 from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
@@ -243,7 +244,7 @@ class TestDamage:
 
 
 def test_a_sign_of_life_comes_while_nothing_is_found(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_search, "RUN_BYTES", 1)
+    monkeypatch.setattr(log_findings, "RUN_BYTES", 1)
     runs = list(search(kit, ids=("nobody",)).runs(Range()))
     assert [run.through for run in runs] == [1, 2, 3, 4, 5, 6, 0]
     kit.engine.collections.drop("c", caller=CALLER)
@@ -295,7 +296,7 @@ def test_a_range_behind_the_newest_is_told(kit: Kit) -> None:
 
 
 def test_runs_are_bounded(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_search, "RUN_RECORDS", 4)
+    monkeypatch.setattr(log_findings, "RUN_RECORDS", 4)
     assert [len(run.findings) for run in search(kit).runs(Range())] == [4, 2]
 
 
@@ -304,7 +305,7 @@ def test_the_log_may_be_written_and_trimmed_meanwhile(monkeypatch: pytest.Monkey
     kit.create()
     for number in range(60):
         kit.upsert([f"p{number}"])
-    monkeypatch.setattr(log_search, "RUN_RECORDS", 1)
+    monkeypatch.setattr(log_findings, "RUN_RECORDS", 1)
     runs = search(kit, name="c").runs(Range())
     seen = [next(runs).through]
     kit.clock.advance_us(48 * 3600 * 1_000_000)

@@ -10,8 +10,9 @@ from fnmatch import fnmatchcase
 
 import pytest
 
+from holdfastd.engine.log_findings import Range, Wanted
 from holdfastd.engine.log_names import LogNames
-from holdfastd.engine.log_search import EVERY_POINT, LogSearch, Range, Wanted
+from holdfastd.engine.log_search import EVERY_POINT, LogSearch
 from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import NotFound

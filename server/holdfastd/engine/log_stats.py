@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from ..format.logged_ids import count_ids
 from ..format.record import padded_size
 from ..model import Sequence64
+from .log_findings import Finding
 from .log_names import collection_of
-from .log_search import Finding
 
 
 @dataclass(slots=True)

@@ -16,8 +16,9 @@ from ..model import Sequence64
 from .disk_errors import disk_errors_of
 from .history import Ending
 from .left_out import merged
+from .log_findings import Range, Wanted
 from .log_names import LogNames
-from .log_search import LogSearch, Range, Wanted
+from .log_search import LogSearch
 from .operations import Operation, OperationRegistry, Work
 from .replay_log import ReplayLogs, ReplayRequest
 from .retention import Retention

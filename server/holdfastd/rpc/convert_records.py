@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from holdfast.v1 import wal_pb2
 
 from ..engine.left_out import Ranges
+from ..engine.log_findings import BARE_KINDS, Finding, Wanted
 from ..engine.log_names import collection_of
-from ..engine.log_search import BARE_KINDS, Finding, Wanted
 from ..engine.log_stats import LogStats, Tally
 from ..errors import InvalidArgument
 from ..format.logged_ids import count_ids, first_ids

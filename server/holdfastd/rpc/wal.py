@@ -13,8 +13,9 @@ import grpc
 from holdfast.v1 import operation_pb2, wal_pb2
 from holdfast.v1.wal_pb2_grpc import WalServiceServicer
 
+from ..engine.log_findings import Range, Run
 from ..engine.log_names import LogNames
-from ..engine.log_search import LogSearch, Range, Run
+from ..engine.log_search import LogSearch
 from ..engine.log_stats import LogStats
 from ..engine.operations import Work
 from ..engine.replay import ReplayRequest
