@@ -196,6 +196,21 @@ def test_a_copy_that_is_brought_up_to_date_is_known_for_what_it_is(kit: Snapshot
     assert restored(other, two) == held
 
 
+@pytest.mark.parametrize("by_path", [False, True], ids=["by its id", "by its path"])
+def test_what_another_daemon_consolidates_in_a_directory_that_both_know_is_not_damaged(
+    kit: SnapshotKit, by_path: bool
+) -> None:
+    full, one, two = chained(kit, path="/backups")
+    held = restored(kit, two)
+    other = off_site(kit, full, one, two)
+    kit.consolidate(full.id)
+    place = other.put(f"/mnt/{one.path.rpartition('/')[2]}", kit.fs.read(one.path))
+    other.fs.unlink(f"/mnt/{full.path.rpartition('/')[2]}")
+    now = other.engine.snapshots.get(place if by_path else one.id)
+    assert (now.path, now.state, now.record.type) == (place, "ready", "full")
+    assert restored(other, two) == held
+
+
 def test_another_full_one_in_its_place_is_not_believed(kit: SnapshotKit) -> None:
     full, one, _ = chained(kit)
     twin = filled()

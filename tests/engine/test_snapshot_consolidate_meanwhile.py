@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import threading
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 
 from holdfastd.engine.operations import Work
+from holdfastd.engine.snapshot_info import SnapshotInfo
 from holdfastd.engine.snapshot_rewrite import Rewriter
 from holdfastd.engine.snapshots import SnapshotRequest
 from holdfastd.errors import Cancelled, FailedPrecondition
 from holdfastd.storage.registry import Registry
-from tests.support.chains import chained, filled, info, restored
+from tests.support.chains import HOURLY, chained, filled, info, registered, restored
 from tests.support.engines import CALLER
 from tests.support.snapshot_sweeps import assert_tidy
 from tests.support.snapshots import SECOND_US, SnapshotKit
@@ -109,8 +111,8 @@ def test_one_snapshot_is_rewritten_once_at_a_time(kit: SnapshotKit) -> None:
     pending = catalog.begin_rewriting(one)
     with pytest.raises(FailedPrecondition, match=f"{one.id} is being consolidated already"):
         catalog.begin_rewriting(two, one)
-    catalog.end_rewriting(*pending)
-    catalog.end_rewriting(*catalog.begin_rewriting(two, one))
+    catalog.end_writing(*pending)
+    catalog.end_writing(*catalog.begin_rewriting(two, one))
     assert_tidy(kit)
 
 
@@ -206,6 +208,28 @@ def test_the_base_of_an_increment_that_is_being_written_is_not_deleted(
         kit.engine.snapshots.delete(full.id)
 
 
+def test_a_base_that_is_replaced_while_it_is_chosen_is_no_damaged_one(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was known of it was read before, its sums after it."""
+    _, one, two = chained(kit)
+    catalog = kit.engine.snapshots._catalog
+    sums = catalog.sums_sha256
+    late: list[str] = []
+
+    def consolidated_first(snapshot: SnapshotInfo) -> str:
+        if not late:
+            late.append("once")
+            kit.consolidate(one.id)
+        return sums(snapshot)
+
+    monkeypatch.setattr(catalog, "sums_sha256", consolidated_first)
+    kit.upsert(["b"], 21)
+    three = kit.later(incremental=True)
+    assert (late, three.record.base_id, info(kit, two).record.type) == (["once"], two.id, "full")
+    assert restored(kit, three)["b"][0] == 21
+
+
 def test_a_kill_before_it_is_replaced_leaves_what_was_known_of_it(kit: SnapshotKit) -> None:
     _, one, two = chained(kit)
     kit.verify(one.id)
@@ -233,3 +257,52 @@ def test_a_kill_while_its_disk_was_not_there_is_settled_when_it_is_back(kit: Sna
     kit.reopen()
     assert (info(kit, one).state, info(kit, one).record.type) == ("ready", "full")
     assert restored(kit, two) == held
+
+
+def test_what_could_not_be_removed_is_removed_by_the_next_start(kit: SnapshotKit) -> None:
+    _, one, two = chained(kit)
+    with kit.engine.snapshots._catalog.in_use(two.path):
+        started = kit.engine.snapshots.start_consolidate(one.id, caller=CALLER)
+        for seen in kit.engine.operations.watch(started.id, interval_seconds=0.01):
+            if seen.progress.phase == "waiting for readers":
+                break
+        kit.fs.fail_on("unlink", "*.part", errno.EIO)
+        kit.engine.operations.cancel(started.id)
+        with pytest.raises(Cancelled):
+            kit._wait(started)
+    kit.fs.fail_on("unlink", "*.part", errno.EIO)
+    kit.reopen()
+    assert kit.fs.exists(f"{two.path}.part"), "the disk is as it was"
+    kit.reopen()
+    assert kit.fs.listdir(HOURLY) == [two.path.rpartition("/")[2]]
+    assert registered(kit)[1] == 0
+    assert_tidy(kit)
+
+
+def killed_without_its_disk(kit: SnapshotKit, snapshot: SnapshotInfo) -> bytes:
+    """A kill while one is rewritten whose file is gone at the next start; returns the file."""
+    content = kit.fs.read(snapshot.path)
+    kit.engine.snapshots._catalog.begin_rewriting(snapshot)
+    kit.fs.unlink(snapshot.path)
+    kit.reopen()
+    assert info(kit, snapshot).state == "missing"
+    return content
+
+
+def test_one_that_was_moved_after_a_kill_is_found_where_it_is(kit: SnapshotKit) -> None:
+    _, _, two = chained(kit)
+    held = restored(kit, two)
+    moved = kit.put(f"/moved/{two.path.rpartition('/')[2]}", killed_without_its_disk(kit, two))
+    kit.engine.snapshots.list("/moved")
+    assert (info(kit, two).state, info(kit, two).path) == ("ready", moved)
+    assert restored(kit, two) == held
+
+
+def test_one_that_is_given_up_after_a_kill_keeps_no_history(kit: SnapshotKit) -> None:
+    full, one, two = chained(kit)
+    killed_without_its_disk(kit, two)
+    for each in (two, one, full):
+        kit.engine.snapshots.delete(each.id)
+    assert [entry.high_water for entry in kit.engine._keeper.current.collections] == [0]
+    kit.reopen()
+    assert registered(kit) == ([], 0)

@@ -22,11 +22,12 @@ from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout, check_snapshot_id
 from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, part_path, snapshot_file_id
-from .snapshot_adoption import has_become, is_same_file, judge
+from .snapshot_adoption import has_become, judge
 from .snapshot_errors import file_in_use, file_missing, id_is_taken
 from .snapshot_info import MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
 from .snapshot_lineage import Lineage, is_base_of
 from .snapshot_record import record_of
+from .snapshot_settle import remove_parts, settle
 
 LATEST = "latest"
 
@@ -44,7 +45,7 @@ class SnapshotCatalog:
         self._lock = threading.Lock()
         self._registry: Registry | None = None
         self._in_use: dict[str, int] = {}
-        self._rewritten: set[str] = set()
+        self._under_way: set[str] = set()
         self._replaced = 0
         self._doubtful: set[uuid.UUID] = set()
 
@@ -59,36 +60,8 @@ class SnapshotCatalog:
         with self._lock:
             self._registry = registry = Registry.load(self._fs, self._layout)
             for pending in registry.pending:
-                self._settle(registry, pending)
-        if self._fs.exists(self._layout.snapshots):
-            for name in self._fs.listdir(self._layout.snapshots):
-                stem, dot, suffix = name.rpartition(".")
-                if dot and suffix == "part" and snapshot_file_id(stem):
-                    self._fs.unlink(posixpath.join(self._layout.snapshots, name))
-
-    def _settle(self, registry: Registry, pending: PendingSnapshot) -> None:
-        """A snapshot that was under way when the daemon ended: whole under its final name, or not at all.
-
-        One that was being rewritten is what it was, or what it was to be.
-        """
-        pending = replace(pending, path=self._layout.resolve(pending.path))
-        with contextlib.suppress(OSError):
-            if self._fs.exists(pending.part_path):
-                self._fs.unlink(pending.part_path)
-                self._fs.sync_dir(parent_of(pending.part_path))
-        known = registry.find(pending.id)
-        if not self._fs.exists(pending.path):
-            # Which of both it is, of one that was known, is seen once its file is there again.
-            if known is None:
-                registry.abandon(pending.id)
-            return
-        try:
-            found = record_of(self._fs, self._layout, pending.path)
-        except (HoldfastError, OSError):
-            registry.abandon(pending.id)
-            return
-        # Of a file that was to be replaced and was not, more is known than it says.
-        registry.put(known if known is not None and is_same_file(known, found) else found)
+                settle(self._fs, self._layout, registry, pending)
+        remove_parts(self._fs, self._layout.snapshots)
 
     # Looking --------------------------------------------------------------------------------------------------------
 
@@ -97,7 +70,7 @@ class SnapshotCatalog:
 
         What lies in that directory and is new to the registry is adopted; durable on return.
         """
-        return self._undisturbed(lambda: self._listing(path, collection))
+        return self.undisturbed(lambda: self._listing(path, collection))
 
     def _listing(self, path: str | None, collection: str | None) -> SnapshotListing:
         directory = self._layout.snapshots if path is None else self._layout.resolve(path)
@@ -110,7 +83,10 @@ class SnapshotCatalog:
             )
         warnings = [problem for problem in (self._the_registry().problem,) if problem]
         unnamed, unreadable = self._unnamed_in(directory)
-        warnings += [*unreadable.values(), *self._adopt((*unnamed, *self._changed_in(directory)))]
+        warnings += [
+            *unreadable.values(),
+            *self._adopt((*unnamed, *self._changed(None if path is None else directory))),
+        ]
         shown = {self._layout.resolve(record.path): record for record in self._records()}
         if path is not None:
             shown = {where: record for where, record in shown.items() if parent_of(where) == directory}
@@ -124,7 +100,7 @@ class SnapshotCatalog:
     def get(self, reference: str) -> SnapshotInfo:
         """The snapshot that an id, ``latest`` or a path stands for. Raises NotFound, InvalidArgument or Corruption."""
         if is_path(reference):
-            return self._undisturbed(lambda: self._at(self._layout.resolve(reference)))
+            return self.undisturbed(lambda: self._at(self._layout.resolve(reference)))
         if reference == LATEST:
             return newest(self.listing())
         check_snapshot_id(reference)
@@ -140,7 +116,7 @@ class SnapshotCatalog:
 
     def chain(self, info: SnapshotInfo) -> tuple[SnapshotInfo, ...]:
         """The snapshots that one builds on, base first; it begins with a missing one where that is nowhere. Blocks."""
-        return self._undisturbed(lambda: self._lineage().chain(info.record))
+        return self.undisturbed(lambda: self._lineage().chain(info.record))
 
     def open(self, info: SnapshotInfo, *, tap: Tap = nobody) -> ArchiveReader:
         """Open a snapshot's file. Raises NotFound when it is not where it was, or Corruption."""
@@ -169,16 +145,23 @@ class SnapshotCatalog:
         """The SHA-256 of its SHA256SUMS, read from the file's end. Blocks. As ``open`` raises, and Corruption."""
         return read_sums_sha256(self._fs, self.open(info))
 
-    def _undisturbed(self, look: Callable[[], T]) -> T:
+    def undisturbed(self, look: Callable[[], T]) -> T:
         """What is found while no file is replaced: one of the old record and the new file would look damaged."""
         while True:
+            # Held from a rename until the registry knows of it.
             with self._lock:
                 seen = self._replaced
-            found = look()
+            try:
+                found = look()
+            except HoldfastError:
+                if seen == self._replaced:
+                    raise
+                continue
             if seen == self._replaced:
                 return found
 
     def _at(self, path: str) -> SnapshotInfo:
+        self._adopt(self._changed(parent_of(path)))
         for record in self._records():
             if self._layout.resolve(record.path) == path:
                 return self._lineage().info(record)
@@ -202,13 +185,16 @@ class SnapshotCatalog:
                     unreadable[where] = error.message if isinstance(error, HoldfastError) else str(error)
         return found, unreadable
 
-    def _changed_in(self, directory: str) -> list[SnapshotRecord]:
-        """What is in the places of snapshots of a directory that had another size, as far as that can be read."""
+    def _changed(self, directory: str | None) -> list[SnapshotRecord]:
+        """What is in the places of snapshots that had another size, as far as that can be read: of a directory, or all.
+
+        Another daemon may have made full ones of increments that both know.
+        """
         found = []
         for record in self._records():
             where = self._layout.resolve(record.path)
             with contextlib.suppress(HoldfastError, OSError):
-                if parent_of(where) == directory and self._fs.size(where) != record.size_bytes:
+                if directory in (None, parent_of(where)) and self._fs.size(where) != record.size_bytes:
                     found.append(record_of(self._fs, self._layout, where))
         return found
 
@@ -241,13 +227,23 @@ class SnapshotCatalog:
                 number += 1
                 id = f"{stem}-{number}"
             pending = PendingSnapshot(id, posixpath.join(directory, f"{id}.{suffix}"))
-            registry.begin(replace(pending, path=self._layout.relative(pending.path)))
+            self._begin(pending)
             return pending
 
-    def abandon(self, pending: PendingSnapshot) -> None:
-        """Forget what was reserved: nothing is left of it on the disk."""
+    def end_writing(self, *pending: PendingSnapshot) -> None:
+        """Remove what is left of files that were not put in their places. Durable on return. Raises OSError."""
         with self._lock:
-            self._the_registry().abandon(pending.id)
+            self._under_way.difference_update(each.id for each in pending)
+            registry = self._the_registry()
+            begun = {each.id for each in registry.pending}
+            for each in pending:
+                if each.id in begun:
+                    settle(self._fs, self._layout, registry, each)
+
+    def _begin(self, *pending: PendingSnapshot) -> None:
+        """Note what is about to be written. Durable on return; call with the lock."""
+        self._the_registry().begin(*(replace(each, path=self._layout.relative(each.path)) for each in pending))
+        self._under_way.update(each.id for each in pending)
 
     def doubt(self, ids: Iterable[uuid.UUID]) -> None:
         """Note collections that keep history for a snapshot which may turn out not to be there: see ``uncovered``."""
@@ -257,10 +253,10 @@ class SnapshotCatalog:
     def uncovered(self) -> tuple[uuid.UUID, ...]:
         """Of the collections doubted, those that no snapshot covers; nothing is in doubt any more then.
 
-        None of them while the registry knows of a snapshot that is being written: it may cover them yet.
+        None of them while a snapshot is being written: it may cover them yet.
         """
         with self._lock:
-            if self._the_registry().pending:
+            if self._under_way:
                 return ()
             covered = {member.collection_id for record in self._records() for member in record.members}
             found = tuple(id for id in self._doubtful if str(id) not in covered)
@@ -291,6 +287,7 @@ class SnapshotCatalog:
         """Add or replace what is known of a snapshot; its path may be absolute."""
         with self._lock:
             self._the_registry().put(replace(record, path=self._layout.relative(record.path)))
+            self._under_way.discard(record.id)
 
     def _adopt(self, unnamed: Iterable[SnapshotRecord]) -> list[str]:
         """Let the registry know what was found, as far as it should; durable on return. Returns what is to be said."""
@@ -298,12 +295,11 @@ class SnapshotCatalog:
         with self._lock:
             registry = self._the_registry()
             known = {record.id: record for record in registry.snapshots}
-            being_written = {pending.id for pending in registry.pending}
             adopted: dict[str, SnapshotRecord] = {}
             for record in unnamed:
                 path, same = self._layout.resolve(record.path), known.get(record.id)
                 # One that is being published gets there by itself; another may have been deleted since it was read.
-                if record.id in being_written or not self._fs.exists(path):
+                if record.id in self._under_way or not self._fs.exists(path):
                     continue
                 if same is not None and self._layout.resolve(same.path) == path:
                     if has_become(same, record):
@@ -418,8 +414,7 @@ class SnapshotCatalog:
         with self._lock:
             self._check_not_rewritten(infos)
             pending = tuple(PendingSnapshot(info.id, info.path) for info in infos)
-            self._the_registry().begin(*(replace(each, path=self._layout.relative(each.path)) for each in pending))
-            self._rewritten.update(each.id for each in pending)
+            self._begin(*pending)
             return pending
 
     def check_not_rewritten(self, infos: Iterable[SnapshotInfo]) -> None:
@@ -429,7 +424,7 @@ class SnapshotCatalog:
 
     def _check_not_rewritten(self, infos: Iterable[SnapshotInfo]) -> None:
         for info in infos:
-            if info.id in self._rewritten:
+            if info.id in self._under_way:
                 raise file_in_use(f"{info.id} is being consolidated already")
 
     def replace_files(self, records: Iterable[SnapshotRecord]) -> bool:
@@ -453,16 +448,6 @@ class SnapshotCatalog:
             finally:
                 self._the_registry().put(*done)
             return True
-
-    def end_rewriting(self, *pending: PendingSnapshot) -> None:
-        """Remove what is left of files that were not put in their places. Durable on return. Raises OSError."""
-        with self._lock:
-            self._rewritten.difference_update(each.id for each in pending)
-            registry = self._the_registry()
-            begun = {each.id for each in registry.pending}
-            for each in pending:
-                if each.id in begun:
-                    self._settle(registry, each)
 
     # Reading --------------------------------------------------------------------------------------------------------
 

@@ -121,7 +121,7 @@ class Consolidation:
         finally:
             # What cannot be removed now is removed by the next start.
             with contextlib.suppress(OSError):
-                self._catalog.end_rewriting(*pending)
+                self._catalog.end_writing(*pending)
 
     def _publish(self, records: list[SnapshotRecord], paths: list[str]) -> None:
         """Put the new files in their places as soon as nobody reads the old ones."""

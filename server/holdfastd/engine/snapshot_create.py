@@ -141,9 +141,13 @@ class SnapshotCreation:
         context, collection = self._context, self._request.collection
         wanted = None if collection is None else context.applier.catalog.resolve(collection).spec.id
         with disk_errors_of("looking for the base"):
-            base = choose_base(self._catalog, context.keeper.current, wanted, self._request.base_id)
-            self._begins_anew = None if self._request.base_id is not None else self._too_long(base)
+            base, self._begins_anew = self._catalog.undisturbed(lambda: self._judged_base(wanted))
         return base if self._begins_anew is None else None
+
+    def _judged_base(self, wanted: uuid.UUID | None) -> tuple[Base, str | None]:
+        """The base, and why its chain is not continued."""
+        base = choose_base(self._catalog, self._context.keeper.current, wanted, self._request.base_id)
+        return base, None if self._request.base_id is not None else self._too_long(base)
 
     def _too_long(self, base: Base) -> str | None:
         """Why the chain of a base that nobody has named is not continued, or None."""
@@ -301,7 +305,8 @@ class SnapshotCreation:
                 if fs.exists(path):
                     fs.unlink(path)
             fs.sync_dir(parent_of(pending.path))
-            self._catalog.abandon(pending)
+        with contextlib.suppress(OSError):
+            self._catalog.end_writing(pending)
         with contextlib.suppress(HoldfastError):
             forget_history(self._context, self._catalog)
 

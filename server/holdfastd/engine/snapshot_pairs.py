@@ -22,7 +22,7 @@ from .meter import Meter
 from .row_candidates import between, by_hash
 from .row_diff import RowDiff, compare_rows
 from .snapshot_base import remembers
-from .snapshot_chain import Chain, ChainFinder
+from .snapshot_chain import Chain, ChainFinder, Link
 from .snapshot_context import SnapshotContext
 from .snapshot_sides import Held, Side
 from .snapshot_stage import staged_bytes, staged_rows, staged_to_read
@@ -182,15 +182,20 @@ def _planned(pair: Pair, old: Chain, new: Chain) -> _Read:
 
 
 def _holds_moment_of(chain: Chain, other: Chain, pair: Pair) -> bool:
-    """Whether the last of the ``other`` snapshots is a link of ``chain`` that its collection goes through."""
-    if not chain.links or not other.links or pair.old.spec.id != pair.new.spec.id:
+    """Whether a link of ``chain`` that its collection goes through holds the moment of the last ``other`` one.
+
+    Of two copies of one store each may have a snapshot of the same name and sequence: they differ in what they count.
+    """
+    collection_id = pair.old.spec.id
+    if not chain.links or not other.links or collection_id != pair.new.spec.id:
         return False
-    return any(
-        (link.manifest.id, link.manifest.store_id, link.manifest.timeline, link.manifest.sequence)
-        == (said.id, said.store_id, said.timeline, said.sequence)
-        for said in (other.last.manifest,)
-        for link in chain.links_of(pair.old.spec.id)
-    )
+    moment = _moment(other.last, collection_id)
+    return any(_moment(link, collection_id) == moment for link in chain.links_of(collection_id))
+
+
+def _moment(link: Link, collection_id: uuid.UUID) -> tuple[object, ...]:
+    manifest, said = link.manifest, link.said(collection_id)
+    return manifest.store_id, manifest.timeline, manifest.sequence, said.count, said.digest
 
 
 def _wanted(chain: Chain, ids: Iterable[uuid.UUID | None]) -> tuple[Chain, set[uuid.UUID]]:

@@ -126,8 +126,9 @@ class Snapshots:
             names = [catalog.resolve(request.collection).spec.name]
         if request.incremental and self._operations.begun(caller.request_id, caller.request_digest) is None:
             wanted = None if request.collection is None else catalog.resolve(request.collection).spec.id
+            current = self._context.keeper.current
             with disk_errors_of("looking for the base"):
-                choose_base(self._catalog, self._context.keeper.current, wanted, request.base_id)
+                self._catalog.undisturbed(lambda: choose_base(self._catalog, current, wanted, request.base_id))
         return self._operations.start(
             "snapshot",
             lambda work: SnapshotCreation(self._context, self._catalog, request, work).run(),

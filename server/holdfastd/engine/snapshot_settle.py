@@ -1,0 +1,59 @@
+"""What is left of a snapshot that was being written, when that has ended: whole under its final name, or nothing.
+
+One that was being rewritten is what it was, or what it was to be.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import replace
+
+from ..errors import HoldfastError
+from ..storage.files import FileSystem, parent_of
+from ..storage.names import Layout
+from ..storage.registry import PendingSnapshot, Registry, snapshot_file_id
+from .snapshot_adoption import is_same_file
+from .snapshot_record import record_of
+
+
+def settle(fs: FileSystem, layout: Layout, registry: Registry, pending: PendingSnapshot) -> None:
+    """Remove what is half-written and let the registry know of what is there. Durable on return; raises OSError.
+
+    What cannot be removed now stays noted, for the next start to remove.
+    """
+    path = layout.resolve(pending.path)
+    if not _removed(fs, replace(pending, path=path).part_path):
+        return
+    known = registry.find(pending.id)
+    if not fs.exists(path):
+        # Which of both it is, of one that was known, is seen once its file is there again.
+        if known is None:
+            registry.abandon(pending.id)
+        return
+    try:
+        found = record_of(fs, layout, path)
+    except (HoldfastError, OSError):
+        registry.abandon(pending.id)
+        return
+    # Of a file that was to be replaced and was not, more is known than it says.
+    registry.put(known if known is not None and is_same_file(known, found) else found)
+
+
+def remove_parts(fs: FileSystem, directory: str) -> None:
+    """Remove what is half-written in the default directory, whether anybody noted it or not. Raises OSError."""
+    if fs.exists(directory):
+        for name in fs.listdir(directory):
+            stem, dot, suffix = name.rpartition(".")
+            if dot and suffix == "part" and snapshot_file_id(stem):
+                fs.unlink(posixpath.join(directory, name))
+
+
+def _removed(fs: FileSystem, part: str) -> bool:
+    """Whether a half-written file is gone."""
+    try:
+        if fs.exists(part):
+            fs.unlink(part)
+            fs.sync_dir(parent_of(part))
+    except OSError:
+        return False
+    return True
