@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from holdfastd.errors import Corruption, FailedPrecondition, HoldfastError, InvalidArgument, NotFound
-from holdfastd.storage.registry import PendingSnapshot
-from tests.support.engines import CALLER
+from holdfastd.storage.registry import PendingSnapshot, Registry
+from tests.support.engines import CALLER, Fatal
 from tests.support.snapshots import SECOND_US, SNAPSHOTS_DIR, Archive, SnapshotKit, two_points
 
 
@@ -383,3 +383,38 @@ def test_what_was_whole_when_the_power_went_is_known_afterwards(kit: SnapshotKit
     registry.begin(PendingSnapshot(made["snapshot_id"], made["path"]))
     kit.reopen()
     assert kit.ids() == [made["snapshot_id"]]
+
+
+def test_a_kill_while_one_is_deleted_leaves_all_of_it_or_nothing(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the newest one: what is missing would stand in the way of `restore latest`."""
+    older = kit.later(path="/backups")
+    newest = kit.later(path="/backups")
+
+    def killed(self: Registry, snapshot_id: str) -> None:
+        raise Fatal
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Registry, "remove", killed)
+        with pytest.raises(Fatal):
+            kit.engine.snapshots.delete(newest.id)
+    assert [info.state for info in kit.engine.snapshots.list()] == ["missing", "ready"]
+    kit.reopen()
+    assert kit.ids() == [older.id]
+    assert kit.restore("latest", collection="copy")["snapshot_id"] == older.id
+    kit.fs.fail_on("unlink", "*.snap", errno.EIO)
+    with pytest.raises(FailedPrecondition):
+        kit.engine.snapshots.delete(older.id)
+    kit.reopen()
+    assert [info.state for info in kit.engine.snapshots.list()] == ["ready"]
+    kit.engine.snapshots.delete(older.id)
+    assert high_water(kit) == 0, "what the newest one kept as well"
+
+
+def test_a_registry_without_room_stands_in_the_way_of_no_deletion(kit: SnapshotKit) -> None:
+    id = kit.later().id
+    kit.fs.fail_on("write", "*REGISTRY*", errno.ENOSPC)
+    kit.engine.snapshots.delete(id)
+    kit.reopen()
+    assert kit.ids() == []

@@ -74,6 +74,19 @@ def test_a_snapshot_is_replaced_by_its_id_and_removed(fs: MemFileSystem) -> None
     assert Registry.load(fs, LAYOUT).snapshots == ()
 
 
+def test_one_that_is_being_deleted_is_noted_until_it_is_gone_or_stays(fs: MemFileSystem) -> None:
+    registry = Registry.load(fs, LAYOUT)
+    registry.put(RECORD)
+    for _ in range(2):
+        registry.begin_removing(RECORD.id)
+        assert Registry.load(fs, LAYOUT).leaving == (RECORD.id,)
+    registry.keep(RECORD.id)
+    assert (Registry.load(fs, LAYOUT).leaving, registry.snapshots) == ((), (RECORD,))
+    registry.begin_removing(RECORD.id)
+    registry.remove(RECORD.id)
+    assert (Registry.load(fs, LAYOUT).leaving, registry.snapshots) == ((), ())
+
+
 def test_a_failed_write_changes_nothing(fs: MemFileSystem) -> None:
     registry = Registry.load(fs, LAYOUT)
     registry.put(RECORD)

@@ -27,7 +27,7 @@ from .snapshot_errors import file_in_use, file_missing, id_is_taken
 from .snapshot_info import MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
 from .snapshot_lineage import Lineage, is_base_of
 from .snapshot_record import record_of
-from .snapshot_settle import remove_parts, settle
+from .snapshot_settle import remove_parts, settle, settle_removal
 
 LATEST = "latest"
 
@@ -61,6 +61,10 @@ class SnapshotCatalog:
             self._registry = registry = Registry.load(self._fs, self._layout)
             for pending in registry.pending:
                 settle(self._fs, self._layout, registry, pending)
+            for id in registry.leaving:
+                left = registry.find(id)
+                self._doubtful.update(uuid.UUID(member.collection_id) for member in (left.members if left else ()))
+                settle_removal(self._fs, self._layout, registry, id)
         remove_parts(self._fs, self._layout.snapshots)
 
     # Looking --------------------------------------------------------------------------------------------------------
@@ -367,13 +371,18 @@ class SnapshotCatalog:
                 )
             if validate_only:
                 return info
-            # The file first: a crash in between leaves an entry that says "missing", never a file that nobody knows.
+            registry, known = self._the_registry(), self._the_registry().find(info.id)
+            is_known = known is not None and self._layout.resolve(known.path) == info.path
             if info.state != MISSING:
+                if is_known:
+                    # A full disk must not stand in the way. Without the note a crash leaves what is "missing".
+                    with contextlib.suppress(OSError):
+                        registry.begin_removing(info.id)
+                # The file first: a crash in between never leaves one that nobody knows.
                 self._fs.unlink(info.path)
                 self._fs.sync_dir(parent_of(info.path))
-            known = self._the_registry().find(info.id)
-            if known is not None and self._layout.resolve(known.path) == info.path:
-                self._the_registry().remove(info.id)
+            if is_known:
+                registry.remove(info.id)
         return info
 
     def _dependents(self, base: SnapshotRecord, beside: Iterable[SnapshotRecord]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What is left of a snapshot that was being written, when that has ended: whole under its final name, or nothing.
+"""What is left of a snapshot that was being written or deleted, when that has ended: all of it, or nothing.
 
 One that was being rewritten is what it was, or what it was to be.
 """
@@ -37,6 +37,19 @@ def settle(fs: FileSystem, layout: Layout, registry: Registry, pending: PendingS
         return
     # Of a file that was to be replaced and was not, more is known than it says.
     registry.put(known if known is not None and is_same_file(known, found) else found)
+
+
+def settle_removal(fs: FileSystem, layout: Layout, registry: Registry, snapshot_id: str) -> None:
+    """Forget a snapshot that was being deleted, if its file is gone. Durable on return; raises OSError."""
+    known = registry.find(snapshot_id)
+    path = "" if known is None else layout.resolve(known.path)
+    if known is None or fs.exists(path):
+        registry.keep(snapshot_id)
+        return
+    if fs.exists(parent_of(path)):
+        # The power may go again, and must not bring back what nobody knows any more.
+        fs.sync_dir(parent_of(path))
+    registry.remove(snapshot_id)
 
 
 def remove_parts(fs: FileSystem, directory: str) -> None:

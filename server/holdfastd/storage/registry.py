@@ -2,7 +2,7 @@
 
 It is replaced atomically. Losing it loses no snapshot: each file says everything about itself, and a scan of its
 directory finds it again. What is being written is noted before its file is begun, so that the next start can remove
-what a crash left half-done.
+what a crash left half-done; so is what is being deleted, before its file goes.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ class PendingSnapshot:
 class _Content:
     snapshots: tuple[SnapshotRecord, ...] = ()
     pending: tuple[PendingSnapshot, ...] = ()
+    leaving: tuple[str, ...] = ()
     format_version: int = REGISTRY_VERSION
 
 
@@ -139,6 +140,11 @@ class Registry:
         """What is being written, or was when the daemon ended."""
         return self._content.pending
 
+    @property
+    def leaving(self) -> tuple[str, ...]:
+        """The ids of those whose files are being deleted, or were when the daemon ended."""
+        return self._content.leaving
+
     def find(self, snapshot_id: str) -> SnapshotRecord | None:
         """The snapshot with this id, or None."""
         return next((record for record in self.snapshots if record.id == snapshot_id), None)
@@ -160,10 +166,21 @@ class Registry:
         others = tuple(known for known in self.snapshots if known.id not in ids)
         self._replace(replace(self._content, snapshots=(*others, *records), pending=self._pending_but(*ids)))
 
+    def begin_removing(self, snapshot_id: str) -> None:
+        """Note that the file of a snapshot is about to be deleted."""
+        self._replace(replace(self._content, leaving=(*self._leaving_but(snapshot_id), snapshot_id)))
+
+    def keep(self, snapshot_id: str) -> None:
+        """Forget that one was to be deleted: its file is there."""
+        self._replace(replace(self._content, leaving=self._leaving_but(snapshot_id)))
+
     def remove(self, snapshot_id: str) -> None:
         """Forget a snapshot."""
         others = tuple(known for known in self.snapshots if known.id != snapshot_id)
-        self._replace(replace(self._content, snapshots=others))
+        self._replace(replace(self._content, snapshots=others, leaving=self._leaving_but(snapshot_id)))
+
+    def _leaving_but(self, snapshot_id: str) -> tuple[str, ...]:
+        return tuple(id for id in self.leaving if id != snapshot_id)
 
     def _pending_but(self, *snapshot_ids: str) -> tuple[PendingSnapshot, ...]:
         return tuple(pending for pending in self.pending if pending.id not in snapshot_ids)
