@@ -124,6 +124,22 @@ def test_one_that_cannot_be_forgotten_keeps_none_from_running(monkeypatch: pytes
     assert {first.id, second.id}.isdisjoint(each.id for each in registry.list())
 
 
+def test_long_answers_are_forgotten_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand comparisons that name a thousand ids each would fill the memory, and every start would read them."""
+    monkeypatch.setattr(operations, "MAX_KEPT_BYTES", 100_000)
+    kit = Kit()
+    for again in range(2):
+        for number in range(5):
+            answer = {"ids": [f"{again}-{number}"] * 5000}
+            begun = kit.engine.operations.start("diff", lambda work, answer=answer: answer, request={})
+            assert kit.engine.operations.wait(begun.id).result == answer
+            kept = kit.engine.operations.list()
+            assert begun.id in {each.id for each in kept}
+            assert len(kept) <= 4
+            assert len(kit.fs.listdir(f"{ROOT}/operations")) == len(kept)
+        kit.reopen()
+
+
 def test_nobody_is_told_of_one_whose_beginning_could_not_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     kit = Kit()
     registry, told = kit.engine.operations, list[Operation]()

@@ -312,6 +312,18 @@ def test_a_missing_link_is_named_and_nothing_is_touched(kit: SnapshotKit, gone: 
     assert isinstance(error, FailedPrecondition)
     assert snapshots[gone].id in error.message
     assert error.hint
+    assert "--base-path" not in error.hint, "this command has none"
+
+
+def test_a_link_elsewhere_is_found_once_its_directory_was_looked_into(kit: SnapshotKit) -> None:
+    full, one, _ = chained(kit)
+    kit.put(f"/elsewhere/{full.path.rpartition('/')[2]}", kit.fs.read(full.path))
+    kit.fs.unlink(full.path)
+    error = untouched(kit, lambda: kit.consolidate(full.id))
+    assert error.hint.endswith("let the daemon look there: holdfast storage snapshot list --path DIR")
+    kit.engine.snapshots.list("/elsewhere")
+    assert [each["snapshot_id"] for each in kit.consolidate(full.id)["rewritten"]] == [one.id]
+    assert kit.fs.listdir("/elsewhere") == []
 
 
 def test_of_several_none_is_touched_where_one_is_damaged(kit: SnapshotKit) -> None:

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from holdfastd.engine.history import Ending
 from holdfastd.engine.snapshot_info import MISSING, READY, SnapshotInfo
-from holdfastd.errors import FailedPrecondition, InvalidArgument
+from holdfastd.errors import FailedPrecondition, InvalidArgument, NotFound, OutOfRange
 from holdfastd.format.payloads import join_payloads
 from holdfastd.model import StorageKind
 from holdfastd.storage.files import parent_of
@@ -46,6 +47,8 @@ class ChainLife:
     moments: dict[str, StoreState] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     consolidated: int = 0
+    states_by_sequence: dict[int, StoreState] = field(default_factory=dict)
+    gone_back: int = 0
 
     def run(self, steps: int) -> ChainLife:
         """Live so many steps; every snapshot is looked into now and then, and at the end."""
@@ -65,9 +68,11 @@ class ChainLife:
             (self.forget, 1),
             (self.look, 3),
             (self.compare, 5),
+            (self.go_back, 4),
         )
         for step in self.rng.choices([each for each, _ in weights], [weight for _, weight in weights], k=steps):
             step()
+            self.states_by_sequence[self.kit.engine.sequence] = observe(self.kit.engine)
         self.start_again()
         self.look()
         return self
@@ -266,6 +271,24 @@ class ChainLife:
         assert_diff(self.kit.diff(first, second, sample=SAMPLE), states[first], states[second])
         assert_diff(self.kit.diff(second, first, sample=SAMPLE), states[second], states[first])
         assert observe(self.kit.engine) == now
+
+    def go_back(self) -> None:
+        """Some moment of the past, beside what is there now: the best snapshot from before it, and the log."""
+        if not self.states_by_sequence:
+            return
+        sequence = self.rng.choice(sorted(self.states_by_sequence)[-20:])
+        kit, then = self.kit, self.states_by_sequence[sequence]
+        for name, state in then.collections.items():
+            if name == _MEMORY:
+                continue
+            try:
+                kit.restore("latest", ending=Ending(sequence), from_collection=name, collection="back")
+            except (OutOfRange, NotFound, FailedPrecondition) as error:
+                self.refused.append(error.message)
+                continue
+            assert observe(kit.engine).collections["back"] == state, (name, sequence)
+            self.gone_back += 1
+            kit.engine.collections.drop("back", caller=CALLER)
 
 
 def _only(state: StoreState, name: str) -> StoreState:

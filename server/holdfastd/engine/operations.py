@@ -26,6 +26,8 @@ from .room import Room
 
 MAX_KEPT = 1000
 """Ended ones beyond this many are forgotten, but for those whose request may still be sent again (RULES 17)."""
+MAX_KEPT_BYTES = 64 << 20
+"""The same beyond so much of what they said: a comparison may name thousands of ids."""
 MAX_RUNNING = 4
 """Long operations at the same time; further ones wait as PENDING."""
 
@@ -155,6 +157,7 @@ class OperationRegistry:
         self._changed = threading.Condition()
         self._operations: dict[str, Operation] = {}
         self._work: dict[str, Work] = {}
+        self._bytes: dict[str, int] = {}
 
     def load(self) -> list[Operation]:
         """Read what is on the disk; what was running is marked INTERRUPTED and returned. Call once, at start."""
@@ -168,7 +171,8 @@ class OperationRegistry:
         for name in filter(lambda name: name.endswith(".json"), names):
             path = f"{self._layout.operations}/{name}"
             try:
-                operation = msgspec.json.decode(self._fs.read(path), type=Operation)
+                data = self._fs.read(path)
+                operation = msgspec.json.decode(data, type=Operation)
             except msgspec.MsgspecError as error:
                 self._fs.rename(path, f"{path}.broken")
                 self.warnings += (f"{path} is damaged ({error}) and was set aside: that operation is no longer listed",)
@@ -179,6 +183,7 @@ class OperationRegistry:
                 interrupted.append(operation)
                 self._save(operation)
             self._operations[operation.id] = operation
+            self._bytes[operation.id] = len(data)
         return interrupted
 
     def start(
@@ -353,13 +358,18 @@ class OperationRegistry:
         with self._changed:
             ended = sorted((o for o in self._operations.values() if o.state.final), key=lambda o: o.created_us)
             excess = len(self._operations) - MAX_KEPT
+            excess_bytes = sum(self._bytes.values()) - MAX_KEPT_BYTES
         promised_us = self._clock.now_us() - MAX_AGE_US
-        for operation in ended[: max(0, excess)]:
+        for operation in ended:
+            if excess <= 0 and excess_bytes <= 0:
+                return
             if operation.request_id and operation.created_us >= promised_us and excess <= MAX_REMEMBERED:
                 continue
             if operation.planned or self._remove(operation):
                 with self._changed:
                     self._operations.pop(operation.id, None)
+                    excess_bytes -= self._bytes.pop(operation.id, 0)
+                    excess -= 1
 
     def _remove(self, operation: Operation) -> bool:
         try:
@@ -373,7 +383,10 @@ class OperationRegistry:
     def _save(self, operation: Operation) -> None:
         if operation.planned:
             return
-        replace_file(self._fs, self._path(operation.id), msgspec.json.encode(operation))
+        data = msgspec.json.encode(operation)
+        replace_file(self._fs, self._path(operation.id), data)
+        with self._changed:
+            self._bytes[operation.id] = len(data)
 
     def _save_at_first(self, operation: Operation) -> None:
         """Save one that is about to begin, or leave nothing of it: a start must not list what was never begun."""

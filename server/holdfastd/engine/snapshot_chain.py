@@ -76,12 +76,23 @@ class Chain:
 
 
 class ChainFinder:
-    """Finds chains. Any thread; blocks: reads the manifest and the sums of each link."""
+    """Finds chains. Any thread; blocks: reads the manifest and the sums of each link.
 
-    def __init__(self, fs: FileSystem, catalog: SnapshotCatalog, base_path: str | None = None) -> None:
+    ``elsewhere``: what the caller can do about a link that lies where nobody looks, as errors say it.
+    """
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        catalog: SnapshotCatalog,
+        base_path: str | None = None,
+        *,
+        elsewhere: str = "name its directory with --base-path",
+    ) -> None:
         self._fs = fs
         self._catalog = catalog
         self._base_path = base_path
+        self._elsewhere = elsewhere
 
     def find(self, info: SnapshotInfo, wanted: set[uuid.UUID] | None = None) -> Chain:
         """The chain of a snapshot, as far as the ``wanted`` collections (None: all of them) are made of it.
@@ -142,7 +153,7 @@ class ChainFinder:
             f"{base.id} is missing: {link.manifest.id} holds only what changed since it; looked for "
             f"{', '.join(looked)}",
             reason="SNAPSHOT_LINK_MISSING",
-            hint="bring its file back to one of these places, or name its directory with --base-path",
+            hint=f"bring its file back to one of these places, or {self._elsewhere}",
             snapshot=base.id,
         )
 
@@ -163,7 +174,7 @@ class ChainFinder:
                 f"{path} is not the {base.id} that {link.manifest.id} builds on: it has sequence {manifest.sequence} "
                 f"and the sums {sums[:16]}…, not {base.sequence} and {base.sums_sha256[:16]}…",
                 reason="SNAPSHOT_LINK_FOREIGN",
-                hint="name the directory of the right one with --base-path",
+                hint=f"put the right one in its place, or move this one away and {self._elsewhere}",
                 snapshot=base.id,
                 path=path,
             )

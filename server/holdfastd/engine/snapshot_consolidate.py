@@ -101,7 +101,7 @@ class Consolidation:
             found = look(self._catalog, self._info)
             if not found:
                 return []
-            finder = ChainFinder(self._context.fs, self._catalog)
+            finder = finder_of(self._context, self._catalog)
             wanted = [Rewriting(each, held.enter_context(finder.hold(each))) for each in found]
             self._check_space(wanted)
             if self._validate_only:
@@ -208,6 +208,13 @@ def look(catalog: SnapshotCatalog, info: SnapshotInfo) -> tuple[SnapshotInfo, ..
                 snapshot=each.id,
             )
     return increments
+
+
+def finder_of(context: SnapshotContext, catalog: SnapshotCatalog) -> ChainFinder:
+    """Finds the chains that a consolidation reads: in the places that the store knows, and in no others."""
+    return ChainFinder(
+        context.fs, catalog, elsewhere="let the daemon look there: holdfast storage snapshot list --path DIR"
+    )
 
 
 def _rewritten(rewriting: Rewriting, size_bytes: int) -> Rewritten:

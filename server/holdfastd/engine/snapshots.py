@@ -30,8 +30,7 @@ from .room import Room
 from .settings import EngineConfig
 from .snapshot_base import choose_base
 from .snapshot_catalog import SnapshotCatalog
-from .snapshot_chain import ChainFinder
-from .snapshot_consolidate import Consolidation, look
+from .snapshot_consolidate import Consolidation, finder_of, look
 from .snapshot_context import SnapshotContext
 from .snapshot_create import SnapshotCreation, SnapshotRequest, forget_history
 from .snapshot_diff import DiffRequest, SnapshotComparison, names_to_compare, sides_of
@@ -250,7 +249,7 @@ class Snapshots:
         with disk_errors_of(f"looking for what builds on {snapshot}"):
             info = self._catalog.get_to_delete(snapshot)
             increments = look(self._catalog, info)
-            finder = ChainFinder(self._context.fs, self._catalog)
+            finder = finder_of(self._context, self._catalog)
             for each in increments:
                 finder.find(each)
         return self._operations.start(

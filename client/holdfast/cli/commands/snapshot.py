@@ -133,8 +133,9 @@ def restore(
 
     With --to or --before it is that very moment that comes back: "latest" then stands for the newest whole snapshot
     from before it, and the log is followed from there. Every snapshot that leads there gives the same; where none does,
-    the window in which that is possible is said. WHEN is a time (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a
-    sequence, or a mark.
+    the window in which that is possible is said. --dry-run then tells with which snapshot it begins and how much of the
+    log follows, not what would change. WHEN is a time (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a
+    mark.
     """
     refuse_two_ends(to, before)
     started = state.client.snapshots.restore(

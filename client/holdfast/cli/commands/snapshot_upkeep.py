@@ -89,7 +89,12 @@ def prune(
 @click.argument("second", required=False, shell_complete=complete_snapshots)
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")
 @click.option(
-    "--sample", type=_COUNT, metavar="N", default=10, show_default=True, help="Ids to name per kind of change."
+    "--sample",
+    type=_COUNT,
+    metavar="N",
+    default=10,
+    show_default=True,
+    help="Ids to name per kind of change; 1000 at most.",
 )
 @click.option("--base-path", metavar="DIR", help="Where else to look for the snapshots that they build on.")
 @no_wait
