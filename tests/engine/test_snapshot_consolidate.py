@@ -9,18 +9,23 @@ from typing import Any
 import pytest
 
 from holdfastd.engine import snapshot_rewrite
+from holdfastd.engine.meter import Meter
+from holdfastd.engine.operations import Work
+from holdfastd.engine.snapshot_chain import ChainFinder
 from holdfastd.engine.snapshot_context import SnapshotContext
 from holdfastd.engine.snapshot_info import SnapshotInfo
+from holdfastd.engine.snapshot_rewrite import Rewriter, Rewriting
 from holdfastd.engine.snapshot_rows import take
 from holdfastd.engine.snapshot_write import write_archive
 from holdfastd.errors import Corruption, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from holdfastd.model import StorageKind
 from holdfastd.storage.archive_reader import ArchiveReader
+from holdfastd.storage.registry import PendingSnapshot, SnapshotRecord
 from tests.support.chains import HOURLY, chained, filled, info, restored, untouched
 from tests.support.engines import CALLER
 from tests.support.oracle import observe
 from tests.support.snapshot_sweeps import assert_tidy
-from tests.support.snapshots import SNAPSHOTS_DIR, Archive, SnapshotKit
+from tests.support.snapshots import SNAPSHOTS_DIR, Archive, SnapshotKit, raise_failure
 
 
 @pytest.fixture
@@ -209,6 +214,37 @@ def test_what_another_daemon_consolidates_in_a_directory_that_both_know_is_not_d
     now = other.engine.snapshots.get(place if by_path else one.id)
     assert (now.path, now.state, now.record.type) == (place, "ready", "full")
     assert restored(other, two) == held
+
+
+def test_what_is_a_full_one_already_is_not_made_one_again(kit: SnapshotKit) -> None:
+    """Another daemon did it, and by chance its file has the size that it had: links behind name it by what it was."""
+    full, one, two = chained(kit, path="/backups")
+    held = restored(kit, two)
+    other = off_site(kit, full, one, two)
+    kit.consolidate(full.id)
+    place = other.put(f"/mnt/{one.path.rpartition('/')[2]}", kit.fs.read(one.path))
+    known = replace(one.record, path=place, size_bytes=other.fs.size(place))
+    other.engine.snapshots._catalog.put(known)
+    assert info(other, full).dependents == (one.id,)
+    with pytest.raises(FailedPrecondition, match="is a full snapshot by now"):
+        rewritten_blindly(other, known)
+    assert other.consolidate(full.id)["rewritten"] == []
+    assert other.fs.read(place) == kit.fs.read(one.path)
+    assert restored(other, two) == held
+
+
+def rewritten_blindly(kit: SnapshotKit, record: SnapshotRecord) -> None:
+    """A consolidation's work on one increment, which was one a moment ago."""
+    snapshots, operations = kit.engine.snapshots, kit.engine.operations
+
+    def run(work: Work) -> dict[str, Any]:
+        each = SnapshotInfo(record, record.path, "ready")
+        rewriting = Rewriting(each, ChainFinder(kit.fs, snapshots._catalog).find(each))
+        return {
+            "record": Rewriter(snapshots._context, rewriting, Meter(work)).write(PendingSnapshot(each.id, each.path))
+        }
+
+    raise_failure(operations.wait(operations.start("consolidate", run, request={}).id))
 
 
 def test_another_full_one_in_its_place_is_not_believed(kit: SnapshotKit) -> None:

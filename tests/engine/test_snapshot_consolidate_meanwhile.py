@@ -105,6 +105,32 @@ def test_a_reader_that_comes_at_the_last_moment_is_waited_for_as_well(
     assert kit._wait(started)["status"] == "completed"
 
 
+@pytest.mark.parametrize("instead", [None, b"half of what another daemon writes"], ids=["gone", "another's"])
+def test_what_somebody_removed_meanwhile_is_not_taken_for_put_in_its_place(
+    kit: SnapshotKit, instead: bytes | None
+) -> None:
+    """Whoever cleans up, or another daemon whose own directory this is: the base is still needed."""
+    full, one, two = chained(kit)
+    held = restored(kit, two)
+    with kit.engine.snapshots._catalog.in_use(one.path):
+        started = kit.engine.snapshots.start_consolidate(full.id, caller=CALLER)
+        for seen in kit.engine.operations.watch(started.id, interval_seconds=0.01):
+            if seen.progress.phase == "waiting for readers":
+                break
+        if instead is None:
+            kit.fs.unlink(f"{one.path}.part")
+        else:
+            kit.put(f"{one.path}.part", instead)
+    with pytest.raises(FailedPrecondition) as caught:
+        kit._wait(started)
+    assert caught.value.reason == "SNAPSHOT_CHANGED"
+    assert f"{one.path}.part is not what was written there" in caught.value.message
+    assert restored(kit, two) == held
+    assert_tidy(kit)
+    kit.consolidate(full.id)
+    assert restored(kit, two) == held
+
+
 def test_one_snapshot_is_rewritten_once_at_a_time(kit: SnapshotKit) -> None:
     _, one, two = chained(kit)
     catalog = kit.engine.snapshots._catalog

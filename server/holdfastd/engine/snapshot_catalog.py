@@ -22,10 +22,11 @@ from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout, check_snapshot_id
 from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, part_path, snapshot_file_id
-from .snapshot_adoption import has_become, judge
+from .snapshot_adoption import has_become, is_same_file, judge
 from .snapshot_errors import file_in_use, file_missing, id_is_taken
 from .snapshot_info import MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
 from .snapshot_lineage import Lineage, is_base_of
+from .snapshot_look import Look
 from .snapshot_record import record_of
 from .snapshot_settle import remove_parts, settle, settle_removal
 
@@ -86,10 +87,10 @@ class SnapshotCatalog:
                 path=directory,
             )
         warnings = [problem for problem in (self._the_registry().problem,) if problem]
-        unnamed, unreadable = self._unnamed_in(directory)
+        unnamed, unreadable = self._look().unnamed_in(directory)
         warnings += [
             *unreadable.values(),
-            *self._adopt((*unnamed, *self._changed(None if path is None else directory))),
+            *self._adopt((*unnamed, *self._look().changed_in(None if path is None else directory))),
         ]
         shown = {self._layout.resolve(record.path): record for record in self._records()}
         if path is not None:
@@ -165,7 +166,7 @@ class SnapshotCatalog:
                 return found
 
     def _at(self, path: str) -> SnapshotInfo:
-        self._adopt(self._changed(parent_of(path)))
+        self._adopt(self._look().changed_in(parent_of(path)))
         for record in self._records():
             if self._layout.resolve(record.path) == path:
                 return self._lineage().info(record)
@@ -177,36 +178,9 @@ class SnapshotCatalog:
         """What is known now, and ``more`` that the registry does not know."""
         return Lineage(self._fs, self._layout, self._store_id, (*more, *self._records()))
 
-    def _unnamed_in(self, directory: str) -> tuple[list[SnapshotRecord], dict[str, str]]:
-        """Snapshots in a directory that the registry does not name there, and why others, by path, cannot be read."""
-        named = {self._layout.resolve(record.path) for record in self._records()}
-        found, unreadable = [], {}
-        for where in self._files_in(directory):
-            if where not in named:
-                try:
-                    found.append(record_of(self._fs, self._layout, where))
-                except (HoldfastError, OSError) as error:
-                    unreadable[where] = error.message if isinstance(error, HoldfastError) else str(error)
-        return found, unreadable
-
-    def _changed(self, directory: str | None) -> list[SnapshotRecord]:
-        """What is in the places of snapshots that had another size, as far as that can be read: of a directory, or all.
-
-        Another daemon may have made full ones of increments that both know.
-        """
-        found = []
-        for record in self._records():
-            where = self._layout.resolve(record.path)
-            with contextlib.suppress(HoldfastError, OSError):
-                if directory in (None, parent_of(where)) and self._fs.size(where) != record.size_bytes:
-                    found.append(record_of(self._fs, self._layout, where))
-        return found
-
-    def _files_in(self, directory: str) -> list[str]:
-        if not self._fs.exists(directory):
-            return []
-        names = [name for name in self._fs.listdir(directory) if name.endswith((".snap", ".gz"))]
-        return [posixpath.join(directory, name) for name in names if snapshot_file_id(name)]
+    def _look(self) -> Look:
+        """The files against what is known now."""
+        return Look(self._fs, self._layout, self._records())
 
     def _records(self) -> tuple[SnapshotRecord, ...]:
         return self._the_registry().snapshots
@@ -353,7 +327,7 @@ class SnapshotCatalog:
     def delete(self, reference: str, *, validate_only: bool = False) -> SnapshotInfo:
         """Delete a snapshot's file and forget it; returns it as it was. FailedPrecondition while it is needed."""
         info = self.get_to_delete(reference)
-        beside, _ = self._unnamed_in(parent_of(info.path))
+        beside, _ = self._look().unnamed_in(parent_of(info.path))
         with self._lock:
             # Whoever writes an increment has its base in use until the registry knows of it.
             if self._in_use.get(info.path):
@@ -400,7 +374,9 @@ class SnapshotCatalog:
         directory = parent_of(base.path)
         if self._fs.is_dir(directory):
             self.listing(directory)
-        beside, _ = self._unnamed_in(directory)
+        # One that another daemon has made a full one may have the size that it had.
+        self._adopt(self._look().now(record for record in self._records() if is_base_of(base.record, record)))
+        beside, _ = self._look().unnamed_in(directory)
         for record in beside:
             if is_base_of(base.record, record):
                 path = self._layout.resolve(record.path)
@@ -440,7 +416,8 @@ class SnapshotCatalog:
         """Put what was rewritten in the place of the files before, all of it, and let the registry know.
 
         False, and nothing is done, while somebody but the caller reads one of them. May be called again after an
-        OSError: what was done by then stays done. Durable on return.
+        OSError: what was done by then stays done. Durable on return. Raises FailedPrecondition where a file that was
+        written is not there any more.
         """
         with self._lock:
             done = []
@@ -449,14 +426,27 @@ class SnapshotCatalog:
                 return False
             try:
                 for path, record in paths.items():
-                    if self._fs.exists(part_path(path)):
-                        self._fs.rename(part_path(path), path)
-                        self._replaced += 1
+                    self._put_in_place(path, record)
                     done.append(replace(record, path=self._layout.relative(path)))
                     self._fs.sync_dir(parent_of(path))
             finally:
                 self._the_registry().put(*done)
             return True
+
+    def _put_in_place(self, path: str, record: SnapshotRecord) -> None:
+        """Give a file its name, unless it has that already."""
+        part = part_path(path)
+        if self._fs.exists(part) and self._fs.size(part) == record.size_bytes:
+            self._fs.rename(part, path)
+            self._replaced += 1
+        elif not is_same_file(record, record_of(self._fs, self._layout, path)):
+            raise FailedPrecondition(
+                f"{part} is not what was written there: somebody has removed or replaced it",
+                reason="SNAPSHOT_CHANGED",
+                hint=f"let nobody else work in {parent_of(path)} meanwhile, no other daemon either, and try again",
+                snapshot=record.id,
+                path=part,
+            )
 
     # Reading --------------------------------------------------------------------------------------------------------
 

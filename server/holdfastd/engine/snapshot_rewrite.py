@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from .. import __version__
-from ..errors import Corruption
+from ..errors import Corruption, FailedPrecondition
 from ..format.segment import ROW_DTYPE
 from ..format.snapshot import IDS, PAYLOADS, SNAPSHOT_VERSION, SnapshotCollection, SnapshotManifest
 from ..model import Digest
@@ -105,6 +105,14 @@ class Rewriter:
 
     def _plan(self, views: list[View], sums: str) -> Plan:
         old = self._manifest
+        if old.base is None:
+            raise FailedPrecondition(
+                f"{self._info.path} is a full snapshot by now: another daemon has made it one",
+                reason="SNAPSHOT_CHANGED",
+                hint="send the command again",
+                snapshot=self._info.id,
+                path=self._info.path,
+            )
         taken = [take(view, old.sequence, planes=old.planes) for view in views]
         collections = tuple(map(self._whole, old.collections, taken))
         manifest = replace(

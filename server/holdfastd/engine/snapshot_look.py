@@ -1,0 +1,61 @@
+"""What lies in directories, held against what is known of snapshots: files that are new, and others in known places."""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+from collections.abc import Iterable, Sequence
+
+from ..errors import HoldfastError
+from ..storage.files import FileSystem, parent_of
+from ..storage.names import Layout
+from ..storage.registry import SnapshotRecord, snapshot_file_id
+from .snapshot_record import record_of
+
+
+class Look:
+    """One look. Any thread; blocks: reads the manifests of files that are not as ``records`` have them."""
+
+    def __init__(self, fs: FileSystem, layout: Layout, records: Sequence[SnapshotRecord]) -> None:
+        self._fs = fs
+        self._layout = layout
+        self._records = records
+
+    def unnamed_in(self, directory: str) -> tuple[list[SnapshotRecord], dict[str, str]]:
+        """Snapshots in a directory that no record names there, and why others, by path, cannot be read."""
+        named = {self._layout.resolve(record.path) for record in self._records}
+        found, unreadable = [], {}
+        for where in self._files_in(directory):
+            if where not in named:
+                try:
+                    found.append(record_of(self._fs, self._layout, where))
+                except (HoldfastError, OSError) as error:
+                    unreadable[where] = error.message if isinstance(error, HoldfastError) else str(error)
+        return found, unreadable
+
+    def changed_in(self, directory: str | None) -> list[SnapshotRecord]:
+        """What is in the places of snapshots of a directory (None: of all) that had another size, as far as it is read.
+
+        Another daemon may have made full ones of increments that both know.
+        """
+        changed = []
+        for record in self._records:
+            where = self._layout.resolve(record.path)
+            with contextlib.suppress(OSError):
+                if directory in (None, parent_of(where)) and self._fs.size(where) != record.size_bytes:
+                    changed.append(record)
+        return self.now(changed)
+
+    def now(self, records: Iterable[SnapshotRecord]) -> list[SnapshotRecord]:
+        """What is in the places of these snapshots now, as far as that can be read."""
+        found = []
+        for record in records:
+            with contextlib.suppress(HoldfastError, OSError):
+                found.append(record_of(self._fs, self._layout, self._layout.resolve(record.path)))
+        return found
+
+    def _files_in(self, directory: str) -> list[str]:
+        if not self._fs.exists(directory):
+            return []
+        names = [name for name in self._fs.listdir(directory) if name.endswith((".snap", ".gz"))]
+        return [posixpath.join(directory, name) for name in names if snapshot_file_id(name)]
