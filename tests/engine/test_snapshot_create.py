@@ -32,7 +32,7 @@ from holdfastd.model import StorageKind, SyncMode
 from holdfastd.storage.clock import SystemClock, SystemRandomness
 from holdfastd.storage.osfiles import OsFileSystem
 from tests.support.engines import CALLER, die, rows
-from tests.support.snapshots import SNAPSHOTS_DIR, Archive, SnapshotKit, raise_failure
+from tests.support.snapshots import SECOND_US, SNAPSHOTS_DIR, Archive, SnapshotKit, raise_failure
 
 PATIENCE_SECONDS = 60
 
@@ -208,6 +208,34 @@ def high_water(kit: SnapshotKit) -> dict[str, int]:
 
 
 # What goes wrong ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", ["being written", "written"])
+def test_another_daemon_takes_the_name_in_the_same_second(kit: SnapshotKit, step: str) -> None:
+    """Both write hourly into one directory, at the full hour: neither touches what the other has written."""
+    kit.upsert(["a"], 1)
+    twin = kit.snapshot(path="/backups")
+    theirs = kit.fs.read(twin["path"])
+    kit.engine.snapshots.delete(twin["snapshot_id"])
+    kit.clock.advance_us(SECOND_US)
+    creating, came = kit.fs.create, list[str]()
+
+    def create(path: str, size: int = 0, *, direct: bool = False) -> Any:
+        if path.endswith(".snap.part") and not came:
+            came.append(path if step == "being written" else path.removesuffix(".part"))
+            file = creating(came[0])
+            file.pwrite([theirs], 0)
+            file.close()
+        return creating(path, size, direct=direct)
+
+    kit.fs.create = create  # type: ignore[method-assign]
+    made = kit.snapshot(path="/backups")
+    assert made["snapshot_id"].endswith("-2")
+    assert kit.fs.read(came[0]) == theirs
+    assert sorted(kit.fs.listdir("/backups")) == sorted([came[0].rpartition("/")[2], f"{made['snapshot_id']}.snap"])
+    kit.reopen()
+    assert kit.fs.read(came[0]) == theirs, "it is none of ours to be removed"
+    assert kit.verify(made["snapshot_id"])["valid"]
 
 
 def assert_nothing_left(kit: SnapshotKit, directory: str = SNAPSHOTS_DIR) -> None:

@@ -21,7 +21,7 @@ from ..storage.archive_reader import ArchiveReader, Tap, nobody
 from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout, check_snapshot_id
-from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, part_path, snapshot_file_id
+from ..storage.registry import PART, PendingSnapshot, Registry, SnapshotRecord, part_path, snapshot_file_id
 from .snapshot_adoption import has_become, is_same_file, judge
 from .snapshot_errors import file_in_use, file_missing, id_is_taken
 from .snapshot_info import MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
@@ -199,7 +199,9 @@ class SnapshotCatalog:
             taken = {record.id for record in registry.snapshots} | {pending.id for pending in registry.pending}
             for place in {directory, self._layout.snapshots}:
                 if self._fs.exists(place):
-                    taken |= {snapshot_file_id(name) or "" for name in self._fs.listdir(place)}
+                    # Half-written ones, too: another daemon may write here.
+                    names = (name.removesuffix(PART) for name in self._fs.listdir(place))
+                    taken |= {snapshot_file_id(name) or "" for name in names}
             number, id = 1, stem
             while id in taken:
                 number += 1
@@ -207,6 +209,12 @@ class SnapshotCatalog:
             pending = PendingSnapshot(id, posixpath.join(directory, f"{id}.{suffix}"))
             self._begin(pending)
             return pending
+
+    def abandon(self, pending: PendingSnapshot) -> None:
+        """Forget what was reserved, and leave the files of that name alone: they are another's. Durable on return."""
+        with self._lock:
+            self._under_way.discard(pending.id)
+            self._the_registry().abandon(pending.id)
 
     def end_writing(self, *pending: PendingSnapshot) -> None:
         """Remove what is left of files that were not put in their places. Durable on return. Raises OSError."""

@@ -16,6 +16,7 @@ A failure or a cancellation before the final name removes the ``.part``; so does
 from __future__ import annotations
 
 import contextlib
+import errno
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -87,6 +88,7 @@ class SnapshotCreation:
             self._directory = context.layout.resolve(request.path)
         self._meter = Meter(work)
         self._begins_anew: str | None = None
+        self._has_its_name = False
 
     def run(self) -> dict[str, Any]:
         """Write it; returns the result document. Raises HoldfastError; nothing is left then."""
@@ -100,7 +102,18 @@ class SnapshotCreation:
             size = plan.file_bytes(compress=compress)
             self._context.check_space(self._directory, size)
             return self._document(plan, "", size, "planned", [])
-        pending = self._reserve("gz" if compress else "snap")
+        while True:
+            pending = self._reserve("gz" if compress else "snap")
+            try:
+                return self._carry_out(pending, base)
+            except FileExistsError:
+                # Another daemon took the name in the same second. Its file makes the next reservation another one.
+                with disk_errors_of("giving up a name that another daemon took"):
+                    self._catalog.abandon(pending)
+
+    def _carry_out(self, pending: PendingSnapshot, base: Base | None) -> dict[str, Any]:
+        """Raises FileExistsError where the reserved name turns out to be taken; another's files are left alone."""
+        compress = self._request.compress
         try:
             pinned = self._pin(keep_history=True)
             plan = self._plan(pending.id, pinned, base)
@@ -108,8 +121,9 @@ class SnapshotCreation:
             size, sums = self._write(plan, pending)
             self._outlive(pinned)
             self._work.begin_final_phase("publishing")
-            self._context.fs.rename(pending.part_path, pending.path)
-            self._context.fs.sync_dir(self._directory)
+            self._publish(pending)
+        except FileExistsError:
+            raise
         except BaseException as error:
             self._clean_up(pending)
             if isinstance(error, OSError):
@@ -120,6 +134,16 @@ class SnapshotCreation:
             "sha256": sums,
             "created_us": self._created_us,
         }
+
+    def _publish(self, pending: PendingSnapshot) -> None:
+        """Give the file its name. Raises FileExistsError, with that file gone, where another has the name."""
+        fs = self._context.fs
+        if fs.exists(pending.path):
+            fs.unlink(pending.part_path)
+            raise FileExistsError(errno.EEXIST, "another snapshot has the name", pending.path)
+        fs.rename(pending.part_path, pending.path)
+        self._has_its_name = True
+        fs.sync_dir(self._directory)
 
     @contextlib.contextmanager
     def _held_base(self) -> Iterator[Base | None]:
@@ -301,7 +325,7 @@ class SnapshotCreation:
         """Leave nothing: neither file nor note nor a reason to keep history."""
         fs = self._context.fs
         with contextlib.suppress(OSError):
-            for path in (pending.part_path, pending.path):
+            for path in (pending.part_path, *([pending.path] if self._has_its_name else [])):
                 if fs.exists(path):
                     fs.unlink(path)
             fs.sync_dir(parent_of(pending.path))

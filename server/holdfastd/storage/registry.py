@@ -15,6 +15,8 @@ from .files import FileSystem, replace_file
 from .names import SNAPSHOT_ID, Layout
 
 REGISTRY_VERSION = 1
+PART = ".part"
+"""What the name of a snapshot's file has behind it until it is whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ class Registry:
 
 def part_path(path: str) -> str:
     """Where a snapshot's file is written before it gets its final name."""
-    return path + ".part"
+    return path + PART
 
 
 def snapshot_file_id(name: str) -> str | None:
