@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from holdfastd.engine.snapshot_info import SnapshotInfo
+from holdfastd.engine.snapshot_lineage import Lineage
 from holdfastd.errors import FailedPrecondition, InvalidArgument
 from holdfastd.model import StorageKind
+from holdfastd.storage.registry import SnapshotRecord
 from tests.support.engines import CALLER
 from tests.support.snapshots import Archive, SnapshotKit, two_points
 
@@ -142,3 +144,25 @@ def test_snapshots_that_claim_to_build_on_each_other_are_shown_as_they_are(kit: 
     kit.engine.snapshots.list("/hourly")
     assert [path for path, _ in chain(kit, two)][-1] == one.path
     assert state(kit, one) == state(kit, two) == "ready"
+
+
+def test_the_work_of_a_list_grows_with_its_length_alone(kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each link of a chain asks for those below it; twice as many links are not four times the work."""
+    known_base = Lineage._known_base
+    asked: list[str] = []
+
+    def counted(self: Lineage, record: SnapshotRecord) -> SnapshotRecord | None:
+        asked.append(record.id)
+        return known_base(self, record)
+
+    monkeypatch.setattr(Lineage, "_known_base", counted)
+    work = []
+    last = kit.later()
+    for _ in range(2):
+        for _ in range(12):
+            last = increment(kit, "/hourly")
+        asked.clear()
+        assert {info.state for info in kit.engine.snapshots.list()} == {"ready"}
+        assert len(kit.engine.snapshots.chain(last)) == len(kit.ids()) - 1
+        work.append(len(asked))
+    assert work[1] < 3 * work[0]

@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from holdfastd.engine import snapshot_chain, snapshot_policy
+from holdfastd.engine.snapshot_chain import MAX_LINKS
 from holdfastd.engine.snapshot_info import READY, SnapshotInfo
 from holdfastd.engine.snapshot_policy import WORTH_BYTES, too_long
+from holdfastd.errors import InvalidArgument
 from holdfastd.storage.registry import SnapshotRecord
 from tests.support.snapshots import SnapshotKit
 
@@ -30,6 +33,8 @@ def links(*sizes: int) -> list[SnapshotInfo]:
         ([10], 2, 0, None),
         ([10, 1], 2, 0, "chain of snap-1 has 2 links"),
         ([10] * 500, 0, 0, None),
+        ([10] * (MAX_LINKS - 1), 0, 0, None),
+        ([10] * MAX_LINKS, 0, 0, "a longer one could not be restored"),
         ([WORTH_BYTES, WORTH_BYTES], 0, 100, None),
         ([WORTH_BYTES, WORTH_BYTES, 1], 0, 100, f"take {WORTH_BYTES + 1} bytes, its full snapshot {WORTH_BYTES}, and"),
         ([WORTH_BYTES, WORTH_BYTES, 1], 0, 101, None),
@@ -79,6 +84,28 @@ def test_whoever_names_the_base_means_it() -> None:
     full = kit.later()
     assert kit.later(incremental=True, base_id=full.id).record.base_id == full.id
     assert kit.later(incremental=True).record.type == "full"
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_no_chain_is_made_that_nobody_would_restore(named: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no limit is set, an increment every five minutes is there after a month."""
+    for module in (snapshot_chain, snapshot_policy):
+        monkeypatch.setattr(module, "MAX_LINKS", 3)
+    kit = SnapshotKit(snapshot_max_links=0)
+    kit.create("c")
+    last = kit.later()
+    for number in range(2):
+        kit.upsert([f"row {number}"], number + 1)
+        last = kit.later(incremental=True)
+    if named:
+        with pytest.raises(InvalidArgument, match="its chain has 3 links, and a longer one could not be restored"):
+            kit.snapshot(incremental=True, base_id=last.id)
+        return
+    made = kit.later(incremental=True)
+    assert made.record.type == "full"
+    for each in (last, made):
+        kit.restore(each.id, collection="copy", from_collection="c", overwrite=True)
+        assert kit.values("copy") == kit.values()
 
 
 def test_a_consolidated_chain_is_short_again() -> None:

@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 
 from .. import __version__
-from ..errors import Corruption, EngineFailed, HoldfastError
+from ..errors import Corruption, EngineFailed, HoldfastError, InvalidArgument
 from ..format.manifest import Manifest
 from ..format.snapshot import SnapshotCollection, SnapshotDelta, SnapshotManifest
 from ..model import CollectionSpec, Sequence64, StorageKind
@@ -35,10 +35,10 @@ from .disk_errors import disk_errors_of
 from .manifest_swap import swap_manifest
 from .meter import Meter
 from .operations import Work
-from .snapshot_base import Base, choose_base
+from .snapshot_base import NO_BASE, Base, choose_base
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_context import SnapshotContext, disk_error
-from .snapshot_policy import too_long
+from .snapshot_policy import cannot_grow, too_long
 from .snapshot_record import make_record
 from .snapshot_removed import NOTHING_REMOVED, RemovedIds, removed_since
 from .snapshot_rows import TakenPart, digest_of, take
@@ -169,18 +169,24 @@ class SnapshotCreation:
         return base if self._begins_anew is None else None
 
     def _judged_base(self, wanted: uuid.UUID | None) -> tuple[Base, str | None]:
-        """The base, and why its chain is not continued."""
-        base = choose_base(self._catalog, self._context.keeper.current, wanted, self._request.base_id)
-        return base, None if self._request.base_id is not None else self._too_long(base)
-
-    def _too_long(self, base: Base) -> str | None:
-        """Why the chain of a base that nobody has named is not continued, or None."""
-        config = self._context.config
-        return too_long(
-            (*self._catalog.chain(base.info), base.info),
-            max_links=config.snapshot_max_links,
-            max_percent=config.snapshot_max_increment_percent,
-        )
+        """The base, and why its chain is not continued. Raises as ``choose_base``."""
+        context, named = self._context, self._request.base_id
+        base = choose_base(self._catalog, context.keeper.current, wanted, named)
+        links = (*self._catalog.chain(base.info), base.info)
+        if named is None:
+            config = context.config
+            most, percent = config.snapshot_max_links, config.snapshot_max_increment_percent
+            return base, too_long(links, max_links=most, max_percent=percent)
+        if cannot_grow(links):
+            raise InvalidArgument(
+                f"{base.info.id} cannot be the base of this snapshot: its chain has {len(links)} links, and a longer "
+                "one could not be restored",
+                field="base_id",
+                reason=NO_BASE,
+                hint="leave --base out: a full one is made then",
+                snapshot=base.info.id,
+            )
+        return base, None
 
     def _reserve(self, suffix: str) -> PendingSnapshot:
         try:

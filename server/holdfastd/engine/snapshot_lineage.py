@@ -32,6 +32,8 @@ class Lineage:
         self._store_id = store_id
         self._known = {record.id: record for record in records}
         self._there: dict[str, bool] = {}
+        self._deltas: dict[str, frozenset[str]] = {}
+        self._missing: dict[tuple[str, frozenset[str]], str] = {}
         self._builds_on: defaultdict[str, list[SnapshotRecord]] = defaultdict(list)
         for record in self._known.values():
             self._builds_on[record.base_id].append(record)
@@ -66,29 +68,41 @@ class Lineage:
         Blocks: reads the manifests of those that are not in ``records``.
         """
         links: list[SnapshotInfo] = []
-        wanted = _delta_ids(record)
+        seen: set[str] = set()
+        wanted = self._delta_ids(record)
         while wanted:
             base = self._base(record)
-            links.insert(0, base)
-            if base.state == MISSING or any(link.id == base.id for link in links[1:]):
+            links.append(base)
+            if base.state == MISSING or base.id in seen:
                 break
+            seen.add(base.id)
             record = base.record
-            wanted &= _delta_ids(record)
-        return tuple(links)
+            wanted &= self._delta_ids(record)
+        return tuple(reversed(links))
 
     def _missing_link(self, record: SnapshotRecord) -> str:
-        """The id of a link that the snapshot needs and no file is there for, as far as links are known; "" for none."""
-        wanted, seen = _delta_ids(record), {record.id}
+        """The id of a link that the snapshot needs and no file is there for, as far as links are known; "" for none.
+
+        What is found is kept: of a chain each link asks, and each needs what those before it need.
+        """
+        wanted, seen, found = self._delta_ids(record), {record.id}, ""
+        asked = []
         while wanted:
+            asked.append((record.id, wanted))
+            if asked[-1] in self._missing:
+                found = self._missing[asked[-1]]
+                break
             if not any(self._exists(path) for path in self._places(record)):
-                return record.base_id
+                found = record.base_id
+                break
             base = self._known_base(record)
             if base is None or base.id in seen:
                 break
             seen.add(base.id)
             record = base
-            wanted &= _delta_ids(record)
-        return ""
+            wanted &= self._delta_ids(record)
+        self._missing.update(dict.fromkeys(asked, found))
+        return found
 
     def _base(self, record: SnapshotRecord) -> SnapshotInfo:
         known = self._known_base(record)
@@ -111,6 +125,14 @@ class Lineage:
         known = self._known_base(record)
         registered = [] if known is None else [self._layout.resolve(known.path)]
         return places_of(record.base_id, registered, self._layout.resolve(record.path), record.base_path)
+
+    def _delta_ids(self, record: SnapshotRecord) -> frozenset[str]:
+        """The collections of which the file holds only what changed."""
+        if self._known.get(record.id) is not record:
+            return _delta_ids(record)
+        if record.id not in self._deltas:
+            self._deltas[record.id] = _delta_ids(record)
+        return self._deltas[record.id]
 
     def _exists(self, path: str) -> bool:
         if path not in self._there:
@@ -138,9 +160,8 @@ def is_base_of(base: SnapshotRecord, increment: SnapshotRecord) -> bool:
     return (base.id, base.store_id, base.sequence) == named
 
 
-def _delta_ids(record: SnapshotRecord) -> set[str]:
-    """The collections of which the file holds only what changed."""
-    return {member.collection_id for member in record.members if not member.whole}
+def _delta_ids(record: SnapshotRecord) -> frozenset[str]:
+    return frozenset(member.collection_id for member in record.members if not member.whole)
 
 
 def _said_of_base(record: SnapshotRecord) -> SnapshotRecord:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .snapshot_chain import MAX_LINKS
 from .snapshot_info import SnapshotInfo
 
 WORTH_BYTES = 64 << 20
@@ -21,6 +22,8 @@ def too_long(links: Sequence[SnapshotInfo], *, max_links: int, max_percent: int)
     up to, of the size of its full one. 0: no limit.
     """
     last = links[-1].id
+    if cannot_grow(links):
+        return f"the chain of {last} has {len(links)} links, and a longer one could not be restored"
     if max_links and len(links) >= max_links:
         return f"the chain of {last} has {len(links)} links, and --snapshot-max-links is {max_links}"
     full, increments = links[0].exclusive_bytes, sum(link.exclusive_bytes for link in links[1:])
@@ -30,3 +33,8 @@ def too_long(links: Sequence[SnapshotInfo], *, max_links: int, max_percent: int)
             f"--snapshot-max-increment-percent is {max_percent}"
         )
     return None
+
+
+def cannot_grow(links: Sequence[SnapshotInfo]) -> bool:
+    """Whether nobody would read a chain with one more link, whatever limits are set."""
+    return len(links) >= MAX_LINKS
