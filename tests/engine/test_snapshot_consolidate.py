@@ -287,6 +287,28 @@ def test_a_disk_that_fills_up_half_way_is_cleared_and_told(kit: SnapshotKit, whe
     kit.consolidate(full.id)
 
 
+def test_a_disk_that_fills_up_while_files_are_replaced_is_told_so(kit: SnapshotKit) -> None:
+    full, one, two = chained(kit)
+    held = restored(kit, two)
+    renaming = kit.fs.rename
+
+    def rename(source: str, target: str) -> None:
+        renaming(source, target)
+        if target == one.path:
+            kit.fs.fail_on("write", "*REGISTRY*", errno.ENOSPC, forever=True)
+
+    kit.fs.rename = rename  # type: ignore[method-assign]
+    with pytest.raises(ResourceExhausted) as caught:
+        kit.consolidate(full.id)
+    assert f"{full.id} was not deleted, and what builds on it may stand alone by now" in caught.value.message
+    assert "no snapshot was touched" not in caught.value.hint
+    assert "send the command again" in caught.value.hint
+    kit.fs.heal()
+    assert kit.consolidate(full.id)["rewritten"] == []
+    assert restored(kit, two) == held
+    assert_tidy(kit)
+
+
 def test_what_was_recompressed_by_hand_stays_readable(kit: SnapshotKit) -> None:
     full, one, two = chained(kit, compress=True)
     plain = one.path.replace(".gz", ".snap")

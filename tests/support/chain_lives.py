@@ -75,6 +75,7 @@ class ChainLife:
             self.states_by_sequence[self.kit.engine.sequence] = observe(self.kit.engine)
         self.start_again()
         self.look()
+        self.goes_abroad()
         return self
 
     @property
@@ -251,8 +252,26 @@ class ChainLife:
         assert files == {info.path for info in listing.snapshots}
         assert observe(kit.engine) == before
 
-    def brings_back(self, info: SnapshotInfo) -> None:
-        kit, then = self.kit, self.moments[info.id]
+    def goes_abroad(self) -> None:
+        """Another daemon that has the files alone, wherever they came to lie, brings back the same."""
+        other = SnapshotKit(seed=99)
+        for info in self.kit.engine.snapshots.list():
+            name = info.path.rpartition("/")[2]
+            other.put(f"{self.rng.choice(DIRECTORIES)}/{name}", self.kit.fs.read(info.path))
+        for directory in DIRECTORIES:
+            if other.fs.exists(directory):
+                other.engine.snapshots.list(directory)
+        found = other.engine.snapshots.list()
+        assert {info.id: info.dependents for info in found} == {
+            info.id: info.dependents for info in self.kit.engine.snapshots.list()
+        }
+        for info in found:
+            assert (info.state, info.foreign) == (READY, True), info.problem
+            self.brings_back(info, other)
+
+    def brings_back(self, info: SnapshotInfo, kit: SnapshotKit | None = None) -> None:
+        """Each collection in it; ``kit``: into another store."""
+        kit, then = kit or self.kit, self.moments[info.id]
         assert sorted(info.collections) == sorted(then.collections)
         for name, state in then.collections.items():
             kit.restore(info.id, collection="copy", from_collection=name, verify=True)

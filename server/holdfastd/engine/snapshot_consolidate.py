@@ -30,6 +30,7 @@ from .snapshot_rewrite import Rewriter, Rewriting
 
 POLL_SECONDS = 0.2
 _ROOM = "no snapshot was touched; free space there and try again, or delete the increments, newest first"
+_GO_ON = "free space there and send the command again: what stands alone by now does so for good, and nothing is lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Consolidation:
         self._meter = Meter(work)
         self._started_ns = context.clock.monotonic_ns()
         self._working_bytes = 0
+        self._publishes = False
 
     def run(self) -> dict[str, Any]:
         """Consolidate and delete; returns the result document. Raises HoldfastError."""
@@ -86,15 +88,20 @@ class Consolidation:
         except Corruption as error:
             with contextlib.suppress(OSError):
                 self._catalog.note_damage(error)
-            error.message = f"{self._info.id} was not deleted, and no file was changed: {error.message}"
+            error.message = f"{self._not_deleted(', and no file was changed')}: {error.message}"
             raise
         except OSError as error:
-            path = error.filename or self._info.path
-            raise disk_error(error, f"{self._info.id} was not deleted", path, _ROOM) from error
+            path, hint = error.filename or self._info.path, _GO_ON if self._publishes else _ROOM
+            raise disk_error(error, self._not_deleted(), path, hint) from error
         if not self._validate_only:
             self._work.begin_final_phase("deleting")
             self._delete_base(done)
         return self._document(done)
+
+    def _not_deleted(self, before: str = "") -> str:
+        """What has become of the request; ``before``: what holds as long as nothing is published."""
+        what = ", and what builds on it may stand alone by now" if self._publishes else before
+        return f"{self._info.id} was not deleted{what}"
 
     def _rewrite_all(self) -> list[Rewritten]:
         with contextlib.ExitStack() as held:
@@ -129,6 +136,7 @@ class Consolidation:
             self._work.report(phase="waiting for readers")
             self._work.wait(POLL_SECONDS)
         self._work.begin_final_phase("publishing")
+        self._publishes = True
         while not self._room.insist(lambda: self._catalog.replace_files(records)):
             self._work.wait(POLL_SECONDS)
 
