@@ -205,6 +205,8 @@ def test_a_snapshot_of_one_collection_says_nothing_of_the_others(kit: SnapshotKi
     found = kit.diff(only.id)
     assert ([each["collection"] for each in found["collections"]], found["uncovered"]) == (["c"], ["d"])
     assert found["identical"]
+    assert found["warnings"] == [f"not compared: d, since {only.id} was made of other collections alone"]
+    assert kit.diff(only.id, collection="c")["warnings"] == [], "no more was asked for"
     with pytest.raises(InvalidArgument, match="have nothing to compare: of c, d only one of them was made"):
         kit.diff(only.id, other.id)
     with pytest.raises(InvalidArgument, match="of d only one of them was made"):

@@ -109,7 +109,7 @@ class SnapshotComparison:
             "first_us": first.time_us,
             "second_us": second.time_us,
             "duration_ms": (self._context.clock.monotonic_ns() - self._started_ns) // 1_000_000,
-            "warnings": [*_strangers(first, second), *reader.warnings],
+            "warnings": [*_strangers(first, second), *_not_compared(first, second, uncovered), *reader.warnings],
         }
 
 
@@ -233,3 +233,12 @@ def _strangers(first: Side, second: Side) -> list[str]:
     if first.store_id == second.store_id:
         return []
     return [f"{first.name} and {second.name} are of different stores: collections were matched by name alone"]
+
+
+def _not_compared(first: Side, second: Side, uncovered: list[str]) -> list[str]:
+    """What nobody should take for equal."""
+    if not uncovered:
+        return []
+    parts = [side.name for side in (first, second) if not side.everything]
+    made = f"{' and '.join(parts)} {'was' if len(parts) == 1 else 'were'} made of other collections alone"
+    return [f"not compared: {', '.join(uncovered)}, since {made}"]
