@@ -238,6 +238,21 @@ def test_another_daemon_takes_the_name_in_the_same_second(kit: SnapshotKit, step
     assert kit.verify(made["snapshot_id"])["valid"]
 
 
+def test_a_name_that_is_taken_anywhere_else_is_a_failure_like_any_other(kit: SnapshotKit) -> None:
+    creating = kit.fs.create
+
+    def create(path: str, size: int = 0, *, direct: bool = False) -> Any:
+        if path.endswith(".snap.part"):
+            raise FileExistsError(errno.EEXIST, "exists", "/somewhere/else")
+        return creating(path, size, direct=direct)
+
+    kit.fs.create = create  # type: ignore[method-assign]
+    with pytest.raises(FailedPrecondition, match="the snapshot was not made"):
+        kit.snapshot()
+    kit.fs.create = creating  # type: ignore[method-assign]
+    assert_nothing_left(kit)
+
+
 def assert_nothing_left(kit: SnapshotKit, directory: str = SNAPSHOTS_DIR) -> None:
     assert kit.fs.listdir(directory) == []
     assert kit.ids() == []

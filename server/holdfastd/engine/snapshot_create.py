@@ -122,9 +122,9 @@ class SnapshotCreation:
             self._outlive(pinned)
             self._work.begin_final_phase("publishing")
             self._publish(pending)
-        except FileExistsError:
-            raise
         except BaseException as error:
+            if isinstance(error, FileExistsError) and error.filename in (pending.part_path, pending.path):
+                raise
             self._clean_up(pending)
             if isinstance(error, OSError):
                 raise disk_error(error, "the snapshot was not made", self._directory) from error
