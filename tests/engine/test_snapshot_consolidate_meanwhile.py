@@ -305,6 +305,32 @@ def test_what_could_not_be_removed_is_removed_by_the_next_start(kit: SnapshotKit
     assert_tidy(kit)
 
 
+def test_a_kill_after_what_is_rewritten_was_verified_leaves_nothing_half_way(kit: SnapshotKit) -> None:
+    """What a verification or a restore notes of a snapshot is no end of its rewriting."""
+    _, _, two = chained(kit)
+    kit.engine.snapshots._catalog.begin_rewriting(two)
+    kit.put(f"{two.path}.part", b"half")
+    assert kit.verify(two.id)["valid"]
+    assert info(kit, two).record.verified_us > 0
+    assert registered(kit)[1] == 1
+    kit.reopen()
+    assert kit.fs.listdir(HOURLY) == [two.path.rpartition("/")[2]]
+    assert (info(kit, two).state, registered(kit)[1]) == ("ready", 0)
+
+
+def test_a_registry_that_cannot_be_written_keeps_no_half_written_file(kit: SnapshotKit) -> None:
+    _, one, two = chained(kit)
+    catalog = kit.engine.snapshots._catalog
+    pending = catalog.begin_rewriting(one, two)
+    for each in (one, two):
+        kit.put(f"{each.path}.part", b"half")
+    kit.fs.fail_on("write", "*REGISTRY*", errno.EIO)
+    with pytest.raises(OSError, match="Input/output error"):
+        catalog.end_writing(*pending)
+    assert not any(kit.fs.exists(f"{each.path}.part") for each in (one, two))
+    assert_tidy(kit)
+
+
 def killed_without_its_disk(kit: SnapshotKit, snapshot: SnapshotInfo) -> bytes:
     """A kill while one is rewritten whose file is gone at the next start; returns the file."""
     content = kit.fs.read(snapshot.path)

@@ -222,9 +222,15 @@ class SnapshotCatalog:
             self._under_way.difference_update(each.id for each in pending)
             registry = self._the_registry()
             begun = {each.id for each in registry.pending}
+            failure: OSError | None = None
             for each in pending:
                 if each.id in begun:
-                    settle(self._fs, self._layout, registry, each)
+                    try:
+                        settle(self._fs, self._layout, registry, each)
+                    except OSError as error:
+                        failure = error
+            if failure is not None:
+                raise failure
 
     def _begin(self, *pending: PendingSnapshot) -> None:
         """Note what is about to be written. Durable on return; call with the lock."""
@@ -298,7 +304,7 @@ class SnapshotCatalog:
                 if finding.record is not None:
                     known[record.id] = adopted[record.id] = finding.record
             try:
-                registry.put(*adopted.values())
+                registry.note(*adopted.values())
             except OSError as error:
                 warnings.append(
                     f"the registry could not be written ({error.strerror}): what was found is not kept in it"
@@ -320,7 +326,7 @@ class SnapshotCatalog:
                 path = self._layout.resolve(record.path)
                 if is_it(path):
                     size = record.size_bytes if facts["damage"] else self._fs.size(path)
-                    registry.put(replace(record, size_bytes=size, **facts))
+                    registry.note(replace(record, size_bytes=size, **facts))
 
     def get_to_delete(self, reference: str) -> SnapshotInfo:
         """As ``get``; raises InvalidArgument for ``latest``."""

@@ -162,11 +162,18 @@ class Registry:
 
     def put(self, *records: SnapshotRecord) -> None:
         """Add snapshots, in the place of those of the same ids and of what was begun under these; all or none."""
-        if not records:
-            return
+        if records:
+            pending = self._pending_but(*(record.id for record in records))
+            self._replace(replace(self._content, snapshots=self._with(*records), pending=pending))
+
+    def note(self, *records: SnapshotRecord) -> None:
+        """Add snapshots, in the place of those of the same ids; what is being written stays noted. All or none."""
+        if records:
+            self._replace(replace(self._content, snapshots=self._with(*records)))
+
+    def _with(self, *records: SnapshotRecord) -> tuple[SnapshotRecord, ...]:
         ids = {record.id for record in records}
-        others = tuple(known for known in self.snapshots if known.id not in ids)
-        self._replace(replace(self._content, snapshots=(*others, *records), pending=self._pending_but(*ids)))
+        return (*(known for known in self.snapshots if known.id not in ids), *records)
 
     def begin_removing(self, snapshot_id: str) -> None:
         """Note that the file of a snapshot is about to be deleted."""
