@@ -418,3 +418,13 @@ def test_a_registry_without_room_stands_in_the_way_of_no_deletion(kit: SnapshotK
     kit.engine.snapshots.delete(id)
     kit.reopen()
     assert kit.ids() == []
+
+
+def test_a_registry_that_cannot_be_written_leaves_what_was_to_be_deleted(kit: SnapshotKit) -> None:
+    id = kit.later().id
+    kit.fs.fail_on("write", "*REGISTRY*", errno.EIO)
+    with pytest.raises(FailedPrecondition, match=f"deleting {id} failed"):
+        kit.engine.snapshots.delete(id)
+    assert [info.state for info in kit.engine.snapshots.list()] == ["ready"]
+    kit.engine.snapshots.delete(id)
+    assert kit.ids() == []

@@ -6,7 +6,6 @@ registry adds is memory of files that are elsewhere, or gone.
 
 from __future__ import annotations
 
-import contextlib
 import posixpath
 import threading
 import uuid
@@ -20,6 +19,7 @@ from ..errors import Corruption, FailedPrecondition, HoldfastError, InvalidArgum
 from ..storage.archive_reader import ArchiveReader, Tap, nobody
 from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem, parent_of
+from ..storage.manifest import NO_SPACE
 from ..storage.names import Layout, check_snapshot_id
 from ..storage.registry import PART, PendingSnapshot, Registry, SnapshotRecord, part_path, snapshot_file_id
 from .snapshot_adoption import has_become, is_same_file, judge
@@ -363,15 +363,21 @@ class SnapshotCatalog:
             is_known = known is not None and self._layout.resolve(known.path) == info.path
             if info.state != MISSING:
                 if is_known:
-                    # A full disk must not stand in the way. Without the note a crash leaves what is "missing".
-                    with contextlib.suppress(OSError):
-                        registry.begin_removing(info.id)
+                    self._note_removal(info.id)
                 # The file first: a crash in between never leaves one that nobody knows.
                 self._fs.unlink(info.path)
                 self._fs.sync_dir(parent_of(info.path))
             if is_known:
                 registry.remove(info.id)
         return info
+
+    def _note_removal(self, snapshot_id: str) -> None:
+        try:
+            self._the_registry().begin_removing(snapshot_id)
+        except OSError as error:
+            # A full disk must not stand in the way. Without the note a crash leaves what is "missing".
+            if error.errno not in NO_SPACE:
+                raise
 
     def _dependents(self, base: SnapshotRecord, beside: Iterable[SnapshotRecord]) -> tuple[str, ...]:
         """The ids of what builds on a snapshot: what is known, and each file ``beside`` it."""
