@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfastd.engine import collections, log_findings
+from holdfastd.engine import collections, log_findings, log_search
 from holdfastd.engine.changes import DropCollection
 from holdfastd.engine.log_findings import Finding, Range, Run, Wanted
 from holdfastd.engine.log_names import LogNames

@@ -23,12 +23,13 @@ from ..storage.manifest import NO_SPACE
 from ..storage.names import Layout, check_snapshot_id
 from ..storage.registry import PART, PendingSnapshot, Registry, SnapshotRecord, part_path, snapshot_file_id
 from .snapshot_adoption import has_become, is_same_file, judge
-from .snapshot_errors import file_in_use, file_missing, id_is_taken
+from .snapshot_errors import file_in_use, file_missing
 from .snapshot_info import MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
 from .snapshot_lineage import Lineage, is_base_of
 from .snapshot_look import Look
 from .snapshot_record import record_of
 from .snapshot_settle import remove_parts, settle, settle_removal
+from .snapshot_taking import take_in
 
 LATEST = "latest"
 
@@ -261,19 +262,8 @@ class SnapshotCatalog:
         Raises AlreadyExists, OSError, and Corruption as ``record_of``; the file is where it was then, but for an
         OSError at the end.
         """
-        record = replace(record_of(self._fs, self._layout, part), path=self._layout.relative(path))
         with self._lock:
-            registry = self._the_registry()
-            known = registry.find(record.id)
-            is_there = known is not None and self._fs.exists(self._layout.resolve(known.path))
-            finding = judge(record, path, known, is_there=is_there, store_id=self._store_id)
-            being_written = any(pending.id == record.id for pending in registry.pending)
-            if finding.warning or being_written or self._fs.exists(path):
-                raise id_is_taken(record.id, path, finding.warning)
-            self._fs.rename(part, path)
-            self._fs.sync_dir(parent_of(path))
-            if finding.record is not None:
-                registry.put(finding.record)
+            take_in(self._fs, self._layout, self._the_registry(), self._store_id, part, path)
 
     def put(self, record: SnapshotRecord) -> None:
         """Add or replace what is known of a snapshot; its path may be absolute."""
