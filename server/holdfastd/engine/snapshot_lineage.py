@@ -11,10 +11,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from ..errors import HoldfastError
+from ..format.verify_receipt import Standing
 from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout
 from ..storage.registry import SnapshotRecord
 from .snapshot_info import BASE_MISSING, DAMAGED, MISSING, READY, SnapshotInfo
+from .snapshot_receipts import standing_of
 from .snapshot_record import record_of
 
 SUFFIXES = ("snap", "gz")
@@ -32,6 +34,7 @@ class Lineage:
         self._store_id = store_id
         self._known = {record.id: record for record in records}
         self._there: dict[str, bool] = {}
+        self._standings: dict[str, Standing | None] = {}
         self._builds_on: defaultdict[str, list[SnapshotRecord]] = defaultdict(list)
         for record in self._known.values():
             self._builds_on[record.base_id].append(record)
@@ -41,7 +44,27 @@ class Lineage:
         path = self._layout.resolve(record.path)
         state, problem = self._state(record, path)
         foreign = record.store_id != self._store_id
-        return SnapshotInfo(record, path, state, self.dependents(record), problem, foreign)
+        return SnapshotInfo(record, path, state, self.dependents(record), problem, foreign, self.standing(record))
+
+    def standing(self, record: SnapshotRecord) -> Standing | None:
+        """How far, and when, a snapshot was verified with every link that it needs: the least of them."""
+        link: SnapshotRecord | None = record
+        wanted, seen, least = _delta_ids(record), {""}, self._standing_of(record)
+        while wanted and least is not None and link is not None:
+            seen.add(link.id)
+            link = self._known_base(link)
+            own = None if link is None or link.id in seen else self._standing_of(link)
+            if link is None or own is None:
+                return None
+            least = Standing(min(least.level, own.level), min(least.time_us, own.time_us))
+            wanted &= _delta_ids(link)
+        return least
+
+    def _standing_of(self, record: SnapshotRecord) -> Standing | None:
+        path = self._layout.resolve(record.path)
+        if path not in self._standings:
+            self._standings[path] = standing_of(self._fs, record, path)
+        return self._standings[path]
 
     def _state(self, record: SnapshotRecord, path: str) -> tuple[str, str]:
         """What is known of it, and what is wrong."""

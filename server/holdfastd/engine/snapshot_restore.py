@@ -21,8 +21,10 @@ from typing import Any
 from ..errors import CommitUnknown, Corruption
 from ..format.manifest import CollectionEntry
 from ..format.snapshot import SnapshotCollection, SnapshotManifest
+from ..format.verify_receipt import CHECKSUMS, ROWS
 from ..model import Digest, StorageKind
 from ..storage.files import remove_tree
+from .archive_proof import verify_archive
 from .course import Course
 from .left_out import LeftOut
 from .meter import Meter
@@ -38,8 +40,8 @@ from .snapshot_foretold import foretell
 from .snapshot_info import SnapshotInfo
 from .snapshot_plan import RestorePlan, RestoreRequest, plan_restore
 from .snapshot_publish import Publisher
+from .snapshot_receipts import note_damage, receipt_of_use
 from .snapshot_stage import Stager, staged_bytes, staged_rows
-from .snapshot_verify import verify_archive
 from .tickets import Caller, Outcome
 
 
@@ -82,8 +84,7 @@ class Restoration:
         try:
             return self._restore()
         except Corruption as error:
-            with contextlib.suppress(OSError):
-                self._catalog.note_damage(error)
+            note_damage(self._context, self._catalog, error)
             raise
         except OSError as error:
             raise disk_error(error, "nothing was restored", self._context.layout.collections) from error
@@ -100,8 +101,8 @@ class Restoration:
                 return self._dry_run(plan, chain)
             plan, outcome = self._carry_out(plan, chain)
         with contextlib.suppress(OSError):
-            for link in chain.links:
-                self._catalog.note_verified(link.path, context.clock.now_us())
+            level = ROWS if self._request.verify else CHECKSUMS
+            self._catalog.note({link.path: receipt_of_use(context, link.path, level=level) for link in chain.links})
         return self._document(plan, chain, outcome)
 
     def _dry_run(self, plan: RestorePlan, chain: Chain) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import uuid
 from contextlib import suppress
 
 from ..errors import InvalidArgument, NotFound
+from ..format.subset import Subset, parse_subset
+from ..format.verify_receipt import CHECKSUMS
 from ..model import Sequence64
 from ..storage.bulk import Pace, unpaced
 from ..storage.clock import Clock, Randomness
@@ -28,6 +30,7 @@ from .replay_log import ReplayLogs
 from .retention import Retention
 from .room import Room
 from .settings import EngineConfig
+from .snapshot_advice import Adviser
 from .snapshot_base import choose_base
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_chain import ChainFinder
@@ -39,11 +42,19 @@ from .snapshot_info import SnapshotInfo, SnapshotListing
 from .snapshot_plan import RestoreRequest
 from .snapshot_restore import Restoration, refuse_early
 from .snapshot_sides import LIVE
-from .snapshot_verify import Verification
+from .snapshot_verify import Verification, VerifyRequest
 from .tickets import NOBODY, Caller
 from .wal_control import WalControl
 
-__all__ = ["DiffRequest", "RestoreRequest", "SnapshotInfo", "SnapshotListing", "SnapshotRequest", "Snapshots"]
+__all__ = [
+    "DiffRequest",
+    "RestoreRequest",
+    "SnapshotInfo",
+    "SnapshotListing",
+    "SnapshotRequest",
+    "Snapshots",
+    "VerifyRequest",
+]
 
 
 class Snapshots:
@@ -85,6 +96,7 @@ class Snapshots:
         self._logs = logs
         self._retention = retention
         self._catalog = SnapshotCatalog(fs, layout)
+        self._adviser = Adviser(self._catalog, logs)
         self.moments = Moments(self._context, self._catalog, logs, control, retention, operations)
         self._deleted = Answers(fs, layout.receipts, clock, SnapshotInfo)
         problem = self._deleted.problem
@@ -174,22 +186,30 @@ class Snapshots:
             planned=request.validate_only,
         )
 
-    def start_verify(
-        self, snapshot: str, *, caller: Caller, skip_chain: bool = False, base_path: str | None = None
-    ) -> Operation:
-        """Begin reading a snapshot and its chain against every checksum. ``skip_chain``: this file alone.
+    def subset(self, text: str, seed: int = 0) -> Subset | None:
+        """The part of a snapshot that a text means, None for "", which is all; without a seed a random one is drawn.
 
-        Raises NotFound, UnsupportedFormat or Corruption.
+        Raises InvalidArgument.
         """
-        info = self.get(snapshot)
-        asked: tuple[str | int | None, ...] = (snapshot,)
-        if skip_chain or base_path is not None:
-            asked = (snapshot, skip_chain, base_path)
+        return parse_subset(text, seed or self._context.randomness.u64()) if text else None
+
+    def start_verify(self, request: VerifyRequest, *, caller: Caller) -> Operation:
+        """Begin verifying a snapshot and its chain.
+
+        Raises NotFound, UnsupportedFormat, InvalidArgument or Corruption.
+        """
+        request.check()
+        info = self.get(request.snapshot)
+        asked: tuple[str | int | None, ...] = (request.snapshot,)
+        if request.skip_chain or request.base_path is not None:
+            asked = (*asked, request.skip_chain, request.base_path)
+        if request.level != CHECKSUMS or request.subset is not None:
+            asked = (*asked, "level", request.level, None if request.subset is None else request.subset.text)
         caller = caller.asking("verify snapshot", *asked)
         return self._operations.start(
             "verify",
             lambda work: Verification(
-                self._context, self._catalog, info, work, skip_chain=skip_chain, base_path=base_path
+                self._context, self._catalog, self._room, self._adviser, request, info, work
             ).run(),
             request={
                 "snapshot": info.id,
