@@ -165,9 +165,10 @@ class Suite:
         )
 
     def snapshot(self) -> Iterator[Row]:
-        """Full snapshots in turns with `cp` and a sync; restores; an increment after 1 % of the rows changed."""
+        """Full snapshots in turns with `cp` and a sync, verifications with plain reading; restores; an increment."""
         runs = [self.runner.ours("snapshot", "--rows", str(self.scale.rows)) for _ in range(self.scale.pairs)]
         yield _full_snapshot(runs)
+        yield from _verified(runs)
         yield _restored(f"restore of {self.scale.rows:,} rows under another name", runs, "restore")
         yield from _increment(runs)
         yield _restored("restore of the chain of both", runs, "restore_chain")
@@ -259,6 +260,20 @@ def _full_snapshot(runs: list[Result]) -> Row:
         f"cp + sync: {quantity(copied, 's', 2)} = {size / copied.median / MB:,.0f} MB/s",
         quantity(ratio, "×", 2),
     )
+
+
+def _verified(runs: list[Result]) -> Iterator[Row]:
+    size = runs[0]["full_bytes"]
+    ours = [taken for run in runs for taken in run["verify"]]
+    other = [taken for run in runs for taken in run["read"]]
+    ratio = spread([read / verified for verified, read in zip(ours, other, strict=True)])
+    read = f"reading it: {quantity(spread([size / taken / MB for taken in other]), 'MB/s')}"
+    figure = quantity(spread([size / taken / MB for taken in ours]), "MB/s")
+    yield Row(f"verifying every checksum of {size / MB:,.0f} MB, from the disk", figure, read, quantity(ratio, "×", 2))
+    decoded = spread([run["verify_rows"] for run in runs])
+    rate = f"{quantity(decoded, 's', 2)} = {runs[0]['rows'] / decoded.median:,.0f} rows/s"
+    whole = f"every checksum: {quantity(spread(ours), 's', 2)}"
+    yield Row("verifying every row besides (level 3)", rate, whole)
 
 
 def _restored(what: str, runs: list[Result], step: str) -> Row:

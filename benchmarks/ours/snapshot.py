@@ -1,4 +1,6 @@
-"""Full snapshots beside `cp` and a sync, restores, an increment after 1 % of the rows changed. Prints one JSON line."""
+"""Full snapshots beside `cp` and a sync, verifications beside plain reading, restores, an increment after 1 % of the
+rows changed. Prints one JSON line.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ RESTORED = "restored"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Seconds of each step over `rows` rows, and bytes; `full` and `copy` are neighbours in time, one by one."""
+    """Seconds of each step over `rows` rows, and bytes. Neighbours in time, one by one, are `full` and `copy`, and
+    `verify` (every checksum) and `read` (of the same file, from the disk). `verify_rows` decodes every row besides.
+    """
 
     rows: int
     changed: int
@@ -30,6 +34,9 @@ class Snapshot:
     full: list[float]
     copy: list[float]
     full_bytes: int
+    verify: list[float]
+    read: list[float]
+    verify_rows: float
     restore: float
     increment: float
     increment_bytes: int
@@ -54,6 +61,8 @@ def _measure(rows: data.Rows, total: int, directory: Path) -> Snapshot:
         ingest = _seconds(lambda: store.write(batches))
         base = snapshots.create(COLLECTION, path=str(directory / "base"))
         pairs = alternate(lambda: _full(store, directory), lambda: _copy(base.path, directory), ROUNDS)
+        readings = alternate(lambda: _verify(store, base.snapshot_id, 2), lambda: _read(base.path), ROUNDS)
+        verify_rows = _verify(store, base.snapshot_id, 3)
         restore = _restore(store, base.snapshot_id)
         changed = _change(store, rows, total)
         began = time.perf_counter()
@@ -68,6 +77,9 @@ def _measure(rows: data.Rows, total: int, directory: Path) -> Snapshot:
             full=pairs.ours,
             copy=pairs.other,
             full_bytes=base.size_bytes,
+            verify=readings.ours,
+            read=readings.other,
+            verify_rows=verify_rows,
             restore=restore,
             increment=increment,
             increment_bytes=made.size_bytes,
@@ -96,6 +108,28 @@ def _copy(path: str, directory: Path) -> float:
     seconds = time.perf_counter() - began
     os.close(descriptor)
     target.unlink()
+    return seconds
+
+
+def _verify(store: Streamed, snapshot: str, level: int) -> float:
+    """A verification, which lets the page cache forget the file first; everything has to be right."""
+    began = time.perf_counter()
+    result = store.database.snapshots.verify(snapshot, level=level)
+    seconds = time.perf_counter() - began
+    if not result.valid or result.bytes_read < result.size_bytes // 2:
+        raise SystemExit(f"{snapshot} was not verified at level {level}: the run is void")
+    return seconds
+
+
+def _read(path: str) -> float:
+    """Plain reading of the same bytes from the disk, a MiB at a time."""
+    descriptor = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    began = time.perf_counter()
+    while os.read(descriptor, 1 << 20):
+        pass
+    seconds = time.perf_counter() - began
+    os.close(descriptor)
     return seconds
 
 

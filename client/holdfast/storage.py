@@ -104,6 +104,7 @@ def status_of(status: storage_pb2.StorageStatus) -> Document:
 
     return Document(
         status=to_word(storage_pb2.StorageStatus.State, status.state, "STATE_"),
+        health=to_word(storage_pb2.StorageStatus.Health, status.health, "HEALTH_"),
         version=status.version,
         store_id=status.store_id,
         timeline=status.timeline,

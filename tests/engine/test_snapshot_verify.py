@@ -164,6 +164,7 @@ def test_every_link_gets_a_receipt_of_its_own(kit: SnapshotKit) -> None:
     kit.verify(two.id, level=4)
     levels = [[each.level for each in info(kit, link).record.receipts] for link in (full, one, two)]
     assert levels == [[3], [3], [4]], "a restore proves the last, and has read the others"
+    assert [info(kit, link).standing.level for link in (full, one, two)] == [3, 3, 4]  # type: ignore[union-attr]
 
 
 # Subsets --------------------------------------------------------------------------------------------------------------

@@ -315,6 +315,11 @@ class SnapshotCatalog:
             self._the_registry().put(*changed)
             return [path for path in found if path not in known]
 
+    def known(self) -> list[SnapshotInfo]:
+        """What the registry knows, newest first; no directory is looked into. Takes no lock; blocks for the disk."""
+        lineage = self._lineage()
+        return sorted(map(lineage.info, self._records()), key=age_key, reverse=True)
+
     def record_at(self, path: str) -> SnapshotRecord | None:
         """What the registry knows of the file at an absolute path."""
         return next((each for each in self._records() if self._layout.resolve(each.path) == path), None)

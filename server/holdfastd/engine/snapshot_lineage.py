@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from ..errors import HoldfastError
-from ..format.verify_receipt import Standing
+from ..format.verify_receipt import ROWS, Standing
 from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout
 from ..storage.registry import SnapshotRecord
@@ -47,9 +47,13 @@ class Lineage:
         return SnapshotInfo(record, path, state, self.dependents(record), problem, foreign, self.standing(record))
 
     def standing(self, record: SnapshotRecord) -> Standing | None:
-        """How far, and when, a snapshot was verified with every link that it needs: the least of them."""
+        """How far, and when, a snapshot was verified with every link that it needs: the least of them.
+
+        A restore proves the chain that it has put together, of which every other link was read.
+        """
         link: SnapshotRecord | None = record
-        wanted, seen, least = _delta_ids(record), {""}, self._standing_of(record)
+        wanted, seen, own_standing = _delta_ids(record), {""}, self._standing_of(record)
+        least = own_standing
         while wanted and least is not None and link is not None:
             seen.add(link.id)
             link = self._known_base(link)
@@ -58,6 +62,8 @@ class Lineage:
                 return None
             least = Standing(min(least.level, own.level), min(least.time_us, own.time_us))
             wanted &= _delta_ids(link)
+        if least is not None and own_standing is not None and least.level == ROWS:
+            return Standing(own_standing.level, least.time_us)
         return least
 
     def _standing_of(self, record: SnapshotRecord) -> Standing | None:

@@ -95,6 +95,7 @@ class Restoration:
         if self._route is None:
             self._warnings += plan.warnings
         with self._chain_of(plan) as chain:
+            self._distrust(chain)
             needed = staged_bytes(chain, plan.sources) + self._bytes_to_roll()
             context.check_space(context.layout.collections, needed)
             if self._request.validate_only:
@@ -104,6 +105,20 @@ class Restoration:
             level = ROWS if self._request.verify else CHECKSUMS
             self._catalog.note({link.path: receipt_of_use(context, link.path, level=level) for link in chain.links})
         return self._document(plan, chain, outcome)
+
+    def _distrust(self, chain: Chain) -> None:
+        """Of a chain with a file that was found damaged once, every byte and row is proven before anything is touched.
+
+        It is not refused: the file may have been put right since, and nobody has looked.
+        """
+        for link in chain.links:
+            record = self._catalog.record_at(link.path)
+            if record is not None and record.damage:
+                self._request = replace(self._request, verify=True)
+                self._warnings.append(
+                    f"{record.id} was found damaged before ({record.damage}): all of it is verified before anything is "
+                    "touched, as with --verify"
+                )
 
     def _dry_run(self, plan: RestorePlan, chain: Chain) -> dict[str, Any]:
         if self._route is not None:

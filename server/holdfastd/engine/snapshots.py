@@ -100,6 +100,8 @@ class Snapshots:
         self.moments = Moments(self._context, self._catalog, logs, control, retention, operations)
         self._deleted = Answers(fs, layout.receipts, clock, SnapshotInfo)
         problem = self._deleted.problem
+        self.known = self._catalog.known
+        """What the registry knows, newest first: blocks for the names of files, and looks into no directory."""
         self.warnings: tuple[str, ...] = () if problem is None else (problem,)
 
     def load(self) -> None:
