@@ -110,6 +110,7 @@ def _verify(result: operation_pb2.VerifyResult, status: str) -> Document:
             "bytes_per_second": result.bytes_per_second,
             "digests": [_digest_check(check) for check in result.digests],
             "problem_count": result.problem_count,
+            "receipt_kept": result.receipt_kept,
         }
         if result.snapshot_id
         else {"segments": result.file_count, "operations": result.operation_count}

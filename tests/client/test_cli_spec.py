@@ -251,7 +251,8 @@ def test_a_verification_is_asked_for_by_level_and_subset(
     plain = cli(*line).json
     keys = ["valid", "level", "reached", "snapshot_id", "chain", "vectors", "rows_checked", "path", "files"]
     assert list(plain) == [
-        *keys, "size_bytes", "bytes_read", "bytes_per_second", "problem_count", "problems", "duration_ms", "status",
+        *keys, "size_bytes", "bytes_read", "bytes_per_second", "receipt_kept", "problem_count", "problems",
+        "duration_ms", "status",
     ]  # fmt: skip
     assert list(cli(*line, "--subset", "1/7", "--level", "3").json)[2:6] == ["reached", "subset", "seed", "snapshot_id"]
     assert cli(*line, "--subset", "10%", "--seed", "9").json["seed"] == 9

@@ -47,7 +47,7 @@ def test_each_level_is_told_and_kept_as_a_receipt(wire: Wire) -> None:
         assert [(check.collection, check.equal) for check in result.digests] == (
             [(member.name, True) for member in made.collections] if level == 4 else []
         )
-        assert result.bytes_read > 0
+        assert (result.bytes_read > 0, result.receipt_kept) == (True, True)
     found = listed(wire)
     assert (found.verified.level, found.verified.time.seconds > 0) == (4, True)
     (receipt,) = found.receipts

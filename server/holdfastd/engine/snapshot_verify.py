@@ -100,6 +100,7 @@ class Verification:
         self._warnings: list[str] = []
         self._receipts: dict[str, VerifyReceipt] = {}
         self._checks: tuple[DigestCheck, ...] = ()
+        self._kept = False
         self._files = self._bytes_read = self._rows = 0
 
     def run(self) -> dict[str, Any]:
@@ -271,17 +272,13 @@ class Verification:
         )
 
     def _keep(self) -> None:
-        """Write the receipts, durably and in one step; a result without them says so."""
+        """Write the receipts, durably and in one step; of files that the store does not know none is kept."""
         try:
             unknown = self._room.insist(lambda: self._catalog.note(self._receipts))
         except OSError as error:
             self._warnings.append(f"the receipt could not be written ({error.strerror}): lists do not show this result")
             return
-        self._warnings += [
-            f"the store does not know {path}, so no receipt is kept: list its directory first, with "
-            "`holdfast storage snapshot list --path DIR`"
-            for path in unknown
-        ]
+        self._kept = not unknown
         for path, receipt in self._receipts.items():
             record = self._record_at(path)
             if receipt.valid and record is not None and record.damage:
@@ -316,6 +313,7 @@ class Verification:
             "size_bytes": sum(link.size for link in links) or record.size_bytes,
             "bytes_read": self._bytes_read,
             "bytes_per_second": self._bytes_read * 1000 // max(1, elapsed_ms),
+            "receipt_kept": self._kept,
             "digests": [_check_document(check) for check in self._checks],
             "first_sequence": links[0].manifest.base.sequence + 1 if links and links[0].manifest.base else 0,
             "last_sequence": record.sequence,

@@ -227,6 +227,7 @@ def _verify_result(result: Mapping[str, Any]) -> operation_pb2.VerifyResult:
         bytes_read=result.get("bytes_read", 0),
         bytes_per_second=result.get("bytes_per_second", 0),
         digests=map(_digest_check, result.get("digests", ())),
+        receipt_kept=bool(result.get("receipt_kept")),
     )
 
 

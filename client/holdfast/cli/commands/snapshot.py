@@ -31,7 +31,8 @@ _LIST_KEYS = (
 _TABLE_KEYS = ("id", "type", "base_id", *_LIST_KEYS[2:])
 _VERIFY_KEYS = (
     "valid", "level", "reached", "snapshot_id", "chain", "vectors", "rows_checked", "path", "files", "size_bytes",
-    "bytes_read", "bytes_per_second", "problem_count", "problems", "duration_ms", "status",
+    "bytes_read", "bytes_per_second", "receipt_kept", "problem_count", "problems", "duration_ms",
+    "status",
 )  # fmt: skip
 
 _RESTORE = 4
