@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import errno
 import threading
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from holdfastd.engine import snapshot_decode
 from holdfastd.engine.operations import OperationState
 from holdfastd.engine.snapshot_verify import VerifyRequest
 from holdfastd.errors import InvalidArgument, NotFound, ResourceExhausted
 from holdfastd.format.snapshot import data_members
 from holdfastd.format.subset import Subset, parse_subset
 from holdfastd.format.verify_receipt import Standing
+from holdfastd.storage import archive_bytes
 from tests.support.chains import HOURLY, chained, filled, info
 from tests.support.engines import CALLER
 from tests.support.oracle import observe
@@ -148,7 +151,9 @@ def test_a_damaged_link_is_told_and_remembered_of_that_link(kit: SnapshotKit, le
     assert not result["valid"]
     assert result["problems"][0]["path"].startswith(one.path)
     assert f"without it what builds on it is lost, too: {two.id}" in hints(result)
-    assert [info(kit, each).state for each in (full, one)] == ["ready", "damaged"]
+    assert [info(kit, each).state for each in (full, one, two)] == ["ready", "damaged", "base_missing"]
+    assert info(kit, two).problem == f"it builds on {one.id}, which is damaged"
+    assert kit.later(incremental=True).record.base_id == full.id, "no new one is built on what cannot be restored"
 
 
 def test_every_link_gets_a_receipt_of_its_own(kit: SnapshotKit) -> None:
@@ -439,6 +444,27 @@ def test_progress_tells_bytes_rows_and_phases(kit: SnapshotKit, monkeypatch: pyt
     assert phases == ["verifying", "restoring", "comparing"]
     assert [each["total_vectors"] for each in seen if "phase" in each] == [4, 4, 4]
     assert {each["total_bytes"] > 0 for each in seen if each.get("phase") in ("verifying", "restoring")} == {True}
+
+
+@pytest.mark.parametrize(("level", "compress"), [(2, False), (3, False), (2, True)])
+def test_memory_does_not_grow_with_the_snapshot(monkeypatch: pytest.MonkeyPatch, level: int, compress: bool) -> None:
+    """Windows are made small, so that a small archive is many of them; the files themselves are in memory here."""
+    monkeypatch.setattr(archive_bytes, "PIECE_BYTES", 1 << 14)
+    monkeypatch.setattr(snapshot_decode, "WINDOW_ROWS", 64)
+    peaks = []
+    for rows in (1000, 6000):
+        kit = SnapshotKit()
+        kit.create("c", 64)
+        for start in range(0, rows, 500):
+            kit.upsert([f"{start + row}" for row in range(500)], payloads=[b'{"n":1}'] * 500)
+        made = kit.snapshot(compress=compress)
+        monkeypatch.setattr(kit.fs, "drop_cache", lambda *_: None)
+        tracemalloc.start()
+        assert kit.verify(made["snapshot_id"], level=level)["valid"]
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        peaks.append(peak)
+    assert peaks[1] < peaks[0] + (512 << 10), peaks
 
 
 def test_links_elsewhere_are_found_where_they_are_said_to_be(kit: SnapshotKit) -> None:

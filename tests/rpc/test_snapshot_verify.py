@@ -106,6 +106,7 @@ def test_a_restore_of_what_was_found_damaged_verifies_it_first_and_says_so(wire:
     request = snapshot_pb2.RestoreSnapshotRequest(snapshot=made.id, from_collection="books", collection="copy")
     ended = wire.ended(wire.snapshots.RestoreSnapshot(request))
     assert ended.error.code == grpc.StatusCode.DATA_LOSS.value[0]
+    assert b"a good copy of the file may be put in its place" in ended.error.SerializeToString()
     wire.kit.put(made.path, data)
     restored = wire.ended(wire.snapshots.RestoreSnapshot(request)).restore
     assert restored.verified

@@ -10,7 +10,7 @@ Nothing is read for them but the names, sizes and times of the files that the re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from ..format.verify_receipt import CHECKSUMS
@@ -51,8 +51,7 @@ class Objectives:
     def look(self) -> None:
         """Bring the alarms up to date."""
         own = [info for info in self._known() if not info.foreign]
-        by_id = {info.id: info for info in own}
-        ready, now_us = [info for info in own if _can_be_restored(info, by_id)], self._clock.now_us()
+        ready, now_us = [info for info in own if info.state == READY], self._clock.now_us()
         self._tell_of_damage([info for info in own if info.state == DAMAGED])
         if self._objective_us:
             self._tell_of_age(ready, now_us)
@@ -123,18 +122,6 @@ class Objectives:
             f"{what}; it should be done within {_span(self._verify_within_us)} (--verify-within)",
             hint="holdfast storage snapshot verify latest; then look why the one from cron failed",
         )
-
-
-def _can_be_restored(info: SnapshotInfo, by_id: Mapping[str, SnapshotInfo]) -> bool:
-    """Whether nothing is known against it, or against a link of its chain."""
-    seen: set[str] = set()
-    link: SnapshotInfo | None = info
-    while link is not None and link.id not in seen:
-        if link.state != READY:
-            return False
-        seen.add(link.id)
-        link = by_id.get(link.record.base_id)
-    return True
 
 
 def _member_of(info: SnapshotInfo, collection: Collection) -> SnapshotMember | None:

@@ -6,11 +6,12 @@ leads there; a copy of the file; a new one.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
-from ..errors import HoldfastError
+from ..errors import Corruption, HoldfastError
 from ..storage.registry import SnapshotRecord
 from .replay_log import ReplayLogs
 from .snapshot_catalog import SnapshotCatalog
@@ -83,6 +84,15 @@ class Adviser:
             return ask()
         except (HoldfastError, OSError):
             return None
+
+
+def advise(catalog: SnapshotCatalog, logs: ReplayLogs, error: Corruption) -> None:
+    """Give the damage of a snapshot that the store knows, found by whatever, the hint that helps."""
+    path = catalog.path_in(error.path)
+    record = catalog.record_at(path) if path else None
+    if record is not None:
+        with contextlib.suppress(HoldfastError, OSError):
+            error.hint = Adviser(catalog, logs).on_damage(record, path)
 
 
 def _moment(record: SnapshotRecord) -> tuple[int, int]:

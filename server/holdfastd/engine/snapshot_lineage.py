@@ -78,12 +78,11 @@ class Lineage:
             size = self._fs.size(path)
         except OSError as error:
             return MISSING, f"its file is not to be found: {error}"
-        if record.damage:
-            return DAMAGED, record.damage
-        if size != record.size_bytes:
-            return DAMAGED, f"{path} has {size} bytes, it had {record.size_bytes} when it was written"
-        missing = self._missing_link(record)
-        return (BASE_MISSING, f"it builds on {missing}, which is missing") if missing else (READY, "")
+        damage = _damage_of(record, path, size)
+        if damage:
+            return DAMAGED, damage
+        problem = self._problem_with_links(record)
+        return (BASE_MISSING, problem) if problem else (READY, "")
 
     def dependents(self, record: SnapshotRecord) -> tuple[str, ...]:
         """The ids of the increments that build directly on a snapshot, sorted."""
@@ -105,15 +104,20 @@ class Lineage:
             wanted &= _delta_ids(record)
         return tuple(links)
 
-    def _missing_link(self, record: SnapshotRecord) -> str:
-        """The id of a link that the snapshot needs and no file is there for, as far as links are known; "" for none."""
+    def _problem_with_links(self, record: SnapshotRecord) -> str:
+        """What is wrong with a link that the snapshot needs: no file is there, or a damaged one, as far as is known.
+
+        "" for nothing.
+        """
         wanted, seen = _delta_ids(record), {record.id}
         while wanted:
             if not any(self._exists(path) for path in self._places(record)):
-                return record.base_id
+                return f"it builds on {record.base_id}, which is missing"
             base = self._known_base(record)
             if base is None or base.id in seen:
                 break
+            if self._is_damaged(base):
+                return f"it builds on {base.id}, which is damaged"
             seen.add(base.id)
             record = base
             wanted &= _delta_ids(record)
@@ -141,6 +145,14 @@ class Lineage:
         registered = [] if known is None else [self._layout.resolve(known.path)]
         return places_of(record.base_id, registered, self._layout.resolve(record.path), record.base_path)
 
+    def _is_damaged(self, record: SnapshotRecord) -> bool:
+        """Whether the file of a link is known to be damaged; one that is elsewhere by now may be another."""
+        path = self._layout.resolve(record.path)
+        try:
+            return bool(_damage_of(record, path, self._fs.size(path)))
+        except OSError:
+            return False
+
     def _exists(self, path: str) -> bool:
         if path not in self._there:
             self._there[path] = self._fs.exists(path)
@@ -165,6 +177,13 @@ def is_base_of(base: SnapshotRecord, increment: SnapshotRecord) -> bool:
     """Whether it is, by what is known of both, the one that the increment names."""
     named = (increment.base_id, increment.store_id, increment.base_sequence)
     return (base.id, base.store_id, base.sequence) == named
+
+
+def _damage_of(record: SnapshotRecord, path: str, size: int) -> str:
+    """What is wrong with a file that is there, as far as it is known or its size tells; "" for nothing."""
+    if not record.damage and size != record.size_bytes:
+        return f"{path} has {size} bytes, it had {record.size_bytes} when it was written"
+    return record.damage
 
 
 def _delta_ids(record: SnapshotRecord) -> set[str]:

@@ -33,6 +33,7 @@ from .recovery_open import open_collection
 from .replay_log import ReplayLogs
 from .roll_forward import Rolled, RollForward, foresee
 from .routes import Route
+from .snapshot_advice import advise
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_chain import Chain, ChainFinder, open_link
 from .snapshot_context import SnapshotContext, disk_error
@@ -85,6 +86,7 @@ class Restoration:
             return self._restore()
         except Corruption as error:
             note_damage(self._context, self._catalog, error)
+            advise(self._catalog, self._logs, error)
             raise
         except OSError as error:
             raise disk_error(error, "nothing was restored", self._context.layout.collections) from error

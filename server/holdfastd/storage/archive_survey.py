@@ -228,7 +228,7 @@ class Survey:
         index, member = self._members.get(placed.name, (-1, None))
         wanted = member is None or self._chosen is None or index in self._chosen
         if self._level < CHECKSUMS or not wanted or not placed.whole:
-            self._check_length(placed)
+            self._pass_over(placed)
             return
         digest, left = HashBeside(self._fs.beside), placed.size
         try:
@@ -250,11 +250,18 @@ class Survey:
         if member is not None:
             self._reader.end(placed)
 
-    def _check_length(self, placed: Placed) -> None:
-        """Whether a content that is not read reaches to its end, as far as a plain file tells without reading."""
-        there = self._archive.size - placed.offset
-        if not self._archive.compressed and there < placed.size:
-            self._tell_cut(placed, max(0, there))
+    def _pass_over(self, placed: Placed) -> None:
+        """Whether a content that is not wanted is there to its end: a plain file tells that without being read."""
+        there = max(0, min(placed.size, self._archive.size - placed.offset))
+        if self._archive.compressed:
+            there = 0
+            for data in self._bytes.pieces(placed.offset, placed.size):
+                there += len(data)
+                self._advance(0, 0)
+        else:
+            self._advance(0, 0)
+        if there < placed.size:
+            self._tell_cut(placed, there)
 
     def _check_padding(self, placed: Placed) -> None:
         after = placed.offset + placed.size

@@ -179,8 +179,8 @@ def list_snapshots(state: State, path: str | None, collection: str | None) -> Do
     Those found in DIR are known from then on: by their ids, and as what incremental ones build on.
 
     The state is "ready"; "missing" where the file is not where it was; "damaged" where its size has changed or a
-    verification or restore has found damage; "base_missing" where one that it builds on is not where it was. Nothing
-    else is read here: "verify" reads everything.
+    verification or restore has found damage; "base_missing" where one that it builds on is damaged, or not where it
+    was. Nothing else is read here: "verify" reads everything.
 
     "verified" is the highest level at which it, and all that it builds on, was last found right: "L0" to "L4", as in
     "verify --help"; "never"; or "damaged".
