@@ -20,7 +20,7 @@ def result_document(operation: operation_pb2.Operation) -> Document:
 
 
 def _snapshot(result: operation_pb2.SnapshotResult, status: str) -> Document:
-    from holdfast.snapshots import snapshot_document
+    from holdfast.snapshot_documents import snapshot_document
 
     made = snapshot_document(result.snapshot)
     return Document(

@@ -8,7 +8,7 @@ from holdfast.connection import Connection, request_id_of
 from holdfast.documents import Document, Documents, timestamp
 from holdfast.enums import from_word, to_word
 from holdfast.operations import OnProgress, Operation, run_operation
-from holdfast.snapshots import snapshot_document
+from holdfast.snapshot_documents import snapshot_document
 from holdfast.wal import status_document
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout, check_snapshot_id
 from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, part_path, snapshot_file_id
 from .snapshot_adoption import has_become, is_same_file, judge
+from .snapshot_directory import SnapshotDirectory
 from .snapshot_info import MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
 from .snapshot_lineage import Lineage, is_base_of
 from .snapshot_receipts import with_reading
@@ -110,8 +111,9 @@ class SnapshotCatalog:
                 path=directory,
             )
         warnings = [problem for problem in (self._the_registry().problem,) if problem]
-        unnamed, unreadable = self._unnamed_in(directory)
-        warnings += [*unreadable.values(), *self._adopt((*unnamed, *self._changed_in(directory)))]
+        found_there = self._look_into(directory)
+        unnamed, unreadable = found_there.unnamed()
+        warnings += [*unreadable.values(), *self._adopt((*unnamed, *found_there.changed()))]
         shown = {self._layout.resolve(record.path): record for record in self._records()}
         if path is not None:
             shown = {where: record for where, record in shown.items() if parent_of(where) == directory}
@@ -191,33 +193,8 @@ class SnapshotCatalog:
         """What is known now, and ``more`` that the registry does not know."""
         return Lineage(self._fs, self._layout, self._store_id, (*more, *self._records()))
 
-    def _unnamed_in(self, directory: str) -> tuple[list[SnapshotRecord], dict[str, str]]:
-        """Snapshots in a directory that the registry does not name there, and why others, by path, cannot be read."""
-        named = {self._layout.resolve(record.path) for record in self._records()}
-        found, unreadable = [], {}
-        for where in self._files_in(directory):
-            if where not in named:
-                try:
-                    found.append(record_of(self._fs, self._layout, where))
-                except (HoldfastError, OSError) as error:
-                    unreadable[where] = error.message if isinstance(error, HoldfastError) else str(error)
-        return found, unreadable
-
-    def _changed_in(self, directory: str) -> list[SnapshotRecord]:
-        """What is in the places of snapshots of a directory that had another size, as far as that can be read."""
-        found = []
-        for record in self._records():
-            where = self._layout.resolve(record.path)
-            with contextlib.suppress(HoldfastError, OSError):
-                if parent_of(where) == directory and self._fs.size(where) != record.size_bytes:
-                    found.append(record_of(self._fs, self._layout, where))
-        return found
-
-    def _files_in(self, directory: str) -> list[str]:
-        if not self._fs.exists(directory):
-            return []
-        names = [name for name in self._fs.listdir(directory) if name.endswith((".snap", ".gz"))]
-        return [posixpath.join(directory, name) for name in names if snapshot_file_id(name)]
+    def _look_into(self, directory: str) -> SnapshotDirectory:
+        return SnapshotDirectory(self._fs, self._layout, directory, self._records())
 
     def _records(self) -> tuple[SnapshotRecord, ...]:
         return self._the_registry().snapshots
@@ -342,7 +319,7 @@ class SnapshotCatalog:
     def delete(self, reference: str, *, validate_only: bool = False) -> SnapshotInfo:
         """Delete a snapshot's file and forget it; returns it as it was. FailedPrecondition while it is needed."""
         info = self.get_to_delete(reference)
-        beside, _ = self._unnamed_in(parent_of(info.path))
+        beside, _ = self._look_into(parent_of(info.path)).unnamed()
         with self._lock:
             # Whoever writes an increment has its base in use until the registry knows of it.
             if self._in_use.get(info.path):
@@ -382,7 +359,7 @@ class SnapshotCatalog:
         directory = parent_of(base.path)
         if self._fs.is_dir(directory):
             self.listing(directory)
-        beside, _ = self._unnamed_in(directory)
+        beside, _ = self._look_into(directory).unnamed()
         for record in beside:
             if is_base_of(base.record, record):
                 path = self._layout.resolve(record.path)
