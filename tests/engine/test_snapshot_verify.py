@@ -319,6 +319,16 @@ def test_a_restore_is_a_reading_of_its_whole_chain(kit: SnapshotKit) -> None:
     assert (standing.level, info(kit, full).record.receipts[0].source) == (3, "restore")
 
 
+def test_a_restore_of_one_collection_has_read_the_rows_of_that_one_alone(kit: SnapshotKit) -> None:
+    kit.create("d")
+    kit.upsert(["x"], name="d")
+    made = kit.later()
+    kit.restore(made.id, collection="copy", from_collection="d", verify=True)
+    assert [each.level for each in info(kit, made).record.receipts] == [2]
+    kit.restore(made.id, overwrite=True, verify=True)
+    assert [each.level for each in info(kit, made).record.receipts] == [3]
+
+
 def test_a_receipt_that_cannot_be_written_is_told(kit: SnapshotKit) -> None:
     made = kit.later()
     kit.fs.fail_on("write", "*REGISTRY*", errno.EIO)

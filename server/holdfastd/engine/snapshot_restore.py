@@ -21,7 +21,7 @@ from typing import Any
 from ..errors import CommitUnknown, Corruption
 from ..format.manifest import CollectionEntry
 from ..format.snapshot import SnapshotCollection, SnapshotManifest
-from ..format.verify_receipt import CHECKSUMS, ROWS
+from ..format.verify_receipt import CHECKSUMS, ROWS, VerifyReceipt
 from ..model import Digest, StorageKind
 from ..storage.files import remove_tree
 from .archive_proof import verify_archive
@@ -35,7 +35,7 @@ from .roll_forward import Rolled, RollForward, foresee
 from .routes import Route
 from .snapshot_advice import advise
 from .snapshot_catalog import SnapshotCatalog
-from .snapshot_chain import Chain, ChainFinder, open_link
+from .snapshot_chain import Chain, ChainFinder, Link, open_link
 from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_foretold import foretell
 from .snapshot_info import SnapshotInfo
@@ -104,9 +104,13 @@ class Restoration:
                 return self._dry_run(plan, chain)
             plan, outcome = self._carry_out(plan, chain)
         with contextlib.suppress(OSError):
-            level = ROWS if self._request.verify else CHECKSUMS
-            self._catalog.note({link.path: receipt_of_use(context, link.path, level=level) for link in chain.links})
+            self._catalog.note({link.path: self._receipt(link, plan) for link in chain.links})
         return self._document(plan, chain, outcome)
+
+    def _receipt(self, link: Link, plan: RestorePlan) -> VerifyReceipt:
+        """Every byte of a link was read, and with --verify every row of the collections that were restored."""
+        all_rows = self._request.verify and {each.spec.id for each in link.manifest.collections} <= plan.sources
+        return receipt_of_use(self._context, link.path, level=ROWS if all_rows else CHECKSUMS)
 
     def _distrust(self, chain: Chain) -> None:
         """Of a chain with a file that was found damaged once, every byte and row is proven before anything is touched.
