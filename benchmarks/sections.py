@@ -171,6 +171,7 @@ class Suite:
         count = ["--rows", str(self.scale.snapshot_rows)]
         runs = [self.runner.ours("snapshot", *count) for _ in range(self.scale.long_pairs)]
         yield from snapshots.full(runs)
+        yield from snapshots.verified(runs)
         yield from snapshots.compressed(runs)
         yield from snapshots.increment(runs)
         yield snapshots.memory(runs)

@@ -27,6 +27,19 @@ def full(runs: list[Result]) -> Iterator[Row]:
         yield at_least(what, figure, against, _ratios(runs, other, ours), target)
 
 
+def verified(runs: list[Result]) -> Iterator[Row]:
+    """Verifications of every checksum in turns with plain reading, both from the disk; and one of every row."""
+    size = runs[0]["full_bytes"]
+    ours, other = spread([size / MB / taken for taken in _each(runs, "verify")]), _each(runs, "read")
+    read = f"reading it: {quantity(spread([size / MB / taken for taken in other]), 'MB/s')}"
+    what = f"verifying every checksum of {size / MB:,.0f} MB, from the disk"
+    yield Row(what, quantity(ours, "MB/s"), read, quantity(_ratios(runs, "read", "verify"), "×", 2))
+    decoded = spread([run["verify_rows"] for run in runs])
+    rate = f"{quantity(decoded, 's', 2)} = {runs[0]['rows'] / decoded.median:,.0f} rows/s"
+    whole = f"every checksum: {quantity(spread(_each(runs, 'verify')), 's', 2)}"
+    yield Row("verifying every row besides (level 3)", rate, whole)
+
+
 def compressed(runs: list[Result]) -> Iterator[Row]:
     """`--compress` against `gzip -1` of the plain snapshot, and what is left of the bytes."""
     taken, gzip = spread([run["compressed"] for run in runs]), spread([run["gzip"] for run in runs])

@@ -160,3 +160,15 @@ def test_the_engine_is_told_when_chains_end(monkeypatch: pytest.MonkeyPatch) -> 
         open_engine(loaded(*arguments))
     assert [(each.snapshot_max_links, each.snapshot_max_increment_percent) for each in told] == [(100, 100), (7, 0)]
     assert "a number from 0 to 10000" in refusal("--snapshot-max-links", "-1")
+
+
+def test_the_engine_is_told_what_is_promised_of_backups(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[EngineConfig] = []
+    monkeypatch.setattr(Engine, "open", lambda config, **_: told.append(config))
+    for arguments in ((), ("--recovery-point-objective", "24h", "--verify-within", "7d")):
+        open_engine(loaded(*arguments))
+    promised = [(each.recovery_point_objective_us, each.verify_within_us) for each in told]
+    assert promised == [(0, 0), (24 * 3_600_000_000, 7 * 86_400_000_000)], "off by default"
+    assert all(each.host for each in told), "receipts say on which machine they were made"
+    assert "a duration from 0s to 366d" in refusal("--verify-within", "400d")
+    assert "a duration from 0s to 366d" in refusal("--recovery-point-objective", "often")

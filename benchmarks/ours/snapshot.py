@@ -1,5 +1,6 @@
-"""Snapshots and restores beside `cp` and a sync, compressed ones beside `gzip -1`, an increment after 1 % of the rows
-changed. Prints one JSON line."""
+"""Snapshots and restores beside `cp` and a sync, verifications beside plain reading, compressed snapshots beside
+`gzip -1`, an increment after 1 % of the rows changed. Prints one JSON line.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ HALF_ROWS = 50_000
 class Snapshot:
     """Seconds of each step over `rows` rows, and bytes.
 
-    `full` and `copy`, and `restore` and `restore_copy`, are neighbours in time, one by one.
+    Neighbours in time, one by one, are `full` and `copy`, `restore` and `restore_copy`, and `verify` (every checksum)
+    and `read` (of the same file, from the disk). `verify_rows` decodes every row besides.
     """
 
     rows: int
@@ -46,6 +48,9 @@ class Snapshot:
     compressed_bytes: int
     gzip_bytes: int
     half_share: float
+    verify: list[float]
+    read: list[float]
+    verify_rows: float
     increment: float
     increment_bytes: int
     restore_chain: float
@@ -73,6 +78,8 @@ def _measure(rows: data.Rows, total: int, directory: Path) -> Snapshot:
         full = alternate(lambda: _full(store, directory)[0], lambda: _copy(base.path, directory), ROUNDS)
         compressed, compressed_bytes = _full(store, directory, compress=True)
         gzip, gzip_bytes = _gzip(base.path, directory)
+        readings = alternate(lambda: _verify(store, base.snapshot_id, 2), lambda: _read(base.path), ROUNDS)
+        verify_rows = _verify(store, base.snapshot_id, 3)
         restore = alternate(lambda: _restore(store, base.snapshot_id), lambda: _copy(base.path, directory), ROUNDS)
         changed = _change(store, rows, total)
         made = snapshots.create(COLLECTION, path=str(directory / "hourly"), incremental=True, base=base.snapshot_id)
@@ -93,6 +100,9 @@ def _measure(rows: data.Rows, total: int, directory: Path) -> Snapshot:
             gzip_bytes=gzip_bytes,
             half_share=_half_share(store, rows, directory),
             increment=made.duration_ms / 1e3,
+            verify=readings.ours,
+            read=readings.other,
+            verify_rows=verify_rows,
             increment_bytes=made.size_bytes,
             restore_chain=_restore(store, made.snapshot_id),
             memory_before=memory_before,
@@ -149,6 +159,28 @@ def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
+
+
+def _verify(store: Streamed, snapshot: str, level: int) -> float:
+    """A verification, which lets the page cache forget the file first; everything has to be right."""
+    began = time.perf_counter()
+    result = store.database.snapshots.verify(snapshot, level=level)
+    seconds = time.perf_counter() - began
+    if not result.valid or result.bytes_read < result.size_bytes // 2:
+        raise SystemExit(f"{snapshot} was not verified at level {level}: the run is void")
+    return seconds
+
+
+def _read(path: str) -> float:
+    """Plain reading of the same bytes from the disk, a MiB at a time."""
+    descriptor = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    began = time.perf_counter()
+    while os.read(descriptor, 1 << 20):
+        pass
+    seconds = time.perf_counter() - began
+    os.close(descriptor)
+    return seconds
 
 
 def _change(store: Streamed, rows: data.Rows, total: int) -> int:

@@ -20,7 +20,7 @@ def result_document(operation: operation_pb2.Operation) -> Document:
 
 
 def _snapshot(result: operation_pb2.SnapshotResult, status: str) -> Document:
-    from holdfast.snapshots import snapshot_document
+    from holdfast.snapshot_documents import snapshot_document
 
     made = snapshot_document(result.snapshot)
     return Document(
@@ -97,7 +97,21 @@ def _compact(result: operation_pb2.CompactResult, status: str) -> Document:
 
 def _verify(result: operation_pb2.VerifyResult, status: str) -> Document:
     subject = (
-        {"snapshot_id": result.snapshot_id, "chain": list(result.chain), "vectors": result.vector_count}
+        {
+            "level": result.level,
+            "reached": None if result.reached_level < 0 else result.reached_level,
+            "subset": result.subset or None,
+            "seed": result.subset_seed or None,
+            "snapshot_id": result.snapshot_id,
+            "chain": list(result.chain),
+            "vectors": result.vector_count,
+            "rows_checked": result.row_count,
+            "bytes_read": result.bytes_read,
+            "bytes_per_second": result.bytes_per_second,
+            "digests": [_digest_check(check) for check in result.digests],
+            "problem_count": result.problem_count,
+            "receipt_kept": result.receipt_kept,
+        }
         if result.snapshot_id
         else {"segments": result.file_count, "operations": result.operation_count}
     )
@@ -115,12 +129,24 @@ def _verify(result: operation_pb2.VerifyResult, status: str) -> Document:
                 offset=problem.offset if problem.HasField("offset") else None,
                 message=problem.message,
                 hint=problem.hint or None,
+                **({"level": problem.level} if result.snapshot_id else {}),
             )
             for problem in result.problems
         ],
         duration_ms=result.duration_ms,
         status=status,
         warnings=list(result.warnings),
+    )
+
+
+def _digest_check(check: operation_pb2.VerifyResult.DigestCheck) -> Document:
+    return Document(
+        collection=check.collection,
+        vectors=check.vector_count,
+        digest=check.digest,
+        expected_vectors=check.expected_vector_count,
+        expected_digest=check.expected_digest,
+        equal=check.equal,
     )
 
 

@@ -8,7 +8,7 @@ from holdfast.connection import Connection, request_id_of
 from holdfast.documents import Document, Documents, timestamp
 from holdfast.enums import from_word, to_word
 from holdfast.operations import OnProgress, Operation, run_operation
-from holdfast.snapshots import snapshot_document
+from holdfast.snapshot_documents import snapshot_document
 from holdfast.wal import status_document
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def status_of(status: storage_pb2.StorageStatus) -> Document:
 
     return Document(
         status=to_word(storage_pb2.StorageStatus.State, status.state, "STATE_"),
+        health=to_word(storage_pb2.StorageStatus.Health, status.health, "HEALTH_"),
         version=status.version,
         store_id=status.store_id,
         timeline=status.timeline,

@@ -101,6 +101,15 @@ def format_duration(duration: timedelta) -> str:
     return "".join(parts)
 
 
+def age(duration: timedelta) -> str:
+    """How long ago something was, in its largest unit: ``45s``, ``12m``, ``36h``, ``9d``; of the future, ``0s``."""
+    seconds = max(0, int(duration.total_seconds()))
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
+
+
 def parse_percent(text: str) -> float:
     """``20`` or ``20%`` as 20.0; 0 to 100."""
     match = re.fullmatch(_PERCENT, text.strip())

@@ -29,7 +29,7 @@ def upload(
     on_bytes: Callable[[int, int], None] | None,
 ) -> Document:
     """Send ``file`` to ``path`` (a directory on the daemon's machine; None: its default). Verified there on return."""
-    from holdfast.snapshots import snapshot_document
+    from holdfast.snapshot_documents import snapshot_document
     from holdfast.v1 import snapshot_pb2
 
     try:

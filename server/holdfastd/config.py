@@ -60,6 +60,8 @@ class ServerConfig:
     background_rate: int
     snapshot_max_links: int
     snapshot_max_increment_percent: int
+    recovery_point_objective: float
+    verify_within: float
     max_message_size: int
     max_streams: int
     max_unary_calls: int
@@ -216,6 +218,20 @@ OPTIONS: Sequence[Option] = (
         "100",
         _count(0, 10_000),
         "the same once increments take so much of the size of their full one, and 64MB; 0: no limit",
+    ),
+    Option(
+        "recovery_point_objective",
+        "TIME",
+        "0s",
+        _duration("0s", "366d"),
+        "an alarm once what was written is in no snapshot for so long; 0: none",
+    ),
+    Option(
+        "verify_within",
+        "TIME",
+        "0s",
+        _duration("0s", "366d"),
+        "an alarm once no snapshot was verified for so long; 0: none",
     ),
     Option("max_message_size", "SIZE", "64MB", _size("1MB", "1GB"), "largest request or reply"),
     Option("max_streams", "N", "320", _count(1, 10_000), "streams open at a time"),

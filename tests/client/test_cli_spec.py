@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -238,8 +239,55 @@ def test_damage_exits_with_13_and_is_shown(cli: Callable[..., Outcome], daemon: 
     outcome = cli("storage", "snapshot", "verify", "latest")
     assert outcome.code == 13
     assert outcome.json["problems"][0]["offset"] == 512
-    assert outcome.err == "error: checksum\nhint: take another copy\n"
+    assert outcome.err == "error: checksum\nerror: checksum\nhint: take another copy\nerror: and 1 more\n"
+    assert outcome.json["reached"] is None
     assert cli("storage", "wal", "verify").json["valid"] is True
+
+
+def test_a_verification_is_asked_for_by_level_and_subset(
+    cli: Callable[..., Outcome], daemon: FakeDaemon, store: None
+) -> None:
+    line = ["storage", "snapshot", "verify", "latest"]
+    plain = cli(*line).json
+    keys = ["valid", "level", "reached", "snapshot_id", "chain", "vectors", "rows_checked", "path", "files"]
+    assert list(plain) == [
+        *keys, "size_bytes", "bytes_read", "bytes_per_second", "receipt_kept", "problem_count", "problems",
+        "duration_ms", "status",
+    ]  # fmt: skip
+    assert list(cli(*line, "--subset", "1/7", "--level", "3").json)[2:6] == ["reached", "subset", "seed", "snapshot_id"]
+    assert cli(*line, "--subset", "10%", "--seed", "9").json["seed"] == 9
+    assert cli(*line, "--level", "4").json["digests"][0]["equal"] is True
+    sent = [
+        (each.level if each.HasField("level") else None, each.subset, each.subset_seed, each.skip_chain)
+        for each in daemon.requests["VerifySnapshot"]
+    ]
+    assert sent == [(None, "", 0, False), (3, "1/7", 0, False), (None, "10%", 9, False), (4, "", 0, False)]
+    assert cli(*line, "--chain").json["valid"]
+    refused = cli(*line, "--subset", "1/7", "--seed", "9")
+    assert (refused.code, "--seed needs --subset P%" in refused.err) == (2, True)
+    assert cli(*line, "--level", "5").code == 2
+
+
+def test_a_list_tells_how_far_and_when_each_was_verified(
+    cli: Callable[..., Outcome], daemon: FakeDaemon, store: None
+) -> None:
+    snapshot = daemon.snapshots[max(daemon.snapshots)]
+    line = ["storage", "snapshot", "list"]
+    assert cli(*line).json["snapshots"][0]["verified"] == "never"
+    snapshot.verified.level = 3
+    snapshot.verified.time.GetCurrentTime()
+    assert cli(*line).json["snapshots"][0]["verified"] == "L3"
+    assert re.search(r"  L3 \d+s ago", cli(*line, "--format", "table").out)
+    snapshot.verified.time.seconds -= 9 * 86_400
+    assert "L3 9d ago" in cli(*line, "--format", "table").out
+    receipt = snapshot.receipts.add(level=3, subset="1/7", valid=True, source="verify", host="here", sha256="ab")
+    receipt.time.GetCurrentTime()
+    shown = cli("storage", "snapshot", "show", "latest").json
+    assert [(each["level"], each["subset"], each["host"]) for each in shown["receipts"]] == [(3, "1/7", "here")]
+    assert shown["chain"][0]["verified"] == "L3"
+    snapshot.damage = "a byte"
+    assert cli(*line).json["snapshots"][0]["verified"] == "damaged"
+    assert "damaged" in cli(*line, "--format", "table").out
 
 
 def test_warnings_are_said_on_stderr_and_kept_out_of_the_result(cli: Callable[..., Outcome]) -> None:

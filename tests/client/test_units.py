@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.units import format_duration, format_size, parse_duration, parse_percent, parse_size
+from holdfast.units import age, format_duration, format_size, parse_duration, parse_percent, parse_size
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,20 @@ def test_what_is_no_percentage_is_refused_in_words(text: str) -> None:
 )
 def test_a_size_for_people(size: int, text: str) -> None:
     assert format_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0s"),
+        (0, "0s"),
+        (119, "119s"),
+        (120, "2m"),
+        (7199, "119m"),
+        (7200, "2h"),
+        (172_799, "47h"),
+        (172_800, "2d"),
+    ],
+)
+def test_an_age_is_told_in_its_largest_unit(seconds: int, text: str) -> None:
+    assert age(timedelta(seconds=seconds)) == text

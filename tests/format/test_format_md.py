@@ -19,6 +19,7 @@ from holdfastd.format.record import HEADER_SIZE, RecordHeader, decode_header
 from holdfastd.format.requests import decode_requests
 from holdfastd.format.run import decode_run_info
 from holdfastd.format.segment import KILL_DTYPE, ROW_DTYPE, RUN_ROW_DTYPE, TOMBSTONE_DTYPE, decode_segment_info
+from holdfastd.format.verify_receipt import VerifyReceipt
 from holdfastd.format.walfile import FILE_HEADER_SIZE, decode_file_header
 from tests.format import examples
 from tests.format.test_operation import assert_same
@@ -183,3 +184,9 @@ def test_the_checksum_of_a_document_can_be_had_by_hand() -> None:
     assert command is not None
     shell = subprocess.run(["sh", "-c", command[1]], cwd=examples.GOLDEN, capture_output=True, check=True, text=True)
     assert shell.stdout.split()[0] == json.loads((examples.GOLDEN / "MANIFEST.json").read_text())["sha256"]
+
+
+def test_every_member_of_a_receipt_is_explained() -> None:
+    below = TEXT.partition("*verification receipts*")[2].partition("### ")[0]
+    first = " ".join(re.findall(r"^- (`.*?):", below, re.MULTILINE))
+    assert set(re.findall(r"\w+", first)) == set(VerifyReceipt.__dataclass_fields__)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from holdfastd.errors import UnsupportedFormat
 from holdfastd.format.document import encode_document
+from holdfastd.format.verify_receipt import VerifyReceipt
 from holdfastd.storage.files import make_dirs
 from holdfastd.storage.names import Layout
 from holdfastd.storage.registry import (
@@ -37,6 +39,23 @@ RECORD = SnapshotRecord(
     members=(MEMBER, replace(MEMBER, name="other", vectors=2)),
 )
 
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "registry-v1" / "REGISTRY.json"
+RECEIPT = VerifyReceipt(
+    level=4,
+    time_us=1_767_225_600_000_000,
+    valid=True,
+    sums_sha256="cd" * 32,
+    size_bytes=10,
+    modified_ns=1_767_225_500_000_000_001,
+    daemon_version="0.1.0",
+    host="backup-1",
+)
+SLICE = replace(RECEIPT, level=3, subset="1/7", source="verify")
+DAMAGED = replace(
+    RECEIPT, level=2, valid=False, sums_sha256="", problem="/a.snap:README.txt: the content does not match its SHA-256"
+)
+VERIFIED = replace(RECORD, sha256="cd" * 32, verified_us=RECEIPT.time_us, receipts=(RECEIPT, SLICE))
+
 
 @pytest.fixture
 def fs() -> MemFileSystem:
@@ -63,6 +82,24 @@ def test_what_is_noted_is_there_after_a_restart(fs: MemFileSystem) -> None:
     assert again.find(RECORD.id) == RECORD
     assert again.find("snap-2026-01-01-000001") is None
     assert RECORD.vectors == 5
+
+
+def test_a_registry_that_was_written_then_is_read_for_ever(fs: MemFileSystem) -> None:
+    registry = Registry.load(fs, LAYOUT)
+    registry.put(VERIFIED, replace(RECORD, id="snap-2026-01-01-000001", damage=DAMAGED.problem, receipts=(DAMAGED,)))
+    registry.begin(PendingSnapshot("snap-2026-01-01-000002", "/backups/b.snap"))
+    other = MemFileSystem()
+    make_dirs(other, LAYOUT.root)
+    other.create(LAYOUT.registry).pwrite([GOLDEN.read_bytes()], 0)
+    assert Registry.load(other, LAYOUT).snapshots == registry.snapshots
+    assert Registry.load(other, LAYOUT).pending == registry.pending
+
+
+def test_a_registry_from_before_receipts_has_none(fs: MemFileSystem) -> None:
+    data = (GOLDEN.parents[1] / "store-v1" / "data" / "REGISTRY.json").read_bytes()
+    assert b"receipts" not in data
+    fs.create(LAYOUT.registry).pwrite([data], 0)
+    assert {record.receipts for record in Registry.load(fs, LAYOUT).snapshots} == {()}
 
 
 def test_a_snapshot_is_replaced_by_its_id_and_removed(fs: MemFileSystem) -> None:

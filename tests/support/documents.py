@@ -172,7 +172,7 @@ _VARIABLE = (
     (re.compile(r"\bop-[0-9a-f]{16}"), "op-ID"),
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "UUID"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?"), "TIME"),
-    (re.compile(r"(\w+_(bytes|ms|percent)|qps|compression_ratio)(\": |=)[\d.e+-]+"), r"\1\3N"),
+    (re.compile(r"(\w+_(bytes|ms|percent)|bytes_\w+|qps|compression_ratio)(\": |=)[\d.e+-]+"), r"\1\3N"),
     (re.compile(r"(sha256|uptime)\": \"[^\"]+"), r"\1\": \"X"),
     (re.compile(r"(?<=,)[\d.]+$", re.MULTILINE), "N"),
     (re.compile(r"\b0x[0-9a-f]{8}\b"), "CRC"),

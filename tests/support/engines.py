@@ -44,6 +44,8 @@ def open_engine(
     laggard_bytes: int = 1 << 30,
     disk_reserve_bytes: int = 0,
     snapshot_max_links: int = 100,
+    recovery_point_objective_us: int = 0,
+    verify_within_us: int = 0,
 ) -> Engine:
     """Open or create the store in ``ROOT``, without threads. ``sync_mode`` and ``segment_size`` are for a fresh one."""
     wal = WalSettings(sync_mode=sync_mode, segment_size_bytes=segment_size)
@@ -55,6 +57,9 @@ def open_engine(
         laggard_bytes=laggard_bytes,
         disk_reserve_bytes=disk_reserve_bytes,
         snapshot_max_links=snapshot_max_links,
+        recovery_point_objective_us=recovery_point_objective_us,
+        verify_within_us=verify_within_us,
+        host="testhost",
     )
     return Engine.open(
         config,
@@ -89,6 +94,8 @@ class Kit:
         laggard_bytes: int = 1 << 30,
         disk_reserve_bytes: int = 0,
         snapshot_max_links: int = 100,
+        recovery_point_objective_us: int = 0,
+        verify_within_us: int = 0,
     ) -> None:
         self.fs = MemFileSystem() if fs is None else fs
         self.clock = ManualClock()
@@ -99,6 +106,8 @@ class Kit:
         self.laggard_bytes = laggard_bytes
         self.disk_reserve_bytes = disk_reserve_bytes
         self.snapshot_max_links = snapshot_max_links
+        self.recovery_point_objective_us = recovery_point_objective_us
+        self.verify_within_us = verify_within_us
         self.engine = self._open()
 
     def _open(self) -> Engine:
@@ -112,6 +121,8 @@ class Kit:
             laggard_bytes=self.laggard_bytes,
             disk_reserve_bytes=self.disk_reserve_bytes,
             snapshot_max_links=self.snapshot_max_links,
+            recovery_point_objective_us=self.recovery_point_objective_us,
+            verify_within_us=self.verify_within_us,
         )
 
     def reopen(self) -> Engine:

@@ -108,7 +108,11 @@ class SnapshotServicer(snapshot_pb2_grpc.SnapshotServiceServicer):
         result = operation_pb2.VerifyResult(
             valid=not damaged, snapshot_id=snapshot.id, path=snapshot.path, chain=[snapshot.id], file_count=7,
             vector_count=snapshot.vector_count, size_bytes=snapshot.size_bytes, duration_ms=100,
-            problems=[problem] if damaged else [],
+            problems=[problem, problem] if damaged else [], level=request.level if request.HasField("level") else 2,
+            reached_level=-1 if damaged else request.level, subset=request.subset, subset_seed=request.subset_seed,
+            problem_count=3 if damaged else 0, row_count=snapshot.vector_count, bytes_read=10, bytes_per_second=100,
+            digests=[operation_pb2.VerifyResult.DigestCheck(collection="c", vector_count=3, digest="00",
+                     expected_vector_count=3, expected_digest="00", equal=True)] if request.level == 4 else [],
         )  # fmt: skip
         return self._daemon.operate(operation_pb2.Operation.KIND_VERIFY_SNAPSHOT, verify=result)
 

@@ -13,7 +13,7 @@ from typing import Any
 from holdfastd import errors
 from holdfastd.engine.operations import Operation, OperationState
 from holdfastd.engine.snapshot_sides import LIVE
-from holdfastd.engine.snapshots import DiffRequest, RestoreRequest, SnapshotInfo, SnapshotRequest
+from holdfastd.engine.snapshots import DiffRequest, RestoreRequest, SnapshotInfo, SnapshotRequest, VerifyRequest
 from holdfastd.format.snapshot import (
     MANIFEST,
     SUMS,
@@ -53,9 +53,9 @@ class SnapshotKit(Kit):
         """Restore one; returns the result document."""
         return self._wait(self.engine.snapshots.start_restore(RestoreRequest(snapshot, **request), caller=CALLER))
 
-    def verify(self, snapshot: str) -> dict[str, Any]:
+    def verify(self, snapshot: str, **request: Any) -> dict[str, Any]:
         """Verify one; returns the result document."""
-        return self._wait(self.engine.snapshots.start_verify(snapshot, caller=CALLER))
+        return self._wait(self.engine.snapshots.start_verify(VerifyRequest(snapshot, **request), caller=CALLER))
 
     def diff(self, first: str, second: str = LIVE, **request: Any) -> dict[str, Any]:
         """Compare two snapshots, or one with the live store; returns the result document."""

@@ -24,6 +24,7 @@ from .disk_errors import disk_errors_of, lacks_space
 from .machinery import Ground, Machinery, build_machinery
 from .meters import Meters
 from .moments import Moments
+from .objectives import Objectives
 from .operations import OperationRegistry
 from .points import Points
 from .quarantine import quarantine_alarms
@@ -99,6 +100,13 @@ class Engine:
         self.recovery = replace(store.report, warnings=(*store.report.warnings, *self.snapshots.warnings))
         if self.recovery.rebuilt:
             self._tell_of_rebuilt_indexes()
+        self._objectives = Objectives(
+            ground.config,
+            ground.clock,
+            machinery.alarms,
+            self.snapshots.known,
+            lambda: store.applier.catalog.collections.values(),
+        )
         # Changed by start and stop.
         self._threads: list[threading.Thread] = []
 
@@ -233,8 +241,9 @@ class Engine:
         return self._checkpointer.run()
 
     def alarms(self) -> list[Alarm]:
-        """Active alarms, the oldest first. Looks at the clock; does not block."""
+        """Active alarms, the oldest first. Looks at the clock, and at the names of snapshots' files."""
         self._retention.look(self._committer.log)
+        self._objectives.look()
         self._tell_of_the_log()
         active = self._alarms.list()
         failure = self.failure

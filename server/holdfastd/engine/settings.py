@@ -16,6 +16,9 @@ class EngineConfig:
     ``disk_reserve_bytes``: set aside for the day on which the disk is full; on a small disk less (see ``room``).
     ``background_bytes_per_second``: what checkpoints, snapshots and restores write while clients write; 0: no bound.
     ``snapshot_max_links``, ``snapshot_max_increment_percent``: when a new chain of snapshots begins (snapshot_policy).
+    ``recovery_point_objective_us``, ``verify_within_us``: how old the newest snapshot may be while there is something
+    newer, and how long none may have been verified, before an alarm says so; 0: no objective. ``host``: this machine's
+    name, for receipts.
     ``recovery``: what to do with a damaged log, ``strict`` (refuse) or ``point-in-time`` (cut there, keep a copy).
     ``allowed_paths``: directories below which paths given over TCP must lie. ``fresh_wal``: the log's settings in
     a store that is created; later ones are in the manifest.
@@ -31,4 +34,7 @@ class EngineConfig:
     background_bytes_per_second: int = 300_000_000
     snapshot_max_links: int = 100
     snapshot_max_increment_percent: int = 100
+    recovery_point_objective_us: int = 0
+    verify_within_us: int = 0
+    host: str = ""
     fresh_wal: WalSettings = field(default_factory=WalSettings)

@@ -72,4 +72,5 @@ def _moved(known: SnapshotRecord, found: SnapshotRecord) -> SnapshotRecord:
         uncompressed_bytes=found.uncompressed_bytes,
         base_path=found.base_path,
         verified_us=0,
+        receipts=(),
     )

@@ -9,13 +9,14 @@ from __future__ import annotations
 import posixpath
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from ..errors import Corruption, FailedPrecondition, HoldfastError, InvalidArgument, NotFound
+from ..errors import FailedPrecondition, HoldfastError, InvalidArgument, NotFound
+from ..format.verify_receipt import VerifyReceipt
 from ..storage.archive_reader import ArchiveReader, Tap, nobody
 from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem, parent_of
@@ -27,6 +28,7 @@ from .snapshot_errors import file_in_use, file_missing
 from .snapshot_info import MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
 from .snapshot_lineage import Lineage, is_base_of
 from .snapshot_look import Look
+from .snapshot_receipts import with_reading
 from .snapshot_record import record_of
 from .snapshot_settle import remove_parts, settle, settle_removal
 from .snapshot_taking import take_in
@@ -89,10 +91,8 @@ class SnapshotCatalog:
             )
         warnings = [problem for problem in (self._the_registry().problem,) if problem]
         unnamed, unreadable = self._look().unnamed_in(directory)
-        warnings += [
-            *unreadable.values(),
-            *self._adopt((*unnamed, *self._look().changed_in(None if path is None else directory))),
-        ]
+        changed = self._look().changed_in(None if path is None else directory)
+        warnings += [*unreadable.values(), *self._adopt((*unnamed, *changed))]
         shown = {self._layout.resolve(record.path): record for record in self._records()}
         if path is not None:
             shown = {where: record for where, record in shown.items() if parent_of(where) == directory}
@@ -301,22 +301,30 @@ class SnapshotCatalog:
                 )
         return warnings
 
-    def note_verified(self, path: str, now_us: int) -> None:
-        """Keep that the whole file has been read and is right, if the registry knows it."""
-        self._note(lambda known: known == path, verified_us=now_us, damage="")
+    def note(self, found: Mapping[str, VerifyReceipt]) -> list[str]:
+        """Keep what readings of files came to, by their paths, all of it or nothing; durable on return.
 
-    def note_damage(self, found: Corruption) -> None:
-        """Keep what is wrong with the file that an error names, if the registry knows it."""
-        self._note(lambda known: f"{found.path}:".startswith(f"{known}:"), damage=found.message)
-
-    def _note(self, is_it: Callable[[str], bool], **facts: Any) -> None:
+        Returns the paths of those that the registry does not know, of which nothing is kept. Raises OSError.
+        """
         with self._lock:
-            registry = self._the_registry()
-            for record in registry.snapshots:
-                path = self._layout.resolve(record.path)
-                if is_it(path):
-                    size = record.size_bytes if facts["damage"] else self._fs.size(path)
-                    registry.note(replace(record, size_bytes=size, **facts))
+            known = {self._layout.resolve(record.path): record for record in self._records()}
+            changed = [with_reading(known[path], receipt) for path, receipt in found.items() if path in known]
+            self._the_registry().note(*changed)
+            return [path for path in found if path not in known]
+
+    def known(self) -> list[SnapshotInfo]:
+        """What the registry knows, newest first; no directory is looked into. Takes no lock; blocks for the disk."""
+        lineage = self._lineage()
+        return sorted(map(lineage.info, self._records()), key=age_key, reverse=True)
+
+    def record_at(self, path: str) -> SnapshotRecord | None:
+        """What the registry knows of the file at an absolute path."""
+        return next((each for each in self._records() if self._layout.resolve(each.path) == path), None)
+
+    def path_in(self, place: str) -> str:
+        """The path of the file that is known and that an error's place, which may name a member, lies in; else ""."""
+        paths = (self._layout.resolve(record.path) for record in self._records())
+        return next((path for path in paths if f"{place}:".startswith(f"{path}:")), "")
 
     def get_to_delete(self, reference: str) -> SnapshotInfo:
         """As ``get``; raises InvalidArgument for ``latest``."""

@@ -17,6 +17,7 @@ from ..errors import Corruption
 from ..format.hashing import hash_ids
 from ..format.segment import ROW_DTYPE, ROW_HAS_PAYLOAD, TOMBSTONE_DTYPE
 from ..format.snapshot import IDS, MAX_ID_BYTES, NORMS, PAYLOADS, ROWS, TOMBSTONE_IDS, TOMBSTONES
+from ..format.verify_receipt import ROWS as ROW_LEVEL
 from ..model import Sequence64, Uint64Array
 from ..storage.checks import mapped_array
 from ..storage.files import FileSystem
@@ -50,7 +51,7 @@ class PartCheck:
         first = self._link.manifest.sequence
         for start in range(0, count, ROWS_AT_ONCE):
             facts = rows[start : start + ROWS_AT_ONCE].copy()
-            problem = _problem_with(facts, id_end, payload_end, (since, self._link.manifest.sequence))
+            problem = problem_with(facts, id_end, payload_end, (since, self._link.manifest.sequence))
             if problem is not None:
                 self._refuse(f"row {start + problem[0]} {problem[1]}", ROWS)
             first, last = min(first, int(facts["sequence"].min())), max(last, int(facts["sequence"].max()))
@@ -74,7 +75,7 @@ class PartCheck:
         id_end = 0
         for start in range(0, count, ROWS_AT_ONCE):
             facts = listed[start : start + ROWS_AT_ONCE].copy()
-            problem = _problem_with_removed(facts, id_end, (since, self._link.manifest.sequence))
+            problem = problem_with_removed(facts, id_end, (since, self._link.manifest.sequence))
             if problem is not None:
                 self._refuse(f"entry {start + problem[0]} {problem[1]}", TOMBSTONES)
             id_start, id_end = id_end, id_end + int(facts["id_length"].sum(dtype=np.int64))
@@ -90,17 +91,10 @@ class PartCheck:
             self._refuse(f"does not cover all of {TOMBSTONE_IDS}", TOMBSTONES)
 
     def _texts(self, joined: NDArray[np.uint8], lengths: NDArray[Any], file: str) -> list[bytes]:
-        """The ids that stand back to back in ``joined``, each of them UTF-8."""
-        data = joined.tobytes()
-        ends = np.cumsum(lengths, dtype=np.int64)
-        starts = ends - lengths
         try:
-            data.decode()
-        except UnicodeDecodeError as error:
-            self._refuse(f"is no UTF-8: {error.reason}", file)
-        if bool(((joined[starts] & 0xC0) == 0x80).any()):
-            self._refuse("has an id that begins inside a character", file)
-        return [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+            return split_texts(joined, lengths)
+        except ValueError as error:
+            self._refuse(str(error), file)
 
     def _mapped(self, file: str, dtype: np.dtype[Any], shape: tuple[int, ...] | None) -> NDArray[Any]:
         path = posixpath.join(self._directory, file)
@@ -121,10 +115,25 @@ def refuse(path: str, member: str, reason: str, file: str | None = None) -> NoRe
         path=f"{path}:{name}",
         reason="SNAPSHOT_DAMAGED",
         hint="this archive was not written by holdfastd; take another one",
+        verify_level=ROW_LEVEL,
     )
 
 
-def _problem_with(
+def split_texts(joined: NDArray[np.uint8], lengths: NDArray[Any]) -> list[bytes]:
+    """The ids that stand back to back in ``joined``. Raises ValueError unless each of them is UTF-8."""
+    data = joined.tobytes()
+    ends = np.cumsum(lengths, dtype=np.int64)
+    starts = ends - lengths
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is no UTF-8: {error.reason}") from None
+    if bool(((joined[starts] & 0xC0) == 0x80).any()):
+        raise ValueError("has an id that begins inside a character")
+    return [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def problem_with(
     facts: NDArray[Any], id_start: int, payload_start: int, between: tuple[Sequence64, Sequence64]
 ) -> tuple[int, str] | None:
     """The first row that says what cannot be, and what; None when all of them may be."""
@@ -146,9 +155,10 @@ def _problem_with(
     )
 
 
-def _problem_with_removed(
+def problem_with_removed(
     facts: NDArray[Any], id_start: int, between: tuple[Sequence64, Sequence64]
 ) -> tuple[int, str] | None:
+    """The same of entries that list removed ids."""
     return _first_wrong(
         (
             (_in_place(facts["id_offset"], facts["id_length"], id_start), "has an id that stands elsewhere"),

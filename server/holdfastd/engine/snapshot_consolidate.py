@@ -26,6 +26,7 @@ from .snapshot_catalog import SnapshotCatalog
 from .snapshot_chain import ChainFinder
 from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_info import DAMAGED, MISSING, SnapshotInfo
+from .snapshot_receipts import note_damage
 from .snapshot_rewrite import Rewriter, Rewriting
 
 POLL_SECONDS = 0.2
@@ -86,8 +87,7 @@ class Consolidation:
         try:
             done = self._rewrite_all()
         except Corruption as error:
-            with contextlib.suppress(OSError):
-                self._catalog.note_damage(error)
+            note_damage(self._context, self._catalog, error)
             error.message = f"{self._not_deleted(', and no file was changed')}: {error.message}"
             raise
         except OSError as error:

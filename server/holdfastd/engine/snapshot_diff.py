@@ -9,7 +9,6 @@ Nothing is changed by it. What is staged for it is removed in every case; after 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ from .snapshot_chain import ChainFinder
 from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_info import SnapshotInfo
 from .snapshot_pairs import ROOM, Pair, PairReader
+from .snapshot_receipts import note_damage
 from .snapshot_sides import LIVE, Held, Side, live_side, snapshot_side
 
 MAX_SAMPLE = 1000
@@ -71,8 +71,7 @@ class SnapshotComparison:
         try:
             return self._compare(*sides_of(self._context, self._catalog, self._infos))
         except Corruption as error:
-            with contextlib.suppress(OSError):
-                self._catalog.note_damage(error)
+            note_damage(self._context, self._catalog, error)
             raise
         except OSError as error:
             raise disk_error(error, "nothing was compared", self._context.layout.collections, ROOM) from error

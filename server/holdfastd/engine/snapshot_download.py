@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from ..errors import Corruption, FailedPrecondition, OutOfRange
 from ..storage.archive_reader import ArchiveReader
 from ..storage.beside import Beside
-from ..storage.files import FileSystem
 from ..storage.hash_beside import HashBeside
 from .disk_errors import disk_errors_of
 from .snapshot_catalog import SnapshotCatalog
+from .snapshot_context import SnapshotContext
 from .snapshot_info import SnapshotInfo
+from .snapshot_receipts import note_damage
 
 PIECE_BYTES = 1 << 20
 SIGN_OF_LIFE_BYTES = 64 << 20
@@ -35,8 +36,8 @@ class FilePiece:
 class Download:
     """One snapshot's file on its way out."""
 
-    def __init__(self, fs: FileSystem, catalog: SnapshotCatalog, info: SnapshotInfo) -> None:
-        self._fs = fs
+    def __init__(self, context: SnapshotContext, catalog: SnapshotCatalog, info: SnapshotInfo) -> None:
+        self._context = context
         self._catalog = catalog
         self.info = info
         self.total_bytes = 0
@@ -52,11 +53,11 @@ class Download:
             try:
                 yield from self._proven(start, if_match)
             except Corruption as error:
-                self._catalog.note_damage(error)
+                note_damage(self._context, self._catalog, error)
                 raise
 
     def _proven(self, start: int, if_match: str) -> Iterator[FilePiece]:
-        outgoing = _Outgoing(self._fs.beside, start)
+        outgoing = _Outgoing(self._context.fs.beside, start)
         archive = self._catalog.open(self.info, tap=outgoing.take)
         self.total_bytes = archive.size
         self._check(start, if_match)

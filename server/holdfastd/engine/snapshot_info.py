@@ -6,6 +6,7 @@ import posixpath
 from dataclasses import dataclass
 
 from ..errors import Corruption, FailedPrecondition, HoldfastError, NotFound
+from ..format.verify_receipt import Standing
 from ..storage.names import SNAPSHOT_ID
 from ..storage.registry import SnapshotRecord, snapshot_file_id
 
@@ -17,7 +18,8 @@ class SnapshotInfo:
     """A snapshot as it is listed. ``path`` is absolute; ``state``: ready, missing, damaged or base_missing.
 
     ``dependents``: ids of the increments that build directly on it. ``problem``: what is wrong with one that is not
-    ready, else "". ``foreign``: another store made it.
+    ready, else "". ``foreign``: another store made it. ``standing``: how far, and when, all files of its chain were
+    verified, the least of them; None where one never was, or is damaged.
     """
 
     record: SnapshotRecord
@@ -26,6 +28,7 @@ class SnapshotInfo:
     dependents: tuple[str, ...] = ()
     problem: str = ""
     foreign: bool = False
+    standing: Standing | None = None
 
     @property
     def id(self) -> str:

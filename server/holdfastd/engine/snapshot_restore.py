@@ -21,8 +21,10 @@ from typing import Any
 from ..errors import CommitUnknown, Corruption
 from ..format.manifest import CollectionEntry
 from ..format.snapshot import SnapshotCollection, SnapshotManifest
+from ..format.verify_receipt import CHECKSUMS, ROWS, VerifyReceipt
 from ..model import Digest, StorageKind
 from ..storage.files import remove_tree
+from .archive_proof import verify_archive
 from .course import Course
 from .left_out import LeftOut
 from .meter import Meter
@@ -31,15 +33,16 @@ from .recovery_open import open_collection
 from .replay_log import ReplayLogs
 from .roll_forward import Rolled, RollForward, foresee
 from .routes import Route
+from .snapshot_advice import advise
 from .snapshot_catalog import SnapshotCatalog
-from .snapshot_chain import Chain, ChainFinder, open_link
+from .snapshot_chain import Chain, ChainFinder, Link, open_link
 from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_foretold import foretell
 from .snapshot_info import SnapshotInfo
 from .snapshot_plan import RestorePlan, RestoreRequest, plan_restore
 from .snapshot_publish import Publisher
+from .snapshot_receipts import note_damage, receipt_of_use
 from .snapshot_stage import Stager, staged_bytes, staged_rows
-from .snapshot_verify import verify_archive
 from .tickets import Caller, Outcome
 
 
@@ -83,8 +86,8 @@ class Restoration:
         try:
             return self._restore()
         except Corruption as error:
-            with contextlib.suppress(OSError):
-                self._catalog.note_damage(error)
+            note_damage(self._context, self._catalog, error)
+            advise(self._catalog, self._logs, error)
             raise
         except OSError as error:
             raise disk_error(error, "nothing was restored", self._context.layout.collections) from error
@@ -95,15 +98,34 @@ class Restoration:
         if self._route is None:
             self._warnings += plan.warnings
         with self._chain_of(plan) as chain:
+            self._distrust(chain)
             needed = staged_bytes(chain, plan.sources) + self._bytes_to_roll()
             context.check_space(context.layout.collections, needed)
             if self._request.validate_only:
                 return self._dry_run(plan, chain)
             plan, outcome = self._carry_out(plan, chain)
         with contextlib.suppress(OSError):
-            for link in chain.links:
-                self._catalog.note_verified(link.path, context.clock.now_us())
+            self._catalog.note({link.path: self._receipt(link, plan) for link in chain.links})
         return self._document(plan, chain, outcome)
+
+    def _receipt(self, link: Link, plan: RestorePlan) -> VerifyReceipt:
+        """Every byte of a link was read, and with --verify every row of the collections that were restored."""
+        all_rows = self._request.verify and {each.spec.id for each in link.manifest.collections} <= plan.sources
+        return receipt_of_use(self._context, link.path, level=ROWS if all_rows else CHECKSUMS)
+
+    def _distrust(self, chain: Chain) -> None:
+        """Of a chain with a file that was found damaged once, every byte and row is proven before anything is touched.
+
+        It is not refused: the file may have been put right since, and nobody has looked.
+        """
+        for link in chain.links:
+            record = self._catalog.record_at(link.path)
+            if record is not None and record.damage:
+                self._request = replace(self._request, verify=True)
+                self._warnings.append(
+                    f"{record.id} was found damaged before ({record.damage}): all of it is verified before anything is "
+                    "touched, as with --verify"
+                )
 
     def _dry_run(self, plan: RestorePlan, chain: Chain) -> dict[str, Any]:
         if self._route is not None:

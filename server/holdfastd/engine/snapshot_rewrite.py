@@ -22,6 +22,7 @@ from ..format.snapshot import IDS, PAYLOADS, SNAPSHOT_VERSION, SnapshotCollectio
 from ..model import Digest
 from ..storage.archive_reader import ArchiveReader
 from ..storage.registry import PendingSnapshot, SnapshotRecord
+from .archive_proof import verify_archive
 from .meter import Meter
 from .snapshot_chain import Chain
 from .snapshot_context import SnapshotContext
@@ -30,7 +31,6 @@ from .snapshot_record import make_record
 from .snapshot_removed import NOTHING_REMOVED
 from .snapshot_rows import TakenPart, digest_of, take
 from .snapshot_stage import staged_bytes, staged_rows, staged_to_read
-from .snapshot_verify import verify_archive
 from .snapshot_write import Plan, compressed_bytes, write_archive
 from .view import View
 

@@ -9,6 +9,8 @@ import uuid
 from contextlib import suppress
 
 from ..errors import InvalidArgument, NotFound
+from ..format.subset import Subset, parse_subset
+from ..format.verify_receipt import CHECKSUMS
 from ..model import Sequence64
 from ..storage.bulk import Pace, unpaced
 from ..storage.clock import Clock, Randomness
@@ -28,6 +30,7 @@ from .replay_log import ReplayLogs
 from .retention import Retention
 from .room import Room
 from .settings import EngineConfig
+from .snapshot_advice import Adviser
 from .snapshot_base import choose_base
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_consolidate import Consolidation, finder_of, look
@@ -40,11 +43,19 @@ from .snapshot_plan import RestoreRequest
 from .snapshot_restore import Restoration, refuse_early
 from .snapshot_sides import LIVE
 from .snapshot_upload import Uploads
-from .snapshot_verify import Verification
+from .snapshot_verify import Verification, VerifyRequest
 from .tickets import NOBODY, Caller
 from .wal_control import WalControl
 
-__all__ = ["DiffRequest", "RestoreRequest", "SnapshotInfo", "SnapshotListing", "SnapshotRequest", "Snapshots"]
+__all__ = [
+    "DiffRequest",
+    "RestoreRequest",
+    "SnapshotInfo",
+    "SnapshotListing",
+    "SnapshotRequest",
+    "Snapshots",
+    "VerifyRequest",
+]
 
 
 class Snapshots:
@@ -86,10 +97,13 @@ class Snapshots:
         self._logs = logs
         self._retention = retention
         self._catalog = SnapshotCatalog(fs, layout)
+        self._adviser = Adviser(self._catalog, logs)
         self.moments = Moments(self._context, self._catalog, logs, control, retention, operations)
         self.uploads = Uploads(self._context, self._catalog)
         self._deleted = Answers(fs, layout.receipts, clock, SnapshotInfo)
         problem = self._deleted.problem
+        self.known = self._catalog.known
+        """What the registry knows, newest first: blocks for the names of files, and looks into no directory."""
         self.warnings: tuple[str, ...] = () if problem is None else (problem,)
 
     def load(self) -> None:
@@ -180,22 +194,30 @@ class Snapshots:
             planned=request.validate_only,
         )
 
-    def start_verify(
-        self, snapshot: str, *, caller: Caller, skip_chain: bool = False, base_path: str | None = None
-    ) -> Operation:
-        """Begin reading a snapshot and its chain against every checksum. ``skip_chain``: this file alone.
+    def subset(self, text: str, seed: int = 0) -> Subset | None:
+        """The part of a snapshot that a text means, None for "", which is all; without a seed a random one is drawn.
 
-        Raises NotFound, UnsupportedFormat or Corruption.
+        Raises InvalidArgument.
         """
-        info = self.get(snapshot)
-        asked: tuple[str | int | None, ...] = (snapshot,)
-        if skip_chain or base_path is not None:
-            asked = (snapshot, skip_chain, base_path)
+        return parse_subset(text, seed or self._context.randomness.u64()) if text else None
+
+    def start_verify(self, request: VerifyRequest, *, caller: Caller) -> Operation:
+        """Begin verifying a snapshot and its chain.
+
+        Raises NotFound, UnsupportedFormat, InvalidArgument or Corruption.
+        """
+        request.check()
+        info = self.get(request.snapshot)
+        asked: tuple[str | int | None, ...] = (request.snapshot,)
+        if request.skip_chain or request.base_path is not None:
+            asked = (*asked, request.skip_chain, request.base_path)
+        if request.level != CHECKSUMS or request.subset is not None:
+            asked = (*asked, "level", request.level, None if request.subset is None else request.subset.text)
         caller = caller.asking("verify snapshot", *asked)
         return self._operations.start(
             "verify",
             lambda work: Verification(
-                self._context, self._catalog, info, work, skip_chain=skip_chain, base_path=base_path
+                self._context, self._catalog, self._room, self._adviser, request, info, work
             ).run(),
             request={
                 "snapshot": info.id,
@@ -293,7 +315,7 @@ class Snapshots:
 
     def download(self, snapshot: str) -> Download:
         """A snapshot's file on its way to somebody elsewhere. Raises as ``get``."""
-        return Download(self._context.fs, self._catalog, self.get(snapshot))
+        return Download(self._context, self._catalog, self.get(snapshot))
 
     def delete(self, snapshot: str, *, caller: Caller = NOBODY, validate_only: bool = False) -> SnapshotInfo:
         """Delete a snapshot's file; returns the snapshot as it was. Raises NotFound or FailedPrecondition.

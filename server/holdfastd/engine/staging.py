@@ -20,6 +20,7 @@ from ..format.hashing import digest_sums
 from ..format.manifest import CollectionEntry
 from ..format.segment import FileInfo
 from ..format.snapshot import SnapshotCollection
+from ..format.verify_receipt import RESTORE
 from ..model import CollectionSpec, Digest, Int64Array, Sequence64, Uint64Array
 from ..storage.bulk import write_document
 from ..storage.id_build import IndexBuilder
@@ -140,6 +141,7 @@ class Staging:
             path=link.path,
             reason="DIGEST_MISMATCH",
             hint="take another copy of the snapshot, or another snapshot",
+            verify_level=RESTORE,
         )
 
     def _check_distinct(self, link: Link, run: Run) -> None:
@@ -162,5 +164,6 @@ class Staging:
                     path=link.path,
                     reason="SNAPSHOT_DAMAGED",
                     hint="this archive was not written by holdfastd; take another one",
+                    verify_level=RESTORE,
                 )
             seen.add(id)

@@ -28,6 +28,8 @@ _LENGTH = struct.Struct("<H")
 _PREFIX = len(_MAGIC) + _LENGTH.size
 _MAX_HEADER = 8192
 _MAX_SIDES = 8
+MAX_HEADER_BYTES = _PREFIX + _MAX_HEADER
+"""No header is longer."""
 
 _HEADER = re.compile(
     r"\{'descr': ('[^']*'|\[[^\]]*\]), 'fortran_order': (True|False), 'shape': \(([0-9, ]*)\),? ?\} *\n"
@@ -62,19 +64,27 @@ def npy_view(buffer: bytes | bytearray | memoryview | NDArray[np.uint8]) -> NDAr
     Raises ValueError with a reason when it does not.
     """
     view = (buffer.data if isinstance(buffer, np.ndarray) else memoryview(buffer)).cast("B")
-    if len(view) < _PREFIX or view[: len(_MAGIC)] != _MAGIC:
-        raise ValueError("not an npy file of version 1.0")
-    (length,) = _LENGTH.unpack(view[len(_MAGIC) : _PREFIX])
-    start = _PREFIX + length
-    if length > _MAX_HEADER or start > len(view):
-        raise ValueError(f"npy header of {length} bytes in a file of {len(view)}")
-    dtype, shape = _parse_header(bytes(view[_PREFIX:start]).decode("latin-1"))
+    dtype, shape, start = npy_layout(bytes(view[:MAX_HEADER_BYTES]))
     expected = math.prod(shape) * dtype.itemsize
     if start + expected != len(view):
         raise ValueError(f"npy data of {len(view) - start} bytes, {dtype} of shape {shape} has {expected}")
     array: NDArray[Any] = np.ndarray(shape, dtype, view, offset=start)
     array.flags.writeable = False
     return array
+
+
+def npy_layout(head: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """What an npy file says of itself, from its first ``MAX_HEADER_BYTES``: type, shape, and where its data begins.
+
+    Raises ValueError with a reason where it is none that is written here.
+    """
+    if len(head) < _PREFIX or head[: len(_MAGIC)] != _MAGIC:
+        raise ValueError("not an npy file of version 1.0")
+    (length,) = _LENGTH.unpack(head[len(_MAGIC) : _PREFIX])
+    start = _PREFIX + length
+    if length > _MAX_HEADER or start > len(head):
+        raise ValueError(f"npy header of {length} bytes in a file of {len(head)}")
+    return *_parse_header(head[_PREFIX:start].decode("latin-1")), start
 
 
 def _parse_header(text: str) -> tuple[np.dtype[Any], tuple[int, ...]]:

@@ -99,6 +99,17 @@ def decode_header(block: bytes) -> TarHeader | None:
     return TarHeader(text, size)
 
 
+def claimed(block: bytes) -> TarHeader | None:
+    """What a header that no snapshot holds says of itself, to be passed over; None where it is damaged."""
+    if len(block) != BLOCK or block[148:156] != _sum_field(sum(block) - sum(block[148:156])):
+        return None
+    fields = _HEADER.unpack(block)
+    try:
+        return TarHeader(_text(fields[0]), _octal(fields[4], "size"))
+    except ValueError:
+        return None
+
+
 def decode_extended(record: bytes) -> int:
     """The size that an extended header gives to the member after it. Raises ValueError for any other header."""
     length, _, rest = record.rstrip(b"\0").partition(b" ")

@@ -200,6 +200,7 @@ def _verify_result(result: Mapping[str, Any]) -> operation_pb2.VerifyResult:
             offset=problem.get("offset"),
             message=problem.get("message") or "",
             hint=problem.get("hint") or "",
+            level=problem.get("level", 0),
         )
         for problem in result.get("problems", ())
     ]
@@ -217,6 +218,27 @@ def _verify_result(result: Mapping[str, Any]) -> operation_pb2.VerifyResult:
         last_sequence=result.get("last_sequence", 0),
         duration_ms=result.get("duration_ms", 0),
         warnings=result.get("warnings", ()),
+        level=result.get("level", 0),
+        reached_level=result.get("reached", 0),
+        subset=result.get("subset") or "",
+        subset_seed=result.get("seed", 0),
+        problem_count=result.get("problem_count", len(problems)),
+        row_count=result.get("rows_checked", 0),
+        bytes_read=result.get("bytes_read", 0),
+        bytes_per_second=result.get("bytes_per_second", 0),
+        digests=map(_digest_check, result.get("digests", ())),
+        receipt_kept=bool(result.get("receipt_kept")),
+    )
+
+
+def _digest_check(check: Mapping[str, Any]) -> operation_pb2.VerifyResult.DigestCheck:
+    return operation_pb2.VerifyResult.DigestCheck(
+        collection=check["collection"],
+        vector_count=check["vectors"],
+        digest=check["digest"],
+        expected_vector_count=check["expected_vectors"],
+        expected_digest=check["expected_digest"],
+        equal=check["equal"],
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from holdfast.v1 import common_pb2, snapshot_pb2
 
 from ..engine.snapshot_info import MISSING, SnapshotInfo
+from ..format.verify_receipt import Standing, VerifyReceipt
 from ..model import Metric, StorageKind
 from ..storage.registry import SnapshotMember
 from .convert import METRIC_OF, STORAGE_KIND_OF, timestamp
@@ -49,6 +50,26 @@ def snapshot_message(info: SnapshotInfo) -> common_pb2.Snapshot:
         verify_time=timestamp(record.verified_us),
         daemon_version=record.daemon_version,
         damage=record.damage,
+        verified=None if info.standing is None else _standing_message(info.standing),
+        receipts=map(_receipt_message, record.receipts),
+    )
+
+
+def _standing_message(standing: Standing) -> common_pb2.VerifyStanding:
+    return common_pb2.VerifyStanding(level=standing.level, time=timestamp(standing.time_us))
+
+
+def _receipt_message(receipt: VerifyReceipt) -> common_pb2.VerifyReceipt:
+    return common_pb2.VerifyReceipt(
+        level=receipt.level,
+        subset=receipt.subset,
+        time=timestamp(receipt.time_us),
+        valid=receipt.valid,
+        problem=receipt.problem,
+        sha256=receipt.sums_sha256,
+        daemon_version=receipt.daemon_version,
+        host=receipt.host,
+        source=receipt.source,
     )
 
 

@@ -14,8 +14,9 @@ from ..engine.history import Ending
 from ..engine.snapshot_catalog import is_path
 from ..engine.snapshot_info import age_key
 from ..engine.snapshot_sides import LIVE
-from ..engine.snapshots import DiffRequest, RestoreRequest, SnapshotRequest
+from ..engine.snapshots import DiffRequest, RestoreRequest, SnapshotRequest, VerifyRequest
 from ..errors import InvalidArgument, Unimplemented
+from ..format.verify_receipt import CHECKSUMS
 from ..storage.clock import Clock
 from .convert_operations import operation_message
 from .convert_snapshots import described, snapshot_message
@@ -103,13 +104,16 @@ class SnapshotService(SnapshotServiceServicer):
     def VerifySnapshot(
         self, request: snapshot_pb2.VerifySnapshotRequest, context: grpc.ServicerContext
     ) -> operation_pb2.Operation:
-        operation = self._snapshots.start_verify(
-            self._reference(request.snapshot, request.working_directory, context),
-            caller=self._callers.of(context, request.request_id),
+        asked = VerifyRequest(
+            snapshot=self._reference(request.snapshot, request.working_directory, context),
+            level=request.level if request.HasField("level") else CHECKSUMS,
+            subset=self._snapshots.subset(request.subset, request.subset_seed),
             skip_chain=request.skip_chain,
             base_path=self._paths.resolve(request.base_path, request.working_directory, context, field="base_path"),
         )
-        return operation_message(operation)
+        return operation_message(
+            self._snapshots.start_verify(asked, caller=self._callers.of(context, request.request_id))
+        )
 
     def DeleteSnapshot(
         self, request: snapshot_pb2.DeleteSnapshotRequest, context: grpc.ServicerContext

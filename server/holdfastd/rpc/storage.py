@@ -45,7 +45,7 @@ class StorageService(StorageServiceServicer):
         self, request: storage_pb2.GetStatusRequest, context: grpc.ServicerContext
     ) -> storage_pb2.GetStatusResponse:
         engine, now_us = self._engine, self._clock.now_us()
-        store = engine.status()
+        store, alarms = engine.status(), engine.alarms()
         return storage_pb2.GetStatusResponse(
             status=storage_pb2.StorageStatus(
                 version=__version__,
@@ -65,9 +65,10 @@ class StorageService(StorageServiceServicer):
                 wal=status_message(engine.wal.status()),
                 mmap=_mmap_message(store),
                 last_snapshot=_last_snapshot(engine),
-                alarms=_alarm_messages(engine.alarms()),
+                alarms=_alarm_messages(alarms),
                 running_operation_count=sum(not each.state.final for each in engine.operations.list()),
                 server_time=timestamp(now_us),
+                health=_health(alarms),
             )
         )
 
@@ -117,6 +118,13 @@ def _mmap_message(store: StoreStatus) -> storage_pb2.MmapStatus:
         total_mapped_bytes=store.mapped_bytes,
         resident_bytes=store.resident_bytes,
     )
+
+
+def _health(alarms: list[Alarm]) -> storage_pb2.StorageStatus.Health.ValueType:
+    """The worst of the alarms as a colour."""
+    if any(alarm.severity == "critical" for alarm in alarms):
+        return storage_pb2.StorageStatus.HEALTH_RED
+    return storage_pb2.StorageStatus.HEALTH_AMBER if alarms else storage_pb2.StorageStatus.HEALTH_GREEN
 
 
 def _alarm_messages(alarms: list[Alarm]) -> list[storage_pb2.Alarm]:

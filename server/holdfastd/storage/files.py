@@ -114,6 +114,9 @@ class FileSystem(Protocol):
     def size(self, path: str) -> int:
         """Size of a file in bytes."""
 
+    def modified_ns(self, path: str) -> int:
+        """When a file was last written to, as far as the file system tells: another number, another content."""
+
     def exists(self, path: str) -> bool:
         """Whether a file or directory has this name."""
 

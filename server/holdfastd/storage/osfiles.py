@@ -123,6 +123,9 @@ class OsFileSystem:
     def size(self, path: str) -> int:
         return os.stat(path).st_size
 
+    def modified_ns(self, path: str) -> int:
+        return os.stat(path).st_mtime_ns
+
     def exists(self, path: str) -> bool:
         return os.path.lexists(path)
 

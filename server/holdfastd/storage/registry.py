@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import UnsupportedFormat
 from ..format.document import decode_document, encode_document
+from ..format.verify_receipt import VerifyReceipt
 from .files import FileSystem, replace_file
 from .names import SNAPSHOT_ID, Layout
 
@@ -46,7 +47,8 @@ class SnapshotRecord:
 
     ``sha256``: of its SHA256SUMS, "" while nobody has read that far. ``damage``: what the last reading found, or "".
     ``base_path``: where the base lay when the increment was made, absolute. ``stands_for``: that of the increment whose
-    place a full one has taken, as ``sha256``, or "".
+    place a full one has taken, as ``sha256``, or "". ``verified_us``: when the whole file was last found right, and
+    ``receipts``: what readings of it came to, newest last.
     """
 
     id: str
@@ -70,6 +72,7 @@ class SnapshotRecord:
     damage: str = ""
     daemon_version: str = ""
     stands_for: str = ""
+    receipts: tuple[VerifyReceipt, ...] = ()
 
     @property
     def vectors(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import click
@@ -24,12 +25,18 @@ _CREATE_KEYS = (
 _INCREMENT_KEYS = (*_CREATE_KEYS, "base_id", "base_sequence", "deleted")
 _RESTORE_KEYS = ("snapshot_id", "collections_restored", "vectors_restored", "duration_ms", "status")
 _MOMENT_KEYS = (*_RESTORE_KEYS, "restored_through_sequence", "restored_through_time", "operations_replayed", "chain")
-_LIST_KEYS = ("id", "type", "collections", "vectors", "size_bytes", "compressed", "created_at", "path", "state")
+_LIST_KEYS = (
+    "id", "type", "collections", "vectors", "size_bytes", "compressed", "created_at", "path", "state", "verified",
+)  # fmt: skip
 _TABLE_KEYS = ("id", "type", "base_id", *_LIST_KEYS[2:])
 _VERIFY_KEYS = (
-    "valid", "snapshot_id", "chain", "vectors", "path", "files", "size_bytes", "problems", "duration_ms", "status",
+    "valid", "level", "reached", "snapshot_id", "chain", "vectors", "rows_checked", "path", "files", "size_bytes",
+    "bytes_read", "bytes_per_second", "receipt_kept", "problem_count", "problems", "duration_ms",
+    "status",
 )  # fmt: skip
 
+_RESTORE = 4
+"""The level at which digests are compared."""
 _CONSOLIDATE_KEYS = (
     "snapshot_id", "path", "rewritten", "written_bytes", "working_bytes", "freed_bytes", "duration_ms", "status",
 )  # fmt: skip
@@ -173,11 +180,16 @@ def list_snapshots(state: State, path: str | None, collection: str | None) -> Do
     Those found in DIR are known from then on: by their ids, and as what incremental ones build on.
 
     The state is "ready"; "missing" where the file is not where it was; "damaged" where its size has changed or a
-    verification or restore has found damage; "base_missing" where one that it builds on is not where it was. Nothing
-    else is read here: "verify" reads everything.
+    verification or restore has found damage; "base_missing" where one that it builds on is damaged, or not where it
+    was. Nothing else is read here: "verify" reads everything.
+
+    "verified" is the highest level at which it, and all that it builds on, was last found right: "L0" to "L4", as in
+    "verify --help"; "never"; or "damaged".
     """
     found, warnings = state.client.snapshots.list_with_warnings(path=path, collection=collection)
     keys = _TABLE_KEYS if state.output_format == "table" else _LIST_KEYS
+    if state.output_format == "table":
+        found = [Document(row, verified=_with_age(state, row)) for row in found]
     rows = [state.shown(row, keys) for row in found]
     return Document(snapshots=rows, total=len(rows), warnings=list(warnings))
 
@@ -198,23 +210,49 @@ def show(state: State, snapshot: str) -> Document:
     cls=Command,
     examples=[
         "holdfast storage snapshot verify latest",
-        "holdfast storage snapshot verify /backups/daily/x.gz -v",
-        "holdfast storage snapshot verify /backups/hourly/x.gz --skip-chain",
+        "holdfast storage snapshot verify latest --level 4 -v",
+        "holdfast storage snapshot verify /backups/weekly/x.gz --subset 1/7",
+        "holdfast storage snapshot verify /backups/hourly/x.gz --level 3 --subset 10% --skip-chain",
     ],
 )
 @click.argument("snapshot", shell_complete=complete_snapshots)
-@click.option("--skip-chain", is_flag=True, help="Only this file, not those that it builds on.")
+@click.option("--level", type=click.IntRange(0, 4), metavar="0-4", help="How far to look.  [default: 2]")
+@click.option("--subset", metavar="N/T|P%", help="A part: the N-th of T slices, or P percent at random; level 2 or 3.")
+@click.option("--seed", type=click.IntRange(1, 2**64 - 1), metavar="N", help="Choose the same P percent again.")
+@click.option("--chain/--skip-chain", default=True, help="With what it builds on, or only this file.  [default: chain]")
 @click.option("--base-path", metavar="DIR", help="Where else to look for the snapshots that it builds on.")
 @no_wait
 @pass_state
-def verify(state: State, snapshot: str, skip_chain: bool, base_path: str | None, no_wait: bool) -> Document | None:
+def verify(
+    state: State,
+    snapshot: str,
+    level: int | None,
+    subset: str | None,
+    seed: int | None,
+    chain: bool,
+    base_path: str | None,
+    no_wait: bool,
+) -> Document | None:
     """Check a snapshot and its chain.
 
-    Reads every byte against every checksum. Exits with 13 and lists the problems if anything is damaged, or missing
-    from its chain.
+    \b
+    --level 0  the manifest is whole, what it builds on is there and is what is meant
+            1  every file in it stands in its place with its size: nothing missing, left over or cut off
+            2  every byte is the one that was written (SHA-256), at the speed of the disk
+            3  every row decodes, is valid, and has the hash that it says
+            4  a restore that nobody sees, in the data directory: every collection has its digest
+
+    Exits with 13 if anything is damaged, or missing from its chain: all of it is listed, each with what to do. What
+    came of it is kept as a receipt, which "list" and "show" tell; 1/7 to 7/7, one each night, are a whole verification.
     """
-    started = state.client.snapshots.verify(snapshot, skip_chain=skip_chain, base_path=base_path, wait=False)
-    return verdict(state, conclude(state, started, _VERIFY_KEYS, wait=not no_wait))
+    if seed is not None and not (subset or "").endswith("%"):
+        raise click.UsageError("--seed needs --subset P%: a slice N/T is always the same")
+    started = state.client.snapshots.verify(
+        snapshot, level=level, subset=subset, seed=seed or 0, skip_chain=not chain, base_path=base_path, wait=False
+    )
+    keys = (*_VERIFY_KEYS[:3], *(("subset", "seed") if subset else ()), *_VERIFY_KEYS[3:])
+    shown = (*keys[:-3], "digests", *keys[-3:]) if level == _RESTORE else keys
+    return verdict(state, conclude(state, started, shown, wait=not no_wait))
 
 
 @click.command(
@@ -249,8 +287,23 @@ def verdict(state: State, document: Document | None) -> Document | None:
     """The result of a verification; what is wrong sets the exit code, and is said on stderr."""
     if document is not None and document.get("valid") is False:
         state.exit_code = exit_codes.OF_STATUS["DATA_LOSS"]
-        for problem in document.problems:
+        for problem, following in pairwise((*document.problems, None)):
             state.say(f"error: {problem.message}")
-            if problem.hint:
+            # What is to be done about one file is said once, behind all that is wrong with it.
+            if problem.hint and (following is None or following.hint != problem.hint):
                 state.say(f"hint: {problem.hint}")
+        more = document.get("problem_count", 0) - len(document.problems)
+        if more > 0:
+            state.say(f"error: and {more} more")
     return document
+
+
+def _with_age(state: State, row: Document) -> str:
+    """The level, and how long ago: ``L3 2d ago``."""
+    if row.verified_at is None:
+        return str(row.verified)
+    from holdfast.times import parse_time
+    from holdfast.units import age
+
+    now = state.now()
+    return f"{row.verified} {age(now.astimezone() - parse_time(row.verified_at, now=now))} ago"

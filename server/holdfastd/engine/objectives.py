@@ -1,0 +1,153 @@
+"""What an operator has promised of backups, held against what there is: alarms, which go when the promise is kept.
+
+    SNAPSHOT_OVERDUE      something was written since the newest snapshot that can be restored, and that is older than
+                          --recovery-point-objective
+    SNAPSHOT_UNVERIFIED   no snapshot of late was read whole, with every checksum, for as long as --verify-within says
+    SNAPSHOT_DAMAGED      a snapshot was found damaged; with or without a promise
+
+Nothing is read for them but the names, sizes and times of the files that the registry knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+from ..format.verify_receipt import CHECKSUMS
+from ..model import StorageKind
+from ..storage.clock import Clock
+from ..storage.registry import SnapshotMember
+from .alarms import Alarms
+from .collection import Collection
+from .settings import EngineConfig
+from .snapshot_info import DAMAGED, READY, SnapshotInfo
+
+OVERDUE, UNVERIFIED, DAMAGE = "SNAPSHOT_OVERDUE", "SNAPSHOT_UNVERIFIED", "SNAPSHOT_DAMAGED"
+_NAMED = 3
+"""As many snapshots or collections as an alarm names."""
+
+
+class Objectives:
+    """See the module. ``known``: the snapshots in the registry, newest first; ``live``: the collections.
+
+    Any thread; ``look`` blocks for the file system's names.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        clock: Clock,
+        alarms: Alarms,
+        known: Callable[[], list[SnapshotInfo]],
+        live: Callable[[], Iterable[Collection]],
+    ) -> None:
+        self._objective_us = config.recovery_point_objective_us
+        self._verify_within_us = config.verify_within_us
+        self._clock = clock
+        self._alarms = alarms
+        self._known = known
+        self._live = live
+
+    def look(self) -> None:
+        """Bring the alarms up to date."""
+        own = [info for info in self._known() if not info.foreign]
+        ready, now_us = [info for info in own if info.state == READY], self._clock.now_us()
+        self._tell_of_damage([info for info in own if info.state == DAMAGED])
+        if self._objective_us:
+            self._tell_of_age(ready, now_us)
+        if self._verify_within_us:
+            self._tell_of_verification(ready, now_us)
+
+    def _tell_of_damage(self, damaged: list[SnapshotInfo]) -> None:
+        if not damaged:
+            self._alarms.clear(DAMAGE)
+            return
+        first = damaged[0]
+        self._alarms.raise_(
+            DAMAGE,
+            f"{_names([info.id for info in damaged])} cannot be restored: {first.problem}",
+            hint=f"holdfast storage snapshot verify {first.id} says what can be restored instead; make a new one: "
+            "holdfast storage snapshot create; this goes when the file is right again and verified, or the snapshot "
+            "is deleted",
+            severity="critical",
+        )
+
+    def _tell_of_age(self, ready: list[SnapshotInfo], now_us: int) -> None:
+        late: dict[str, str] = {}
+        for collection in sorted(self._live(), key=lambda each: each.spec.name):
+            spec = collection.spec
+            if spec.storage is StorageKind.MEMORY:
+                continue
+            newest = next((info for info in ready if _member_of(info, collection) is not None), None)
+            if newest is not None and _holds_all(newest, collection):
+                continue
+            age_us = now_us - (spec.created_us if newest is None else newest.record.created_us)
+            if age_us > self._objective_us:
+                what = "is in no snapshot, and was made" if newest is None else f"was last saved with {newest.id},"
+                late[spec.name] = f"{what} {_span(age_us)} ago"
+        if not late:
+            self._alarms.clear(OVERDUE)
+            return
+        name = next(iter(late))
+        self._alarms.raise_(
+            OVERDUE,
+            f"what was written to {_names(list(late))} is in no snapshot that can be restored, though it should be "
+            f"within {_span(self._objective_us)} (--recovery-point-objective): {name} {late[name]}",
+            hint="holdfast storage snapshot create --incremental, without --incremental where there is no base; then "
+            "look why the last one from cron failed",
+        )
+
+    def _tell_of_verification(self, ready: list[SnapshotInfo], now_us: int) -> None:
+        # What was saved long before the newest says nothing of backups as they are made now.
+        recent = [
+            info
+            for info in ready
+            if ready[0].record.created_us - info.record.created_us <= self._verify_within_us
+            and info.standing is not None
+            and info.standing.level >= CHECKSUMS
+        ]
+        last = max(recent, key=_verified_us, default=None)
+        since_us = _verified_us(last) if last is not None else min((i.record.created_us for i in ready), default=now_us)
+        if now_us - since_us <= self._verify_within_us:
+            self._alarms.clear(UNVERIFIED)
+            return
+        ago = f"{_span(now_us - since_us)} ago"
+        what = (
+            f"no snapshot of late was ever verified, and the oldest of {len(ready)} was made {ago}"
+            if last is None
+            else f"the last snapshot that was verified is {last.id}, {ago}"
+        )
+        self._alarms.raise_(
+            UNVERIFIED,
+            f"{what}; it should be done within {_span(self._verify_within_us)} (--verify-within)",
+            hint="holdfast storage snapshot verify latest; then look why the one from cron failed",
+        )
+
+
+def _member_of(info: SnapshotInfo, collection: Collection) -> SnapshotMember | None:
+    id = str(collection.spec.id)
+    return next((member for member in info.record.members if member.collection_id == id), None)
+
+
+def _holds_all(info: SnapshotInfo, collection: Collection) -> bool:
+    """Whether the collection is, point by point, what the snapshot holds of it."""
+    member, view = _member_of(info, collection), collection.view
+    return member is not None and (member.total_vectors, member.digest) == (view.count, view.digest.hex())
+
+
+def _verified_us(info: SnapshotInfo) -> int:
+    return 0 if info.standing is None else info.standing.time_us
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _span(microseconds: int) -> str:
+    """A time span for people: ``45s``, ``90m``, ``36h``, ``9d``."""
+    seconds = int(timedelta(microseconds=microseconds).total_seconds())
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"

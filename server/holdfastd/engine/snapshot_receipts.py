@@ -1,0 +1,126 @@
+"""Receipts of verifications, as the registry of snapshots keeps them with what else is known of a file.
+
+They lie in the registry and not in the archive, which is never written again, nor beside it, where one more file could
+be lost, left behind or copied without its archive. One replacement of the registry is one change: a receipt is there,
+or not, and it goes in the same step in which its snapshot is forgotten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from ..errors import Corruption, HoldfastError
+from ..format.verify_receipt import CHECKSUMS, Standing, VerifyReceipt, standing, with_receipt
+from ..storage.archive_reader import ArchiveReader
+from ..storage.archive_sums import read_sums_sha256
+from ..storage.files import FileSystem
+from ..storage.registry import SnapshotRecord
+from .snapshot_context import SnapshotContext
+
+if TYPE_CHECKING:
+    from .snapshot_catalog import SnapshotCatalog
+
+
+def make_receipt(
+    context: SnapshotContext,
+    path: str,
+    *,
+    level: int,
+    sums_sha256: str,
+    modified_ns: int,
+    subset: str = "",
+    problem: str = "",
+    source: str = "verify",
+) -> VerifyReceipt:
+    """The receipt of a reading that ends now. ``problem``: the first damage, "" for none. Raises OSError."""
+    return VerifyReceipt(
+        level=level,
+        time_us=context.clock.now_us(),
+        valid=not problem,
+        sums_sha256=sums_sha256,
+        size_bytes=context.fs.size(path),
+        modified_ns=modified_ns,
+        subset=subset,
+        problem=problem,
+        daemon_version=__version__,
+        host=context.config.host,
+        source=source,
+    )
+
+
+def receipt_of_use(context: SnapshotContext, path: str, *, level: int = CHECKSUMS, problem: str = "") -> VerifyReceipt:
+    """The receipt of what has read a whole file for something else, such as a restore. Raises OSError."""
+    return make_receipt(
+        context,
+        path,
+        level=level,
+        sums_sha256=sums_of(context.fs, path),
+        modified_ns=context.fs.modified_ns(path),
+        problem=problem,
+        source="restore",
+    )
+
+
+def note_damage(context: SnapshotContext, catalog: SnapshotCatalog, error: Corruption) -> None:
+    """Keep what something else than a verification found wrong with a snapshot's file, where the store knows that."""
+    path = catalog.path_in(error.path)
+    if path:
+        level = int(error.metadata.get("verify_level", CHECKSUMS))
+        with contextlib.suppress(OSError):
+            catalog.note({path: receipt_of_use(context, path, level=level, problem=error.message)})
+
+
+def sums_of(fs: FileSystem, path: str) -> str:
+    """The SHA-256 of an archive's SHA256SUMS, "" where it does not tell."""
+    try:
+        return read_sums_sha256(fs, ArchiveReader(fs, path))
+    except (HoldfastError, OSError):
+        return ""
+
+
+def with_reading(record: SnapshotRecord, receipt: VerifyReceipt) -> SnapshotRecord:
+    """What is known of a snapshot after one more reading of its file.
+
+    What is damaged stays so until a reading of the whole file, at the level that it takes to find that, finds nothing.
+    """
+    of_it = (each for each in record.receipts if each.sums_sha256 in ("", receipt.sums_sha256) or not receipt.valid)
+    receipts = with_receipt(of_it, receipt)
+    if not receipt.valid:
+        return replace(record, receipts=receipts, damage=receipt.problem)
+    record = replace(record, sha256=record.sha256 or receipt.sums_sha256)
+    if receipt.subset or receipt.level < CHECKSUMS:
+        return replace(record, receipts=receipts)
+    damage = next((each.problem for each in receipts if not each.valid), "")
+    return replace(
+        record,
+        receipts=receipts,
+        damage=damage,
+        size_bytes=receipt.size_bytes,
+        verified_us=record.verified_us if damage else receipt.time_us,
+    )
+
+
+def standing_of(fs: FileSystem, record: SnapshotRecord, path: str) -> Standing | None:
+    """How far, and when, the whole file was read and found right; None where it never was, or was written to since.
+
+    Asks the file system for its time of change, and reads nothing.
+    """
+    if record.damage:
+        return None
+    if not record.receipts:
+        return Standing(CHECKSUMS, record.verified_us) if record.verified_us else None
+    try:
+        modified_ns = fs.modified_ns(path)
+    except OSError:
+        return None
+    sums = {record.sha256, ""} if record.sha256 else None
+    of_it = [
+        each
+        for each in record.receipts
+        if (each.size_bytes, each.modified_ns) == (record.size_bytes, modified_ns)
+        and (sums is None or each.sums_sha256 in sums)
+    ]
+    return standing(of_it)
