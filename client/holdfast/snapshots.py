@@ -291,8 +291,12 @@ class Snapshots:
         validate_only: bool = False,
         request_id: str | None = None,
     ) -> Document:
-        """Delete the snapshots that no rule keeps; a base stays as long as a kept one needs it. Says why each stays."""
-        from holdfast.v1 import snapshot_pb2
+        """Delete the snapshots that no rule keeps; a base stays as long as a kept one needs it. Says why each stays.
+
+        The newest whole one of everything, and of each collection that was backed up alone, stays under any policy.
+        ``warnings``: what was left for something else than a rule, and what point-in-time recovery loses.
+        """
+        from holdfast.v1 import common_pb2, snapshot_pb2
 
         policy = snapshot_pb2.RetentionPolicy(
             keep_last=keep.last,
@@ -316,8 +320,11 @@ class Snapshots:
             snapshots=[
                 Document(
                     id=decision.snapshot.id,
+                    type=to_word(common_pb2.Snapshot.Type, decision.snapshot.type, "TYPE_"),
+                    collections=[member.name for member in decision.snapshot.collections],
                     created_at=timestamp(decision.snapshot.create_time, whole_seconds=True),
                     size_bytes=decision.snapshot.size_bytes,
+                    path=decision.snapshot.path,
                     keep=decision.keep,
                     reasons=list(decision.reasons),
                 )
@@ -327,6 +334,7 @@ class Snapshots:
             deleted=response.deleted_count,
             freed_bytes=response.freed_bytes,
             status="validated" if validate_only else "completed",
+            warnings=list(response.warnings),
         )
 
     @overload

@@ -24,7 +24,6 @@ LINES = {
     ("storage mmap", "--advise"): "storage mmap --advise sequential",
     ("storage mmap", "--populate"): "storage mmap --populate",
     ("storage snapshot download", None): "storage snapshot download latest --to downloaded",
-    ("storage snapshot prune", None): "storage snapshot prune --keep-last 1 --dry-run",
     ("storage snapshot upload", None): "storage snapshot upload {file}",
 }
 WITHOUT = [
@@ -32,6 +31,7 @@ WITHOUT = [
     "storage mmap",
     "storage mmap --enable",
     "storage snapshot diff latest",
+    "storage snapshot prune --keep-last 1 --dry-run",
     "storage snapshot restore latest --collection copy",
     "storage wal replay --collection c --to 2",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from holdfastd.errors import Corruption, FailedPrecondition, HoldfastError, InvalidArgument, NotFound
-from holdfastd.storage.registry import PendingSnapshot
+from holdfastd.storage.registry import LeavingSnapshot, PendingSnapshot
 from tests.support.engines import CALLER
 from tests.support.snapshots import SECOND_US, SNAPSHOTS_DIR, Archive, SnapshotKit, two_points
 
@@ -379,7 +379,7 @@ def test_what_was_whole_when_the_power_went_is_known_afterwards(kit: SnapshotKit
     made = kit.snapshot(path="/backups")
     registry = kit.engine.snapshots._catalog._registry
     assert registry is not None
-    registry.remove(made["snapshot_id"])
+    registry.end_leaving(LeavingSnapshot(made["snapshot_id"], made["path"]))
     registry.begin(PendingSnapshot(made["snapshot_id"], made["path"]))
     kit.reopen()
     assert kit.ids() == [made["snapshot_id"]]

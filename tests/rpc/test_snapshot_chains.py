@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.v1 import common_pb2, operation_pb2, snapshot_pb2, storage_pb2, vector_pb2
+from holdfastd.storage.registry import LeavingSnapshot
 from tests.rpc.calls import batch, failing
 from tests.rpc.wires import Operation, Wire, serving
 from tests.support.snapshots import SnapshotKit
@@ -93,7 +94,7 @@ def test_a_chain_that_is_broken_is_shown_as_far_as_it_goes(wire: Wire) -> None:
     wire.kit.fs.unlink(full.path)
     registry = wire.kit.engine.snapshots._catalog._registry
     assert registry is not None
-    registry.remove(full.id)
+    registry.end_leaving(LeavingSnapshot(full.id, full.path))
     damaged = wire.snapshots.GetSnapshot(snapshot_pb2.GetSnapshotRequest(snapshot=top.id))
     assert (damaged.snapshot.state, damaged.snapshot.damage != "") == (common_pb2.Snapshot.STATE_DAMAGED, True)
     wire.kit.fs.damage(top.path, top.size_bytes // 2, good)

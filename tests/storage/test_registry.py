@@ -11,6 +11,7 @@ from holdfastd.format.document import encode_document
 from holdfastd.storage.files import make_dirs
 from holdfastd.storage.names import Layout
 from holdfastd.storage.registry import (
+    LeavingSnapshot,
     PendingSnapshot,
     Registry,
     SnapshotMember,
@@ -70,7 +71,7 @@ def test_a_snapshot_is_replaced_by_its_id_and_removed(fs: MemFileSystem) -> None
     registry.put(RECORD)
     registry.put(replace(RECORD, damage="bad"))
     assert [record.damage for record in registry.snapshots] == ["bad"]
-    registry.remove(RECORD.id)
+    registry.end_leaving(LeavingSnapshot(RECORD.id, RECORD.path))
     assert Registry.load(fs, LAYOUT).snapshots == ()
 
 
@@ -79,7 +80,7 @@ def test_a_failed_write_changes_nothing(fs: MemFileSystem) -> None:
     registry.put(RECORD)
     fs.fail_on("write", "*REGISTRY*", 28)
     with pytest.raises(OSError, match="No space"):
-        registry.remove(RECORD.id)
+        registry.end_leaving(LeavingSnapshot(RECORD.id, RECORD.path))
     assert registry.snapshots == Registry.load(fs, LAYOUT).snapshots == (RECORD,)
 
 

@@ -9,7 +9,6 @@ NOT_BUILT: Mapping[str, tuple[str, ...]] = {
     "storage compact": (),
     "storage mmap": ("--disable", "--advise", "--populate"),
     "storage snapshot download": (),
-    "storage snapshot prune": (),
     "storage snapshot upload": (),
 }
 """By command: its options that the daemon does not do; none of them stands for all of it."""

@@ -23,6 +23,7 @@ from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout, check_snapshot_id
 from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, part_path, snapshot_file_id
 from .snapshot_adoption import has_become, is_same_file, judge
+from .snapshot_deletion import delete_file, finish_deletions
 from .snapshot_info import MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
 from .snapshot_lineage import Lineage, is_base_of
 from .snapshot_record import record_of
@@ -57,6 +58,7 @@ class SnapshotCatalog:
         self._store_id = store_id
         with self._lock:
             self._registry = registry = Registry.load(self._fs, self._layout)
+            finish_deletions(self._fs, self._layout, registry)
             for pending in registry.pending:
                 self._settle(registry, pending)
         if self._fs.exists(self._layout.snapshots):
@@ -151,6 +153,10 @@ class SnapshotCatalog:
     def paths_of(self, snapshot_id: str) -> list[str]:
         """Where the registry knows a snapshot of this id to lie, absolute."""
         return [self._layout.resolve(record.path) for record in self._records() if record.id == snapshot_id]
+
+    def named_paths(self) -> set[str]:
+        """Where the registry knows snapshots to lie, absolute."""
+        return {self._layout.resolve(record.path) for record in self._records()}
 
     def newest_moment(self, goes_on: Callable[[int, int], bool]) -> int | None:
         """The newest sequence that a snapshot of this store can bring back, as far as names and sizes of files tell.
@@ -348,13 +354,7 @@ class SnapshotCatalog:
                 )
             if validate_only:
                 return info
-            # The file first: a crash in between leaves an entry that says "missing", never a file that nobody knows.
-            if info.state != MISSING:
-                self._fs.unlink(info.path)
-                self._fs.sync_dir(parent_of(info.path))
-            known = self._the_registry().find(info.id)
-            if known is not None and self._layout.resolve(known.path) == info.path:
-                self._the_registry().remove(info.id)
+            delete_file(self._fs, self._layout, self._the_registry(), info)
         return info
 
     def _dependents(self, base: SnapshotRecord, beside: Iterable[SnapshotRecord]) -> tuple[str, ...]:
@@ -448,10 +448,10 @@ class SnapshotCatalog:
         """How many files have been replaced since the start: whoever sees it unchanged has seen the same files."""
         return self._replaced
 
-    def is_in_use(self, *paths: str) -> bool:
-        """Whether somebody but the caller, who has them in use, reads one of them."""
+    def is_in_use(self, *paths: str, own: int = 1) -> bool:
+        """Whether somebody but the caller, who has them in use ``own`` times, reads one of them."""
         with self._lock:
-            return any(self._in_use.get(path, 0) > 1 for path in paths)
+            return any(self._in_use.get(path, 0) > own for path in paths)
 
     @contextmanager
     def in_use(self, *paths: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Snapshots by command: create, list, restore, verify, compare, consolidate, delete.
+"""Snapshots by command: create, list, restore, verify, compare, consolidate, delete, prune.
 
 What takes long runs as an operation; what can be refused at once is refused before it begins.
 """
@@ -37,13 +37,23 @@ from .snapshot_create import SnapshotCreation, SnapshotRequest, forget_history
 from .snapshot_diff import DiffRequest, SnapshotComparison, names_to_compare, sides_of
 from .snapshot_info import SnapshotInfo, SnapshotListing
 from .snapshot_plan import RestoreRequest
+from .snapshot_prune import Pruned, PruneRequest, Pruning, carry_out, check_collection, check_policy
 from .snapshot_restore import Restoration, refuse_early
 from .snapshot_sides import LIVE
 from .snapshot_verify import Verification
 from .tickets import NOBODY, Caller
 from .wal_control import WalControl
 
-__all__ = ["DiffRequest", "RestoreRequest", "SnapshotInfo", "SnapshotListing", "SnapshotRequest", "Snapshots"]
+__all__ = [
+    "DiffRequest",
+    "PruneRequest",
+    "Pruned",
+    "RestoreRequest",
+    "SnapshotInfo",
+    "SnapshotListing",
+    "SnapshotRequest",
+    "Snapshots",
+]
 
 
 class Snapshots:
@@ -86,8 +96,8 @@ class Snapshots:
         self._retention = retention
         self._catalog = SnapshotCatalog(fs, layout)
         self.moments = Moments(self._context, self._catalog, logs, control, retention, operations)
-        self._deleted = Answers(fs, layout.receipts, clock, SnapshotInfo)
-        problem = self._deleted.problem
+        self._answers = Answers(fs, layout.receipts, clock)
+        problem = self._answers.problem
         self.warnings: tuple[str, ...] = () if problem is None else (problem,)
 
     def load(self) -> None:
@@ -300,19 +310,56 @@ class Snapshots:
             return look()
         caller = caller.asking("delete snapshot", snapshot)
         # On a full disk this is what makes room, so it may have the reserve.
-        return self._room.insist(lambda: self._deleted.once(caller, look, self._delete))
+        return self._room.insist(lambda: self._answers.once(caller, SnapshotInfo, look, self._delete))
+
+    def prune(self, request: PruneRequest, *, caller: Caller = NOBODY, validate_only: bool = False) -> Pruned:
+        """Delete the snapshots that a policy does not keep, as far as nobody uses them; returns what became of each.
+
+        Blocks; each deletion is durable, and one that fails leaves those before it done: sent again, the request goes
+        on from there. Raises InvalidArgument for a policy that keeps nothing, NotFound, or what the disk says.
+        """
+        check_policy(request.policy)
+        pruning = Pruning(self._context.fs, self._catalog, request, self.moments.lost_with)
+
+        def look() -> Pruned:
+            with disk_errors_of("looking for snapshots to be pruned"):
+                found = pruning.look(self._context.clock.now_us())
+            if request.collection is not None:
+                check_collection(request.collection, found, self._context.applier.catalog.names)
+            return found
+
+        if validate_only:
+            return look()
+        policy = request.policy
+        counts = (policy.last, policy.hourly, policy.daily, policy.weekly, policy.monthly, policy.yearly)
+        caller = caller.asking("prune snapshots", *counts, policy.within_us, request.path, request.collection)
+        return self._answers.once(caller, Pruned, look, self._carry_out)
+
+    def _carry_out(self, pruned: Pruned) -> Pruned:
+        try:
+            return carry_out(pruned, lambda info: self._room.insist(lambda: self._delete_at(info.path, info)))
+        finally:
+            self._forget(*pruned.going)
 
     def _delete_now(self, info: SnapshotInfo) -> None:
         # On a full disk this is what makes room, so it may have the reserve.
         self._room.insist(lambda: self._delete(info))
 
-    def _delete(self, info: SnapshotInfo) -> None:
+    def _delete(self, info: SnapshotInfo) -> SnapshotInfo:
         """Delete what is left of a snapshot: after a crash half of it may be gone, and all of it by another's hand."""
-        with disk_errors_of(f"deleting {info.id}"):
-            for reference in (info.id, info.path):
-                with suppress(NotFound):
-                    found = self._catalog.get(reference)
-                    if (found.id, found.path) == (info.id, info.path):
-                        self._catalog.delete(reference)
-        self._catalog.doubt(uuid.UUID(member.collection_id) for member in info.record.members)
+        for reference in (info.id, info.path):
+            self._delete_at(reference, info)
+        self._forget(info)
+        return info
+
+    def _delete_at(self, reference: str, info: SnapshotInfo) -> None:
+        """Delete a snapshot if it is still the one that the reference stands for."""
+        with disk_errors_of(f"deleting {info.id}"), suppress(NotFound):
+            found = self._catalog.get(reference)
+            if (found.id, found.path) == (info.id, info.path):
+                self._catalog.delete(reference)
+
+    def _forget(self, *deleted: SnapshotInfo) -> None:
+        """Let collections that no snapshot covers any more forget that one did."""
+        self._catalog.doubt(uuid.UUID(member.collection_id) for info in deleted for member in info.record.members)
         forget_history(self._context, self._catalog)

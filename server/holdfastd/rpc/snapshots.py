@@ -1,4 +1,4 @@
-"""SnapshotService: backups of one exact moment, created, restored, verified, compared, listed and deleted."""
+"""SnapshotService: backups of one exact moment, created, restored, verified, compared, listed, deleted and pruned."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from ..engine.history import Ending
 from ..engine.snapshot_catalog import is_path
 from ..engine.snapshot_info import age_key
 from ..engine.snapshot_sides import LIVE
-from ..engine.snapshots import DiffRequest, RestoreRequest, SnapshotRequest
+from ..engine.snapshots import DiffRequest, PruneRequest, RestoreRequest, SnapshotRequest
 from ..errors import InvalidArgument, Unimplemented
 from .convert_operations import operation_message
+from .convert_pruning import policy_of, pruned_message
 from .convert_snapshots import described, snapshot_message
 from .convert_wal import Bound, end_of
 from .plans import started_or_planned
@@ -127,7 +128,14 @@ class SnapshotService(SnapshotServiceServicer):
     def PruneSnapshots(
         self, request: snapshot_pb2.PruneSnapshotsRequest, context: grpc.ServicerContext
     ) -> snapshot_pb2.PruneSnapshotsResponse:
-        _not_built("pruning snapshots", "delete them one by one with `holdfast storage snapshot delete`")
+        asked = PruneRequest(
+            policy_of(request.policy),
+            path=self._paths.resolve(request.path, request.working_directory, context),
+            collection=request.collection or None,
+            allowed=self._paths.allowed_for(context),
+        )
+        caller = self._callers.of(context, request.request_id)
+        return pruned_message(self._snapshots.prune(asked, caller=caller, validate_only=request.validate_only))
 
     def DiffSnapshots(
         self, request: snapshot_pb2.DiffSnapshotsRequest, context: grpc.ServicerContext

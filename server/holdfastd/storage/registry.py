@@ -1,8 +1,8 @@
 """REGISTRY.json: the snapshots that this store has made or read, wherever their files lie.
 
 It is replaced atomically. Losing it loses no snapshot: each file says everything about itself, and a scan of its
-directory finds it again. What is being written is noted before its file is begun, so that the next start can remove
-what a crash left half-done.
+directory finds it again. What is being written is noted before its file is begun, and what is being deleted before its
+file is removed, so that the next start can finish what a crash left half-done.
 """
 
 from __future__ import annotations
@@ -92,10 +92,19 @@ class PendingSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class LeavingSnapshot:
+    """A snapshot's file that is being deleted: ``path`` as in its record, which goes with it if it names that file."""
+
+    id: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Content:
     snapshots: tuple[SnapshotRecord, ...] = ()
     pending: tuple[PendingSnapshot, ...] = ()
     format_version: int = REGISTRY_VERSION
+    leaving: tuple[LeavingSnapshot, ...] = ()
 
 
 class Registry:
@@ -139,6 +148,11 @@ class Registry:
         """What is being written, or was when the daemon ended."""
         return self._content.pending
 
+    @property
+    def leaving(self) -> tuple[LeavingSnapshot, ...]:
+        """What is being deleted, or was when the daemon ended."""
+        return self._content.leaving
+
     def find(self, snapshot_id: str) -> SnapshotRecord | None:
         """The snapshot with this id, or None."""
         return next((record for record in self.snapshots if record.id == snapshot_id), None)
@@ -160,10 +174,25 @@ class Registry:
         others = tuple(known for known in self.snapshots if known.id not in ids)
         self._replace(replace(self._content, snapshots=(*others, *records), pending=self._pending_but(*ids)))
 
-    def remove(self, snapshot_id: str) -> None:
-        """Forget a snapshot."""
-        others = tuple(known for known in self.snapshots if known.id != snapshot_id)
-        self._replace(replace(self._content, snapshots=others))
+    def begin_leaving(self, leaving: LeavingSnapshot) -> None:
+        """Note what is about to be deleted."""
+        if leaving not in self.leaving:
+            self._replace(replace(self._content, leaving=(*self.leaving, leaving)))
+
+    def stay(self, leaving: LeavingSnapshot) -> None:
+        """Take the note back: the file is there. Where that cannot be written now, it is with the next change."""
+        self._content = replace(self._content, leaving=self._leaving_but(leaving))
+        self._replace(self._content)
+
+    def end_leaving(self, leaving: LeavingSnapshot) -> None:
+        """Forget what was deleted: the note, and the snapshot if that is the file that it stands for."""
+        gone = (leaving.id, leaving.path)
+        others = tuple(known for known in self.snapshots if (known.id, known.path) != gone)
+        if others != self.snapshots or leaving in self.leaving:
+            self._replace(replace(self._content, snapshots=others, leaving=self._leaving_but(leaving)))
+
+    def _leaving_but(self, leaving: LeavingSnapshot) -> tuple[LeavingSnapshot, ...]:
+        return tuple(each for each in self.leaving if each != leaving)
 
     def _pending_but(self, *snapshot_ids: str) -> tuple[PendingSnapshot, ...]:
         return tuple(pending for pending in self.pending if pending.id not in snapshot_ids)
