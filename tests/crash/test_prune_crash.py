@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from holdfastd.engine.keeping import RetentionPolicy
-from holdfastd.engine.snapshots import PruneRequest
+from holdfastd.engine.snapshots import Marks, PruneRequest
 from holdfastd.engine.tickets import Caller
 from holdfastd.errors import HoldfastError
 from tests.support.oracle import observe
@@ -77,6 +77,42 @@ def test_a_power_cut_while_snapshots_are_pruned(record_property: Recorder) -> No
 
     sweep.run(check, seed=21).report(record_property)
     assert seen == set(range(len(going) + 1)), "each deletion by itself"
+
+
+def test_a_power_cut_while_a_snapshot_is_pinned() -> None:
+    kit = kept_and_not()
+    oldest = kit.ids()[-1]
+
+    def pinned(kit: SnapshotKit) -> dict[str, Any]:
+        kit.engine.snapshots.mark(oldest, Marks(pinned=True, description="keep"), caller=AGAIN)
+        return {}
+
+    sweep, seen = Sweep(kit, pinned), set()
+
+    def check(kit: SnapshotKit, done: bool) -> None:
+        record = kit.engine.snapshots.get(oldest).record
+        assert (record.pinned, record.description) in ((False, ""), (True, "keep"))
+        assert not done or record.pinned
+        seen.add(record.pinned)
+        assert_tidy(kit)
+
+    sweep.run(check, seed=22)
+    assert seen == {False, True}
+
+
+def test_a_snapshot_that_is_pinned_from_the_beginning_is_never_there_without_its_pin() -> None:
+    sweep = Sweep(kept_and_not(), lambda kit: kit.snapshot(pinned=True, description="keep", path=BACKUPS))
+    new, seen = sweep.result["snapshot_id"], set()
+
+    def check(kit: SnapshotKit, done: bool) -> None:
+        records = [each.record for each in kit.engine.snapshots.list() if each.id == new]
+        found = [(record.pinned, record.description) for record in records]
+        assert found in ([], [(True, "keep")])
+        assert found or not done
+        seen.add(bool(found))
+
+    sweep.run(check, seed=23)
+    assert seen == {False, True}
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])

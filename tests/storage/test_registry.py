@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +65,45 @@ def test_what_is_noted_is_there_after_a_restart(fs: MemFileSystem) -> None:
     assert again.find(RECORD.id) == RECORD
     assert again.find("snap-2026-01-01-000001") is None
     assert RECORD.vectors == 5
+
+
+REGISTRIES = Path(__file__).parents[1] / "golden" / "registry-v1"
+
+
+def test_the_golden_registry_is_read_and_written_as_it_was(fs: MemFileSystem) -> None:
+    """Pinned, described, being written to be pinned, being deleted."""
+    golden = (REGISTRIES / "REGISTRY-pinned.json").read_bytes()
+    registry = Registry.load(fs, LAYOUT)
+    registry.put(replace(RECORD, pinned=True, description="before the migration, größer"))
+    registry.begin(PendingSnapshot("snap-2026-01-01-000001", "/backups/b.snap", pinned=True))
+    registry.begin_leaving(LeavingSnapshot(RECORD.id, RECORD.path))
+    assert fs.read(LAYOUT.registry) == golden
+    assert Registry.load(fs, LAYOUT).leaving == registry.leaving
+
+
+def test_a_registry_from_before_there_were_pins_is_read(fs: MemFileSystem) -> None:
+    golden = (REGISTRIES / "REGISTRY.json").read_bytes()
+    file = fs.create(LAYOUT.registry)
+    file.pwrite([golden], 0)
+    file.sync()
+    registry = Registry.load(fs, LAYOUT)
+    assert (registry.problem, registry.snapshots, registry.leaving) == (None, (RECORD,), ())
+    assert registry.pending == (PendingSnapshot("snap-2026-01-01-000001", "/backups/b.snap"),)
+
+
+def test_what_is_being_deleted_is_noted_until_it_is_gone_or_stays(fs: MemFileSystem) -> None:
+    registry = Registry.load(fs, LAYOUT)
+    registry.put(RECORD)
+    leaving, copy = LeavingSnapshot(RECORD.id, RECORD.path), LeavingSnapshot(RECORD.id, "/copies/a.snap")
+    for each in (leaving, copy, copy):
+        registry.begin_leaving(each)
+    assert Registry.load(fs, LAYOUT).leaving == (leaving, copy)
+    registry.end_leaving(copy)
+    assert registry.snapshots == (RECORD,), "an id stands for one file"
+    registry.stay(leaving)
+    assert (Registry.load(fs, LAYOUT).leaving, registry.snapshots) == ((), (RECORD,))
+    registry.end_leaving(leaving)
+    assert Registry.load(fs, LAYOUT).snapshots == ()
 
 
 def test_a_snapshot_is_replaced_by_its_id_and_removed(fs: MemFileSystem) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..storage.registry import SnapshotRecord
+from .snapshot_marks import marked_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def _moved(known: SnapshotRecord, found: SnapshotRecord) -> SnapshotRecord:
     Of an increment and the full one that has taken its place, what holds for one does not hold for the other.
     """
     if (known.type, known.base_id) != (found.type, found.base_id):
-        return found
+        return marked_as(found, known)
     return replace(
         known,
         path=found.path,

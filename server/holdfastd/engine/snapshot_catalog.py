@@ -24,8 +24,10 @@ from ..storage.names import Layout, check_snapshot_id
 from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, part_path, snapshot_file_id
 from .snapshot_adoption import has_become, is_same_file, judge
 from .snapshot_deletion import delete_file, finish_deletions
+from .snapshot_errors import in_use_by, is_base, missing_file, no_id_stands_for
 from .snapshot_info import MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
 from .snapshot_lineage import Lineage, is_base_of
+from .snapshot_marks import Marks, check_not_pinned, marked_as
 from .snapshot_record import record_of
 
 LATEST = "latest"
@@ -88,8 +90,11 @@ class SnapshotCatalog:
         except (HoldfastError, OSError):
             registry.abandon(pending.id)
             return
-        # Of a file that was to be replaced and was not, more is known than it says.
-        registry.put(known if known is not None and is_same_file(known, found) else found)
+        if known is None:
+            registry.put(replace(found, pinned=pending.pinned))
+        else:
+            # Of a file that was to be replaced and was not, more is known than it says.
+            registry.put(known if is_same_file(known, found) else marked_as(found, known))
 
     # Looking --------------------------------------------------------------------------------------------------------
 
@@ -148,7 +153,7 @@ class SnapshotCatalog:
         try:
             return ArchiveReader(self._fs, info.path)
         except FileNotFoundError:
-            raise _missing(info.path) from None
+            raise missing_file(info.path) from None
 
     def paths_of(self, snapshot_id: str) -> list[str]:
         """Where the registry knows a snapshot of this id to lie, absolute."""
@@ -188,7 +193,7 @@ class SnapshotCatalog:
             if self._layout.resolve(record.path) == path:
                 return self._lineage().info(record)
         if not self._fs.exists(path) or self._fs.is_dir(path):
-            raise _missing(path)
+            raise missing_file(path)
         return self._lineage().info(record_of(self._fs, self._layout, path))
 
     def _lineage(self, *more: SnapshotRecord) -> Lineage:
@@ -232,7 +237,7 @@ class SnapshotCatalog:
 
     # Changing -------------------------------------------------------------------------------------------------------
 
-    def reserve(self, created_us: int, directory: str, suffix: str) -> PendingSnapshot:
+    def reserve(self, created_us: int, directory: str, suffix: str, *, pinned: bool = False) -> PendingSnapshot:
         """An id that nobody has, noted as being written into ``directory``."""
         stem = datetime.fromtimestamp(created_us // 1_000_000, UTC).strftime("snap-%Y-%m-%d-%H%M%S")
         with self._lock:
@@ -245,7 +250,7 @@ class SnapshotCatalog:
             while id in taken:
                 number += 1
                 id = f"{stem}-{number}"
-            pending = PendingSnapshot(id, posixpath.join(directory, f"{id}.{suffix}"))
+            pending = PendingSnapshot(id, posixpath.join(directory, f"{id}.{suffix}"), pinned)
             registry.begin(replace(pending, path=self._layout.relative(pending.path)))
             return pending
 
@@ -292,7 +297,7 @@ class SnapshotCatalog:
                     continue
                 if same is not None and self._layout.resolve(same.path) == path:
                     if has_become(same, record):
-                        known[record.id] = adopted[record.id] = record
+                        known[record.id] = adopted[record.id] = marked_as(record, same)
                     continue
                 is_there = same is not None and self._fs.exists(self._layout.resolve(same.path))
                 finding = judge(record, path, same, is_there=is_there, store_id=self._store_id)
@@ -325,7 +330,15 @@ class SnapshotCatalog:
                     size = record.size_bytes if facts["damage"] else self._fs.size(path)
                     registry.put(replace(record, size_bytes=size, **facts))
 
-    def get_to_delete(self, reference: str) -> SnapshotInfo:
+    def mark(self, info: SnapshotInfo, marks: Marks) -> None:
+        """Keep what is said of a snapshot. Durable on return. FailedPrecondition for a file that no id stands for."""
+        with self._lock:
+            known = self._the_registry().find(info.id)
+            if known is None or self._layout.resolve(known.path) != info.path:
+                raise no_id_stands_for(info.path, info.id)
+            self._the_registry().put(marks.on(known))
+
+    def get_named(self, reference: str) -> SnapshotInfo:
         """As ``get``; raises InvalidArgument for ``latest``."""
         if reference == LATEST:
             raise InvalidArgument(
@@ -337,21 +350,18 @@ class SnapshotCatalog:
 
     def delete(self, reference: str, *, validate_only: bool = False) -> SnapshotInfo:
         """Delete a snapshot's file and forget it; returns it as it was. FailedPrecondition while it is needed."""
-        info = self.get_to_delete(reference)
+        info = self.get_named(reference)
         beside, _ = self._unnamed_in(parent_of(info.path))
         with self._lock:
             # Whoever writes an increment has its base in use until the registry knows of it.
+            check_not_pinned(info)
             if self._in_use.get(info.path):
-                raise _in_use(f"{info.id} is being read: a restore, a check, a comparison or a new increment needs it")
+                raise in_use_by(
+                    f"{info.id} is being read: a restore, a check, a comparison or a new increment needs it"
+                )
             dependents = self._dependents(info.record, beside)
             if dependents:
-                raise FailedPrecondition(
-                    f"{info.id} is the base of {', '.join(dependents)}",
-                    reason="SNAPSHOT_IS_BASE",
-                    hint="delete those first, or let them stand alone from now on: "
-                    f"holdfast storage snapshot delete {info.id} --consolidate",
-                    dependents=",".join(dependents),
-                )
+                raise is_base(info.id, dependents)
             if validate_only:
                 return info
             delete_file(self._fs, self._layout, self._the_registry(), info)
@@ -407,7 +417,7 @@ class SnapshotCatalog:
     def _check_not_rewritten(self, infos: Iterable[SnapshotInfo]) -> None:
         for info in infos:
             if info.id in self._rewritten:
-                raise _in_use(f"{info.id} is being consolidated already")
+                raise in_use_by(f"{info.id} is being consolidated already")
 
     def replace_files(self, records: Iterable[SnapshotRecord]) -> bool:
         """Put what was rewritten in the place of the files before, all of it, and let the registry know.
@@ -425,7 +435,8 @@ class SnapshotCatalog:
                     if self._fs.exists(part_path(path)):
                         self._fs.rename(part_path(path), path)
                         self._replaced += 1
-                    done.append(replace(record, path=self._layout.relative(path)))
+                    known = self._the_registry().find(record.id) or record
+                    done.append(replace(marked_as(record, known), path=self._layout.relative(path)))
                     self._fs.sync_dir(parent_of(path))
             finally:
                 self._the_registry().put(*done)
@@ -472,18 +483,3 @@ class SnapshotCatalog:
 def is_path(reference: str) -> bool:
     """Whether a reference names a file rather than an id."""
     return "/" in reference or reference.endswith((".snap", ".gz"))
-
-
-def _in_use(what: str) -> FailedPrecondition:
-    return FailedPrecondition(
-        what, reason="SNAPSHOT_IN_USE", hint="wait for it with `holdfast operation list`, or cancel it"
-    )
-
-
-def _missing(path: str) -> NotFound:
-    return NotFound(
-        f"there is no snapshot file {path}",
-        reason="SNAPSHOT_NOT_FOUND",
-        hint="list the snapshots with `holdfast storage snapshot list`; name a file that was moved by its path",
-        path=path,
-    )

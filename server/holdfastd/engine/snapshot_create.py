@@ -48,7 +48,7 @@ from .view import View
 @dataclass(frozen=True, slots=True)
 class SnapshotRequest:
     """What to write. ``collection``: a name or an alias, None for all; ``path``: a directory, absolute or relative to
-    the data directory, None for the default one."""
+    the data directory, None for the default one. ``pinned``, ``description``: what is said of it from the beginning."""
 
     collection: str | None = None
     path: str | None = None
@@ -56,6 +56,8 @@ class SnapshotRequest:
     incremental: bool = False
     base_id: str | None = None
     validate_only: bool = False
+    description: str = ""
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ class SnapshotCreation:
     def _reserve(self, suffix: str) -> PendingSnapshot:
         try:
             make_lasting_dir(self._context.fs, self._directory)
-            return self._catalog.reserve(self._created_us, self._directory, suffix)
+            return self._catalog.reserve(self._created_us, self._directory, suffix, pinned=self._request.pinned)
         except OSError as error:
             raise disk_error(error, "the snapshot was not begun", self._directory) from error
 
@@ -254,6 +256,7 @@ class SnapshotCreation:
             aliases=pinned.aliases,
             base=None if base is None else base.named,
             daemon_version=__version__,
+            description=self._request.description or msgspec.UNSET,
         )
         return Plan.of(manifest, taken, removed)
 
@@ -319,7 +322,8 @@ class SnapshotCreation:
         )
         warnings = []
         try:
-            self._catalog.put(replace(record, sha256=sums, duration_ms=self._elapsed_ms()))
+            pinned = self._request.pinned
+            self._catalog.put(replace(record, sha256=sums, duration_ms=self._elapsed_ms(), pinned=pinned))
         except OSError as error:
             warnings.append(f"the registry could not be written ({error.strerror}); the next start adds the snapshot")
         try:

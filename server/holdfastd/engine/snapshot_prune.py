@@ -16,10 +16,12 @@ from .keeping import Candidate, RetentionPolicy, deletion_order, reasons_to_keep
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_info import BASE_MISSING, DAMAGED, MISSING, READY, SnapshotInfo
 from .snapshot_lineage import is_base_of
+from .snapshot_marks import PINNED
 
 EVERYTHING = "*"
 """The scope of a snapshot of everything; no collection has this name."""
 FOREIGN, COPY, IN_USE, NOT_ALLOWED = "of another store", "a copy", "in use", "outside the allowed paths"
+_LEFT: Mapping[str, str] = {"SNAPSHOT_IN_USE": IN_USE, "SNAPSHOT_PINNED": PINNED}
 _WORDS: Mapping[str, str] = {MISSING: "missing", DAMAGED: "damaged", BASE_MISSING: "incomplete"}
 _BY_NAME = "delete it by name if nobody needs it: holdfast storage snapshot delete"
 
@@ -150,6 +152,8 @@ class Pruning:
 
     def _held(self, info: SnapshotInfo) -> Iterable[str]:
         """Why it stays in any case."""
+        if info.record.pinned:
+            yield PINNED
         if info.foreign:
             yield FOREIGN
         if info.state in _WORDS:
@@ -183,8 +187,8 @@ def carry_out(pruned: Pruned, delete: Callable[[SnapshotInfo], None]) -> Pruned:
 
 def _why_left(error: HoldfastError) -> str | None:
     """The reason for which a snapshot stays that was to go; None where it is none, but a failure."""
-    if error.reason == "SNAPSHOT_IN_USE":
-        return IN_USE
+    if error.reason in _LEFT:
+        return _LEFT[error.reason]
     return f"base of {error.metadata['dependents']}" if error.reason == "SNAPSHOT_IS_BASE" else None
 
 

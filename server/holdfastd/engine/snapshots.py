@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 
 from ..errors import InvalidArgument, NotFound
 from ..model import Sequence64
@@ -18,6 +19,7 @@ from .answers import Answers
 from .apply import Applier
 from .checkpoint import Checkpointer
 from .committer import Committer
+from .description import check_description
 from .disk_errors import disk_errors_of
 from .history import Ending
 from .manifest_keeper import ManifestKeeper
@@ -36,6 +38,7 @@ from .snapshot_context import SnapshotContext
 from .snapshot_create import SnapshotCreation, SnapshotRequest, forget_history
 from .snapshot_diff import DiffRequest, SnapshotComparison, names_to_compare, sides_of
 from .snapshot_info import SnapshotInfo, SnapshotListing
+from .snapshot_marks import Marks, check_not_pinned
 from .snapshot_plan import RestoreRequest
 from .snapshot_prune import Pruned, PruneRequest, Pruning, carry_out, check_collection, check_policy
 from .snapshot_restore import Restoration, refuse_early
@@ -46,6 +49,7 @@ from .wal_control import WalControl
 
 __all__ = [
     "DiffRequest",
+    "Marks",
     "PruneRequest",
     "Pruned",
     "RestoreRequest",
@@ -119,6 +123,8 @@ class Snapshots:
         asked: tuple[str | int | None, ...] = (request.collection, request.path, request.compress)
         if request.incremental:
             asked = (*asked, "incremental", request.base_id)
+        if request.description or request.pinned:
+            asked = (*asked, "marked", check_description(request.description), request.pinned)
         caller = caller.asking("create snapshot", *asked)
         if request.path is not None:
             layout = self._context.layout
@@ -251,7 +257,8 @@ class Snapshots:
         if known is not None:
             return known
         with disk_errors_of(f"looking for what builds on {snapshot}"):
-            info = self._catalog.get_to_delete(snapshot)
+            info = self._catalog.get_named(snapshot)
+            check_not_pinned(info)
             increments = look(self._catalog, info)
             finder = ChainFinder(self._context.fs, self._catalog)
             for each in increments:
@@ -311,6 +318,31 @@ class Snapshots:
         caller = caller.asking("delete snapshot", snapshot)
         # On a full disk this is what makes room, so it may have the reserve.
         return self._room.insist(lambda: self._answers.once(caller, SnapshotInfo, look, self._delete))
+
+    def mark(self, snapshot: str, marks: Marks, *, caller: Caller = NOBODY) -> SnapshotInfo:
+        """Pin or unpin a snapshot, or say what it is for; returns it as it is then. Blocks; durable on return.
+
+        Raises NotFound, InvalidArgument, FailedPrecondition for a file that no id stands for.
+        """
+        if marks.description:
+            check_description(marks.description)
+        if marks == Marks():
+            raise InvalidArgument(
+                "nothing is to be said of the snapshot", field="pinned", hint="send pinned or description"
+            )
+
+        def look() -> SnapshotInfo:
+            with disk_errors_of(f"reading {snapshot}"):
+                info = self._catalog.get_named(snapshot)
+            return replace(info, record=marks.on(info.record))
+
+        def do(info: SnapshotInfo) -> SnapshotInfo:
+            with disk_errors_of(f"marking {info.id}"):
+                self._catalog.mark(info, marks)
+            return info
+
+        caller = caller.asking("mark snapshot", snapshot, marks.pinned, marks.description)
+        return self._answers.once(caller, SnapshotInfo, look, do)
 
     def prune(self, request: PruneRequest, *, caller: Caller = NOBODY, validate_only: bool = False) -> Pruned:
         """Delete the snapshots that a policy does not keep, as far as nobody uses them; returns what became of each.

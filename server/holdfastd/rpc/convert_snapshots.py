@@ -49,6 +49,8 @@ def snapshot_message(info: SnapshotInfo) -> common_pb2.Snapshot:
         verify_time=timestamp(record.verified_us),
         daemon_version=record.daemon_version,
         damage=record.damage,
+        description=record.description,
+        pinned=record.pinned,
     )
 
 

@@ -14,7 +14,7 @@ from ..engine.history import Ending
 from ..engine.snapshot_catalog import is_path
 from ..engine.snapshot_info import age_key
 from ..engine.snapshot_sides import LIVE
-from ..engine.snapshots import DiffRequest, PruneRequest, RestoreRequest, SnapshotRequest
+from ..engine.snapshots import DiffRequest, Marks, PruneRequest, RestoreRequest, SnapshotRequest
 from ..errors import InvalidArgument, Unimplemented
 from .convert_operations import operation_message
 from .convert_pruning import policy_of, pruned_message
@@ -55,6 +55,8 @@ class SnapshotService(SnapshotServiceServicer):
             incremental=request.incremental,
             base_id=self._reference(request.base_id, request.working_directory, context, field="base_id") or None,
             validate_only=request.validate_only,
+            description=request.description,
+            pinned=request.pinned,
         )
         caller = self._callers.of(context, request.request_id)
         operation = self._snapshots.start_create(asked, caller=caller)
@@ -165,6 +167,17 @@ class SnapshotService(SnapshotServiceServicer):
         context: grpc.ServicerContext,
     ) -> Iterator[snapshot_pb2.UploadSnapshotResponse]:
         _not_built("uploading snapshots", "copy the file to the daemon's machine and restore it by its path")
+
+    def UpdateSnapshot(
+        self, request: snapshot_pb2.UpdateSnapshotRequest, context: grpc.ServicerContext
+    ) -> snapshot_pb2.UpdateSnapshotResponse:
+        marks = Marks(
+            pinned=request.pinned if request.HasField("pinned") else None,
+            description=request.description if request.HasField("description") else None,
+        )
+        reference = self._reference(request.snapshot, request.working_directory, context)
+        info = self._snapshots.mark(reference, marks, caller=self._callers.of(context, request.request_id))
+        return snapshot_pb2.UpdateSnapshotResponse(snapshot=snapshot_message(info))
 
     def _reference(
         self, snapshot: str, working_directory: str, context: grpc.ServicerContext, *, field: str = "snapshot"

@@ -15,7 +15,7 @@ from holdfast.cli.options import dry_run, no_wait
 from holdfast.cli.state import State
 from holdfast.cli.types import DURATION
 from holdfast.documents import Document, pick
-from holdfast.snapshots import Keep
+from holdfast.keeping import Keep
 from holdfast.units import format_size
 
 if TYPE_CHECKING:

@@ -1,0 +1,45 @@
+"""Why a snapshot cannot be had, changed or deleted, and what to do then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import FailedPrecondition, NotFound
+
+
+def in_use_by(what: str) -> FailedPrecondition:
+    """The error for a snapshot that somebody reads or rewrites; ``what`` says who."""
+    return FailedPrecondition(
+        what, reason="SNAPSHOT_IN_USE", hint="wait for it with `holdfast operation list`, or cancel it"
+    )
+
+
+def is_base(snapshot_id: str, dependents: Sequence[str]) -> FailedPrecondition:
+    """The error for the deletion of a snapshot that increments build on."""
+    return FailedPrecondition(
+        f"{snapshot_id} is the base of {', '.join(dependents)}",
+        reason="SNAPSHOT_IS_BASE",
+        hint="delete those first, or let them stand alone from now on: "
+        f"holdfast storage snapshot delete {snapshot_id} --consolidate",
+        dependents=",".join(dependents),
+    )
+
+
+def no_id_stands_for(path: str, snapshot_id: str) -> FailedPrecondition:
+    """The error for a file of which the registry keeps nothing."""
+    return FailedPrecondition(
+        f"{path} is a copy, or of another store: {snapshot_id} does not stand for it",
+        reason="SNAPSHOT_NOT_KNOWN",
+        hint="name the snapshot by its id: holdfast storage snapshot list",
+        path=path,
+    )
+
+
+def missing_file(path: str) -> NotFound:
+    """The error for a path at which there is no file."""
+    return NotFound(
+        f"there is no snapshot file {path}",
+        reason="SNAPSHOT_NOT_FOUND",
+        hint="list the snapshots with `holdfast storage snapshot list`; name a file that was moved by its path",
+        path=path,
+    )
