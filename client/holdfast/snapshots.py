@@ -13,6 +13,7 @@ from holdfast.history import Moment, history_point
 from holdfast.keeping import Keep, policy_message, pruned_document
 from holdfast.operations import OnProgress, Operation, run_operation
 from holdfast.paths import AnyPath, looks_like_path, path_text, working_directory
+from holdfast.schedules import schedule_document
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -326,6 +327,14 @@ class Snapshots:
         )
         response = self._connection.call(self._connection.snapshots.PruneSnapshots, request)
         return pruned_document(response, validate_only=validate_only)
+
+    def schedules(self) -> Documents:
+        """The schedules of the daemon's settings: when each comes due next, and what became of its last run."""
+        from holdfast.v1 import snapshot_pb2
+
+        request = snapshot_pb2.ListSchedulesRequest()
+        response = self._connection.call(self._connection.snapshots.ListSchedules, request)
+        return [schedule_document(message) for message in response.schedules]
 
     @overload
     def diff(

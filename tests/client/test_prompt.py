@@ -114,6 +114,7 @@ def complete(state: State, text: str) -> list[str]:
                 "pin",
                 "unpin",
                 "describe",
+                "schedules",
             ],
         ),
         ("/storage wal enable --sync-mode ", ["fsync", "periodic", "async"]),

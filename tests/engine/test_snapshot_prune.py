@@ -115,6 +115,8 @@ def test_a_collection_that_nobody_knows_is_a_typing_error(kit: SnapshotKit) -> N
     assert "prodcuts" in caught.value.message
     assert prune(kit, collection="c").decisions == ()
     kit.engine.collections.create_alias("alias", "c", caller=CALLER)
+    of_c = kit.later(collection="alias")
+    assert told(prune(kit, collection="alias")) == [(of_c.id, ("last",))]
     with pytest.raises(NotFound):
         prune(kit, path="/nowhere")
 

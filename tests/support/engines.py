@@ -8,6 +8,7 @@ from typing import NoReturn
 import numpy as np
 
 from holdfastd.engine.engine import Engine
+from holdfastd.engine.schedule import Schedule
 from holdfastd.engine.settings import EngineConfig
 from holdfastd.engine.tickets import Caller, Outcome
 from holdfastd.format.payloads import join_payloads
@@ -44,6 +45,7 @@ def open_engine(
     laggard_bytes: int = 1 << 30,
     disk_reserve_bytes: int = 0,
     snapshot_max_links: int = 100,
+    schedules: tuple[Schedule, ...] = (),
 ) -> Engine:
     """Open or create the store in ``ROOT``, without threads. ``sync_mode`` and ``segment_size`` are for a fresh one."""
     wal = WalSettings(sync_mode=sync_mode, segment_size_bytes=segment_size)
@@ -55,6 +57,7 @@ def open_engine(
         laggard_bytes=laggard_bytes,
         disk_reserve_bytes=disk_reserve_bytes,
         snapshot_max_links=snapshot_max_links,
+        schedules=schedules,
     )
     return Engine.open(
         config,
@@ -89,6 +92,7 @@ class Kit:
         laggard_bytes: int = 1 << 30,
         disk_reserve_bytes: int = 0,
         snapshot_max_links: int = 100,
+        schedules: tuple[Schedule, ...] = (),
     ) -> None:
         self.fs = MemFileSystem() if fs is None else fs
         self.clock = ManualClock()
@@ -99,6 +103,7 @@ class Kit:
         self.laggard_bytes = laggard_bytes
         self.disk_reserve_bytes = disk_reserve_bytes
         self.snapshot_max_links = snapshot_max_links
+        self.schedules = schedules
         self.engine = self._open()
 
     def _open(self) -> Engine:
@@ -112,6 +117,7 @@ class Kit:
             laggard_bytes=self.laggard_bytes,
             disk_reserve_bytes=self.disk_reserve_bytes,
             snapshot_max_links=self.snapshot_max_links,
+            schedules=self.schedules,
         )
 
     def reopen(self) -> Engine:

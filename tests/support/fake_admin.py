@@ -149,6 +149,14 @@ class SnapshotServicer(snapshot_pb2_grpc.SnapshotServiceServicer):
             snapshot.description = request.description
         return snapshot_pb2.UpdateSnapshotResponse(snapshot=snapshot)
 
+    def ListSchedules(self, request: Any, context: Any) -> Any:
+        policy = snapshot_pb2.RetentionPolicy(keep_daily=7)
+        policy.keep_within.seconds = 172800
+        schedule = snapshot_pb2.Schedule(name="nightly", cron="0 2 * * *", time_zone="UTC", policy=policy)
+        schedule.next_time.seconds = START_SECONDS
+        schedule.outcome, schedule.message = snapshot_pb2.Schedule.OUTCOME_FAILED, "no room"
+        return snapshot_pb2.ListSchedulesResponse(schedules=[schedule, snapshot_pb2.Schedule(name="new")])
+
     def PruneSnapshots(self, request: Any, context: Any) -> Any:
         """Knows one rule: keep_last."""
         decisions = []

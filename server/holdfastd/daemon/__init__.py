@@ -162,6 +162,7 @@ def open_engine(config: ServerConfig) -> Engine:
             recovery=config.recovery,
             auto_compact=config.auto_compact,
             allowed_paths=config.allowed_paths,
+            schedules=config.schedules,
         ),
         fs=OsFileSystem(ThreadPoolExecutor(HELPERS, thread_name_prefix="beside").submit),
         clock=SystemClock(),

@@ -40,24 +40,10 @@ from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_policy import too_long
 from .snapshot_record import make_record
 from .snapshot_removed import NOTHING_REMOVED, RemovedIds, removed_since
+from .snapshot_request import SnapshotRequest
 from .snapshot_rows import TakenPart, digest_of, take
 from .snapshot_write import Plan, write_archive
 from .view import View
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotRequest:
-    """What to write. ``collection``: a name or an alias, None for all; ``path``: a directory, absolute or relative to
-    the data directory, None for the default one. ``pinned``, ``description``: what is said of it from the beginning."""
-
-    collection: str | None = None
-    path: str | None = None
-    compress: bool = False
-    incremental: bool = False
-    base_id: str | None = None
-    validate_only: bool = False
-    description: str = ""
-    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ _BY_NAME = "delete it by name if nobody needs it: holdfast storage snapshot dele
 
 @dataclass(frozen=True, slots=True)
 class PruneRequest:
-    """What to prune. ``path``: only in this directory; ``collection``: only snapshots of that one alone, by its name.
+    """What to prune. ``path``: only in this directory; ``collection``: only snapshots of that scope (``scope_of``).
 
     ``allowed``: whether the caller may delete a file at this absolute path.
     """

@@ -35,12 +35,13 @@ from .snapshot_catalog import SnapshotCatalog
 from .snapshot_chain import ChainFinder
 from .snapshot_consolidate import Consolidation, look
 from .snapshot_context import SnapshotContext
-from .snapshot_create import SnapshotCreation, SnapshotRequest, forget_history
+from .snapshot_create import SnapshotCreation, forget_history
 from .snapshot_diff import DiffRequest, SnapshotComparison, names_to_compare, sides_of
 from .snapshot_info import SnapshotInfo, SnapshotListing
 from .snapshot_marks import Marks, check_not_pinned
 from .snapshot_plan import RestoreRequest
 from .snapshot_prune import Pruned, PruneRequest, Pruning, carry_out, check_collection, check_policy
+from .snapshot_request import SnapshotRequest
 from .snapshot_restore import Restoration, refuse_early
 from .snapshot_sides import LIVE
 from .snapshot_verify import Verification
@@ -351,13 +352,17 @@ class Snapshots:
         on from there. Raises InvalidArgument for a policy that keeps nothing, NotFound, or what the disk says.
         """
         check_policy(request.policy)
+        catalog = self._context.applier.catalog
+        aliased = catalog.aliases.get(request.collection or "")
+        if aliased is not None:
+            request = replace(request, collection=catalog.collections[aliased].spec.name)
         pruning = Pruning(self._context.fs, self._catalog, request, self.moments.lost_with)
 
         def look() -> Pruned:
             with disk_errors_of("looking for snapshots to be pruned"):
                 found = pruning.look(self._context.clock.now_us())
             if request.collection is not None:
-                check_collection(request.collection, found, self._context.applier.catalog.names)
+                check_collection(request.collection, found, catalog.names)
             return found
 
         if validate_only:

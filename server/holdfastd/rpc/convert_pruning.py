@@ -7,7 +7,7 @@ from holdfast.v1 import snapshot_pb2
 from ..engine.keeping import RetentionPolicy
 from ..engine.snapshots import Pruned
 from ..errors import InvalidArgument
-from .convert import microseconds_of
+from .convert import duration, microseconds_of
 from .convert_snapshots import snapshot_message
 
 _COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
@@ -29,6 +29,14 @@ def policy_of(message: snapshot_pb2.RetentionPolicy) -> RetentionPolicy:
                 "keep_within is 0, which keeps nothing", field="policy.keep_within", hint="leave out what is no rule"
             )
     return RetentionPolicy(**counts, within_us=within_us)
+
+
+def policy_message(policy: RetentionPolicy) -> snapshot_pb2.RetentionPolicy:
+    """The policy as it is told."""
+    message = snapshot_pb2.RetentionPolicy(**{f"keep_{rule}": getattr(policy, rule) for rule in _COUNTS})
+    if policy.within_us:
+        message.keep_within.CopyFrom(duration(policy.within_us))
+    return message
 
 
 def pruned_message(pruned: Pruned) -> snapshot_pb2.PruneSnapshotsResponse:

@@ -18,6 +18,7 @@ from ..engine.snapshots import DiffRequest, Marks, PruneRequest, RestoreRequest,
 from ..errors import InvalidArgument, Unimplemented
 from .convert_operations import operation_message
 from .convert_pruning import policy_of, pruned_message
+from .convert_schedules import schedule_message
 from .convert_snapshots import described, snapshot_message
 from .convert_wal import Bound, end_of
 from .plans import started_or_planned
@@ -38,6 +39,7 @@ class SnapshotService(SnapshotServiceServicer):
         self._snapshots = engine.snapshots
         self._operations = engine.operations
         self._wal = engine.wal
+        self._schedules = engine.schedules
         self._callers = callers
         self._paths = paths
 
@@ -178,6 +180,11 @@ class SnapshotService(SnapshotServiceServicer):
         reference = self._reference(request.snapshot, request.working_directory, context)
         info = self._snapshots.mark(reference, marks, caller=self._callers.of(context, request.request_id))
         return snapshot_pb2.UpdateSnapshotResponse(snapshot=snapshot_message(info))
+
+    def ListSchedules(
+        self, request: snapshot_pb2.ListSchedulesRequest, context: grpc.ServicerContext
+    ) -> snapshot_pb2.ListSchedulesResponse:
+        return snapshot_pb2.ListSchedulesResponse(schedules=map(schedule_message, self._schedules.status()))
 
     def _reference(
         self, snapshot: str, working_directory: str, context: grpc.ServicerContext, *, field: str = "snapshot"
