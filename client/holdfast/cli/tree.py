@@ -61,7 +61,7 @@ _SNAPSHOT = Branch(
         "pin": Leaf("snapshot_marks:pin", "Keep a snapshot from being deleted"),
         "unpin": Leaf("snapshot_marks:unpin", "Let a pinned snapshot be deleted again"),
         "describe": Leaf("snapshot_marks:describe", "Say what a snapshot is for"),
-        "schedules": Leaf("snapshot_schedules:schedules", "Show when snapshots are made by themselves"),
+        "schedules": Leaf("snapshot_schedules:schedules", "Show the schedules of the daemon's settings"),
     },
 )
 
