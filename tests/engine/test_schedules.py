@@ -201,13 +201,15 @@ def test_a_schedule_of_a_collection_prunes_those_of_that_collection_alone() -> N
 # Failures -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_failure_is_an_alarm_with_what_to_do_until_a_run_succeeds() -> None:
+def test_a_failure_is_an_alarm_with_what_to_do_until_a_run_succeeds(caplog: pytest.LogCaptureFixture) -> None:
     kit = kit_of(HOURLY)
     kit.fs.fail_on("write", "/hourly/*.part", errno.ENOSPC)
     tick(kit, 1)
     said = alarms(kit)[FAILING]
     assert "hourly: the snapshot was not made: the disk of " in said
     assert "holdfast storage snapshot create" in said
+    [line] = caplog.records
+    assert (line.levelname, vars(line)["schedule"], vars(line)["outcome"]) == ("WARNING", "hourly", "failed")
     kit.fs.heal()
     kit.reopen()
     assert FAILING in alarms(kit), "a restart mends nothing"

@@ -11,6 +11,7 @@ for another.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +38,8 @@ JUMP_US = 3_600_000_000
 LONGEST_WAIT_SECONDS = 60.0
 """So often the wall clock is looked at, which may jump."""
 _LOG = "see the daemon's log"
+
+_log = logging.getLogger("holdfastd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,7 @@ class Schedules:
             # As it is kept, the next start makes it again.
             return True
         self._keep(replace(ended, ended_us=self._clock.now_us()))
+        _log_of(ended)
         return True
 
     # When -----------------------------------------------------------------------------------------------------------
@@ -212,6 +216,16 @@ class Schedules:
             hint=f"{hint}; the next run is tried by itself, and clears this when it succeeds; at once: "
             "holdfast storage snapshot create",
         )
+
+
+def _log_of(state: ScheduleState) -> None:
+    """A line for the journal, which is there when the store is not."""
+    more = {"schedule": state.name, "snapshot": state.snapshot_id or None, "operation": state.operation_id or None}
+    if state.outcome == SUCCEEDED:
+        _log.info("a snapshot was made by schedule", extra={**more, "pruned": state.pruned})
+    else:
+        said = {"reason": state.message, "hint": state.hint or None}
+        _log.warning("a run of a schedule was not completed", extra={**more, "outcome": state.outcome, **said})
 
 
 def _told(state: ScheduleState, operation: Operation) -> ScheduleState:

@@ -30,6 +30,8 @@ def delete_file(fs: FileSystem, layout: Layout, registry: Registry, info: Snapsh
             registry.begin_leaving(leaving)
         except OSError as error:
             if not lacks_space(error):
+                # It may be on the disk all the same.
+                _take_back(registry, leaving)
                 raise
         _unlink(fs, registry, leaving, info.path)
         fs.sync_dir(parent_of(info.path))
@@ -60,6 +62,11 @@ def _unlink(fs: FileSystem, registry: Registry, leaving: LeavingSnapshot, path: 
     except FileNotFoundError:
         return
     except OSError:
-        with contextlib.suppress(OSError):
-            registry.stay(leaving)
+        _take_back(registry, leaving)
         raise
+
+
+def _take_back(registry: Registry, leaving: LeavingSnapshot) -> None:
+    """Let no start finish what is told to have failed."""
+    with contextlib.suppress(OSError):
+        registry.stay(leaving)
