@@ -313,7 +313,7 @@ class Snapshots:
         """Delete the snapshots that no rule keeps; a base stays as long as a kept one needs it. Says why each stays.
 
         The newest whole one of everything, and of each collection that was backed up alone, stays under any policy.
-        ``warnings``: what was left for something else than a rule, and what point-in-time recovery loses.
+        ``warnings``: what is damaged or missing and was left, and what point-in-time recovery loses.
         """
         from holdfast.v1 import snapshot_pb2
 

@@ -133,6 +133,18 @@ def test_a_run_that_a_kill_cut_short_is_made_again_once_and_then_given_up(monkey
     assert FAILING not in alarms(kit)
 
 
+def test_what_was_cut_short_is_made_again_whatever_the_clock_says_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    kit = kit_of(HOURLY)
+    kit.clock.advance_us(HOUR_US)
+    monkeypatch.setattr(kit.engine.schedules, "_made", killed)
+    with pytest.raises(KeyboardInterrupt):
+        tick(kit)
+    monkeypatch.undo()
+    kit.clock.jump_us(-50 * HOUR_US)
+    kit.reopen()
+    assert [tick(kit), tick(kit), tick(kit, 1)] == [1, 0, 1]
+
+
 def killed(*arguments: object) -> None:
     raise KeyboardInterrupt
 
@@ -186,6 +198,13 @@ def test_what_lies_beside_it_and_is_of_its_scope_is_pruned_after_a_success() -> 
     assert [each.id for each in kit.engine.snapshots.list("/hourly") if each.record.everything] == kit.ids()[:2]
     assert {elsewhere.id, of_c.id} <= {*kit.ids()}
     assert (status(kit).state.pruned, status(kit).state.freed_bytes > 0) == (1, True)
+
+
+def test_what_point_in_time_recovery_loses_by_it_is_told() -> None:
+    kit = kit_of(replace(HOURLY, policy=RetentionPolicy(last=1)))
+    for _ in range(2):
+        tick(kit, 1)
+    assert "point-in-time recovery of everything no longer reaches back to" in status(kit).state.message
 
 
 def test_a_schedule_of_a_collection_prunes_those_of_that_collection_alone() -> None:

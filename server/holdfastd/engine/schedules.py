@@ -119,7 +119,7 @@ class Schedules:
             state = replace(state, since_us=now_us)
             self._keep(state)
         due_us = self._next(schedule)
-        if not due_us or due_us > now_us:
+        if not state.is_running and (not due_us or due_us > now_us):
             return False
         attempts = state.attempts + 1 if state.is_running else 1
         state = replace(state, since_us=now_us, due_us=due_us, begun_us=now_us, ended_us=0, attempts=attempts)
@@ -179,7 +179,8 @@ class Schedules:
         except HoldfastError as error:
             error.message = f"{state.snapshot_id} was made, but pruning failed: {error.message}"
             raise
-        return replace(state, pruned=len(pruned.order), freed_bytes=pruned.freed_bytes)
+        message = "; ".join(filter(None, (state.message, *pruned.warnings)))
+        return replace(state, message=message, pruned=len(pruned.order), freed_bytes=pruned.freed_bytes)
 
     # Told -----------------------------------------------------------------------------------------------------------
 

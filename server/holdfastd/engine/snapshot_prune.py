@@ -210,10 +210,10 @@ def check_collection(name: str, pruned: Pruned, known: Iterable[str]) -> None:
 
 
 def _told(decisions: Iterable[Decision]) -> Iterable[str]:
-    """What is to be said of those that stay for something else than a rule."""
+    """What somebody should look at: what is not as it should be, and what goes as soon as nobody reads it."""
     for each in decisions:
-        odd = [reason for reason in each.reasons if reason in (*_WORDS.values(), FOREIGN, COPY, IN_USE, NOT_ALLOWED)]
+        odd = [reason for reason in each.reasons if reason in _WORDS.values()]
         if odd:
-            # A copy has no id of its own.
-            name = each.info.path if COPY in odd or FOREIGN in odd else each.info.id
-            yield f"{name} is {' and '.join(odd)}, and was left" + ("" if odd == [IN_USE] else f"; {_BY_NAME} {name}")
+            yield f"{each.info.id} is {' and '.join(odd)}, and was left; {_BY_NAME} {each.info.id}"
+        elif each.reasons == (IN_USE,):
+            yield f"{each.info.id} is in use, and was left; the next prune takes it"
