@@ -38,6 +38,8 @@ def snapshot_document(message: common_pb2.Snapshot) -> Document:
         verified_at=timestamp(message.verified.time) if message.HasField("verified") else None,
         damage=message.damage or None,
         daemon_version=message.daemon_version,
+        pinned=message.pinned,
+        description=message.description or None,
     )
 
 

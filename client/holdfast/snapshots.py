@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 from holdfast.checks import text, text_or_none
 from holdfast.connection import Connection, new_request_id, request_id_of
 from holdfast.documents import Document, Documents, timestamp
-from holdfast.history import Moment, duration_message, history_point
+from holdfast.history import Moment, history_point
+from holdfast.keeping import Keep, policy_message, pruned_document
 from holdfast.operations import OnProgress, Operation, run_operation
 from holdfast.paths import AnyPath, looks_like_path, path_text, working_directory
+from holdfast.schedules import schedule_document
 from holdfast.snapshot_documents import link_document, member_documents, receipt_document, snapshot_document
 
 if TYPE_CHECKING:
-    from datetime import timedelta
     from pathlib import Path
 
 
 OnBytes: TypeAlias = Callable[[int, int], None]
 """Called with the bytes transferred so far and their total."""
-
-
-class Keep(NamedTuple):
-    """Which snapshots to keep: one stays if any rule keeps it. Numbers count hours, days, … that have a snapshot."""
-
-    last: int = 0
-    hourly: int = 0
-    daily: int = 0
-    weekly: int = 0
-    monthly: int = 0
-    yearly: int = 0
-    within: str | timedelta | None = None
 
 
 class Snapshots:
@@ -43,13 +32,15 @@ class Snapshots:
     @overload
     def create(
         self, collection: str | None = ..., *, path: AnyPath | None = ..., compress: bool = ...,
-        incremental: bool = ..., base: str | None = ..., validate_only: bool = ..., request_id: str | None = ...,
+        incremental: bool = ..., base: str | None = ..., description: str | None = ..., pinned: bool = ...,
+        validate_only: bool = ..., request_id: str | None = ...,
         wait: Literal[True] = ..., on_progress: OnProgress | None = ...,
     ) -> Document: ...  # fmt: skip
     @overload
     def create(
         self, collection: str | None = ..., *, path: AnyPath | None = ..., compress: bool = ...,
-        incremental: bool = ..., base: str | None = ..., validate_only: bool = ..., request_id: str | None = ...,
+        incremental: bool = ..., base: str | None = ..., description: str | None = ..., pinned: bool = ...,
+        validate_only: bool = ..., request_id: str | None = ...,
         wait: bool, on_progress: OnProgress | None = ...,
     ) -> Document | Operation: ...  # fmt: skip
     def create(
@@ -60,6 +51,8 @@ class Snapshots:
         compress: bool = False,
         incremental: bool = False,
         base: str | None = None,
+        description: str | None = None,
+        pinned: bool = False,
         validate_only: bool = False,
         request_id: str | None = None,
         wait: bool = True,
@@ -68,8 +61,8 @@ class Snapshots:
         """Write a snapshot of one collection or of everything; reads and writes go on meanwhile.
 
         path: a directory; None: ``snapshots`` in the data directory. incremental: only what changed since ``base``;
-        None: the newest that covers it (FailedPrecondition if there is none). With ``wait`` it returns when the file
-        is complete, synced and under its final name; without, an `Operation`.
+        None: the newest that covers it (FailedPrecondition if there is none). description, pinned: as in `update`.
+        With ``wait`` it returns when the file is complete, synced and under its final name; without, an `Operation`.
         """
         from holdfast.v1 import snapshot_pb2
 
@@ -80,6 +73,8 @@ class Snapshots:
             compress=compress,
             incremental=incremental,
             base_id=base or "",
+            description=text_or_none(description, "description"),
+            pinned=pinned,
             validate_only=validate_only,
             request_id=request_id_of(request_id),
         )
@@ -238,6 +233,30 @@ class Snapshots:
             freeable_bytes=response.freeable_bytes,
         )
 
+    def update(
+        self,
+        snapshot: str,
+        *,
+        pinned: bool | None = None,
+        description: str | None = None,
+        request_id: str | None = None,
+    ) -> Document:
+        """Pin a snapshot, which is then neither pruned nor deleted, or unpin it; say what it is for. None: as it is.
+
+        description: one line of at most 1000 bytes; "" removes it. Returns the snapshot as `list` does.
+        """
+        from holdfast.v1 import snapshot_pb2
+
+        request = snapshot_pb2.UpdateSnapshotRequest(
+            snapshot=snapshot,
+            working_directory=self._directory(snapshot),
+            pinned=pinned,
+            description=None if description is None else text(description, "description"),
+            request_id=request_id_of(request_id),
+        )
+        response = self._connection.call(self._connection.snapshots.UpdateSnapshot, request)
+        return snapshot_document(response.snapshot)
+
     def delete(self, snapshot: str, *, validate_only: bool = False, request_id: str | None = None) -> Document:
         """Delete a snapshot's file. FailedPrecondition, naming them, if increments build on it: see `consolidate`."""
         from holdfast.v1 import snapshot_pb2
@@ -301,20 +320,15 @@ class Snapshots:
         validate_only: bool = False,
         request_id: str | None = None,
     ) -> Document:
-        """Delete the snapshots that no rule keeps; a base stays as long as a kept one needs it. Says why each stays."""
+        """Delete the snapshots that no rule keeps; a base stays as long as a kept one needs it. Says why each stays.
+
+        The newest whole one of everything, and of each collection that was backed up alone, stays under any policy.
+        ``warnings``: what is damaged or missing and was left, and what point-in-time recovery loses.
+        """
         from holdfast.v1 import snapshot_pb2
 
-        policy = snapshot_pb2.RetentionPolicy(
-            keep_last=keep.last,
-            keep_hourly=keep.hourly,
-            keep_daily=keep.daily,
-            keep_weekly=keep.weekly,
-            keep_monthly=keep.monthly,
-            keep_yearly=keep.yearly,
-            keep_within=duration_message(keep.within, "within"),
-        )
         request = snapshot_pb2.PruneSnapshotsRequest(
-            policy=policy,
+            policy=policy_message(keep),
             path=path_text(path),
             working_directory=working_directory(self._connection, path),
             collection=text_or_none(collection, "collection"),
@@ -322,22 +336,15 @@ class Snapshots:
             request_id=request_id_of(request_id),
         )
         response = self._connection.call(self._connection.snapshots.PruneSnapshots, request)
-        return Document(
-            snapshots=[
-                Document(
-                    id=decision.snapshot.id,
-                    created_at=timestamp(decision.snapshot.create_time, whole_seconds=True),
-                    size_bytes=decision.snapshot.size_bytes,
-                    keep=decision.keep,
-                    reasons=list(decision.reasons),
-                )
-                for decision in response.decisions
-            ],
-            kept=response.kept_count,
-            deleted=response.deleted_count,
-            freed_bytes=response.freed_bytes,
-            status="validated" if validate_only else "completed",
-        )
+        return pruned_document(response, validate_only=validate_only)
+
+    def schedules(self) -> Documents:
+        """The schedules of the daemon's settings: when each comes due next, and what became of its last run."""
+        from holdfast.v1 import snapshot_pb2
+
+        request = snapshot_pb2.ListSchedulesRequest()
+        response = self._connection.call(self._connection.snapshots.ListSchedules, request)
+        return [schedule_document(message) for message in response.schedules]
 
     @overload
     def diff(

@@ -16,7 +16,9 @@ from typing import Any, NoReturn
 import msgspec
 
 from . import __version__
+from .engine.schedule import Schedule
 from .errors import InvalidArgument
+from .schedule_tables import SCHEDULE, schedules_of
 
 ENVIRONMENT_PREFIX = "HOLDFASTD_"
 _SIZE_UNITS = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
@@ -32,6 +34,7 @@ examples:
   holdfastd dump wal ./holdfast-data/wal            look into files without a daemon
 
 Every flag is also a variable, such as HOLDFASTD_DATA_DIR for --data-dir, and a key of the file, such as data_dir.
+Schedules of snapshots stand in the file alone, as [[schedule]] tables.
 Exit codes: 0 stopped in order, 64 wrong command line, 78 wrong settings, 75 the data directory is in use, 65 damaged or
 foreign data, 69 an address cannot be bound, 74 the disk failed, 70 a fault of the daemon."""
 
@@ -69,6 +72,7 @@ class ServerConfig:
     idle_timeout: float
     shutdown_grace: float
     allowed_paths: tuple[str, ...]
+    schedules: tuple[Schedule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +285,11 @@ def load(
     data_dir = _absolute(values["data_dir"], working_directory)
     socket = values["socket"] or posixpath.join(data_dir, "holdfast.sock")
     socket = _absolute(socket.removeprefix("unix://").removeprefix("unix:"), working_directory)
-    return ServerConfig(**{**values, "data_dir": data_dir, "socket": socket})
+    try:
+        schedules = schedules_of(keys.get(SCHEDULE, []))
+    except ValueError as error:
+        raise ConfigError(f"{file}: {error}") from None
+    return ServerConfig(**{**values, "data_dir": data_dir, "socket": socket}, schedules=schedules)
 
 
 def split_address(text: str) -> tuple[str, int]:
@@ -325,7 +333,7 @@ def _read_file(path: str, read: Callable[[str], bytes]) -> dict[str, object]:
 
 
 def _check_known(environment: Mapping[str, str], keys: Mapping[str, object], file: str | None) -> None:
-    names = {option.name for option in OPTIONS}
+    names = {SCHEDULE, *(option.name for option in OPTIONS)}
     for key in keys:
         if key not in names:
             raise ConfigError(f"{file}: the key {key!r} is not known; known are {', '.join(sorted(names))}")

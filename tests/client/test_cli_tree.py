@@ -32,7 +32,7 @@ SPECIFIED = """
 collection create|delete|list|info|stats
 collection alias create|switch|delete|list
 vector insert|insert-batch|get|update|delete|search|scroll|count|export
-storage snapshot create|restore|list|verify|delete|prune|show|diff|download|upload
+storage snapshot create|restore|list|verify|delete|prune|show|diff|download|upload|pin|unpin|describe|schedules
 storage wal enable|disable|replay|status|dump|grep|tail|verify|mark
 storage mmap|compact|status|alarms
 operation list|watch|cancel

@@ -10,8 +10,8 @@ import pytest
 
 import holdfast
 from holdfast.enums import from_word, to_word
+from holdfast.keeping import Keep
 from holdfast.operations import Operation, Progress
-from holdfast.snapshots import Keep
 from holdfast.v1 import common_pb2, operation_pb2, snapshot_pb2, storage_pb2, wal_pb2
 from tests.support.fake_server import FakeDaemon
 

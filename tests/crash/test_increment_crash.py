@@ -136,7 +136,7 @@ def finished(kit: SnapshotKit) -> None:
     """What a failure, a kill or a power cut leaves of three links; then the command is sent again."""
     top, middle, *bottom = kit.engine.snapshots.list()
     is_full = middle.record.type == "full"
-    assert is_full or bottom
+    assert is_full or bottom, "it went while it was needed"
     assert_tidy(kit)
     if kit.fs.ops % 10 == 0:
         if kit.ids()[2:]:

@@ -23,13 +23,13 @@ LINES = {
     ("storage mmap", "--disable"): "storage mmap --disable",
     ("storage mmap", "--advise"): "storage mmap --advise sequential",
     ("storage mmap", "--populate"): "storage mmap --populate",
-    ("storage snapshot prune", None): "storage snapshot prune --keep-last 1 --dry-run",
 }
 WITHOUT = [
     "collection create other -d 2",
     "storage mmap",
     "storage mmap --enable",
     "storage snapshot diff latest",
+    "storage snapshot prune --keep-last 1 --dry-run",
     "storage snapshot restore latest --collection copy",
     "storage wal replay --collection c --to 2",
 ]

@@ -332,14 +332,6 @@ def test_what_is_not_built_yet_is_refused_in_words(shop: Shop, line: str) -> Non
     assert answer.err.startswith("error: ")
 
 
-CRON = {
-    "daily": "0 2 * * * /storage snapshot create --compress --path /backups/daily",
-    "hourly": "0 * * * * /storage snapshot create --incremental --compress --path /backups/hourly",
-    "weekly": "0 2 * * 0 /storage snapshot create --compress --path /backups/weekly",
-}
-"""The specification's example of a backup strategy."""
-
-
 @pytest.fixture
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A daemon for one test alone, which may stop it."""
@@ -357,7 +349,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 def back_up(shop: Shop, schedule: str) -> Any:
     """What cron does: the line behind its five fields."""
-    answer = shop.run(CRON[schedule].split(maxsplit=5)[5])
+    answer = shop.run(spec.CRON[schedule].split(maxsplit=5)[5])
     assert answer.code == 0, answer.err
     assert answer.json["path"] == f"/backups/{schedule}/{answer.json['snapshot_id']}.gz"
     return answer.json

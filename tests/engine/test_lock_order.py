@@ -8,6 +8,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from holdfastd.engine.cron import CronLine
+from holdfastd.engine.keeping import RetentionPolicy
+from holdfastd.engine.schedule import Schedule
+from holdfastd.engine.snapshots import Marks, PruneRequest, SnapshotRequest
 from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import HoldfastError, ResourceExhausted
@@ -18,6 +22,7 @@ from tests.support.replays import ReplayKit
 from tests.support.sources import ROOT
 from tests.support.transfers import bring, read_file
 
+NIGHTLY = Schedule("nightly", CronLine("0 2 * * *"), SnapshotRequest(), RetentionPolicy(last=2))
 PAGE = ROOT / "server" / "ARCHITECTURE.md"
 LINE = re.compile(r"^(\d+)\. ((?:`\w+\.\w+`|whoever commits)(?:, .*)?)$", re.MULTILINE)
 NAME = re.compile(rf"\w+\._\w+|{ROLE}")
@@ -43,7 +48,7 @@ def order(monkeypatch: pytest.MonkeyPatch) -> LockOrder:
 @pytest.fixture
 def kit(order: LockOrder) -> ReplayKit:
     """A store with all of its threads, a snapshot, and history behind it."""
-    kit = ReplayKit(disk_reserve_bytes=1 << 20)
+    kit = ReplayKit(disk_reserve_bytes=1 << 20, schedules=(NIGHTLY,))
     kit.create("c")
     kit.create("m", storage=StorageKind.MEMORY)
     kit.upsert(["a"])
@@ -63,6 +68,12 @@ def roll_forward(kit: ReplayKit) -> None:
     kit.later(incremental=True)
     kit.consolidate(full.id)
     bring(kit, *read_file(kit, "latest"), "/elsewhere")
+    kit.engine.snapshots.mark(kit.ids()[0], Marks(pinned=True), caller=Caller(request_id="pin"))
+    policy = PruneRequest(RetentionPolicy(last=1))
+    kit.engine.snapshots.prune(policy, caller=Caller(request_id="prune"))
+    kit.engine.snapshots.mark(kit.ids()[0], Marks(pinned=False))
+    kit.clock.advance_us(86_400_000_000)
+    kit.engine.schedules.run_if_due(NIGHTLY)
     kit.engine.operations.list()
 
 

@@ -97,6 +97,14 @@ def test_the_golden_manifest_of_one_that_stands_for_another_is_read_and_written_
     assert "stands_for" not in json.loads(encode_snapshot(manifest()))["snapshot"]
 
 
+def test_the_golden_manifest_of_one_with_a_description_is_read_and_written_as_it_was() -> None:
+    golden = (GOLDEN / "MANIFEST-description.json").read_bytes()
+    value = replace(manifest(), description="before the migration, größer")
+    assert decode_snapshot(golden) == value
+    assert encode_snapshot(value) == golden
+    assert "description" not in json.loads(encode_snapshot(manifest()))["snapshot"]
+
+
 def test_members_stand_in_one_order_and_their_sizes_add_up() -> None:
     files = ["vectors.npy", "norms.npy", "rows.npy", "ids.npy", "payloads.npy"]
     members = list(data_members(manifest()))
@@ -260,7 +268,7 @@ def test_format_md_explains_every_member_of_the_manifest() -> None:
     said = set(re.findall(r"`(\w+)`", SECTION))
     body = json.loads(encode_snapshot(manifest()))["snapshot"]
     wanted = {*body, *body["collections"][0], *SnapshotPart.__dataclass_fields__, *SnapshotBase.__dataclass_fields__}
-    wanted |= {*SnapshotDelta.__dataclass_fields__, "delta", "stands_for"}
+    wanted |= {*SnapshotDelta.__dataclass_fields__, "delta", "stands_for", "description"}
     assert wanted <= said
 
 

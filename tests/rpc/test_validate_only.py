@@ -31,7 +31,7 @@ SERVICES = {
     "storage": storage_pb2.DESCRIPTOR.services_by_name["StorageService"],
     "operations": operation_pb2.DESCRIPTOR.services_by_name["OperationService"],
 }
-NOT_BUILT = {"PruneSnapshots", "Compact"}
+NOT_BUILT = {"Compact"}
 """Methods that this daemon does not have, with or without a trial."""
 
 SNAPSHOT = "snap-2023-11-14-221320"
@@ -62,6 +62,7 @@ RIGHT: list[tuple[str, dict[str, Any]]] = [
     ("RestoreSnapshot", {"snapshot": "latest", "overwrite": True}),
     ("DeleteSnapshot", {"snapshot": SNAPSHOT}),
     ("ConsolidateSnapshot", {"snapshot": SNAPSHOT}),
+    ("PruneSnapshots", {"policy": {"keep_last": 1, "keep_within": {"seconds": 86400}}}),
     ("ReplayWal", {}),
     ("ConfigureMmap", {}),
 ]
@@ -115,6 +116,11 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("DeleteSnapshot", {"snapshot": "snap-2001-01-01-000000"}, "SNAPSHOT_NOT_FOUND"),
     ("ConsolidateSnapshot", {"snapshot": "snap-2001-01-01-000000"}, "SNAPSHOT_NOT_FOUND"),
     ("ConsolidateSnapshot", {"snapshot": "latest"}, "INVALID_ARGUMENT"),
+    ("PruneSnapshots", {}, "EMPTY_POLICY"),
+    ("PruneSnapshots", {"policy": {"keep_last": -1}}, "INVALID_ARGUMENT"),
+    ("PruneSnapshots", {"policy": {"keep_last": 1}, "path": "/nowhere"}, "DIRECTORY_NOT_FOUND"),
+    ("PruneSnapshots", {"policy": {"keep_last": 1}, "path": "here"}, "RELATIVE_PATH"),
+    ("PruneSnapshots", {"policy": {"keep_last": 1}, "collection": "none"}, "COLLECTION_NOT_FOUND"),
 ]
 
 

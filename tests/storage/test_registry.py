@@ -102,6 +102,19 @@ def test_a_registry_from_before_receipts_has_none(fs: MemFileSystem) -> None:
     assert {record.receipts for record in Registry.load(fs, LAYOUT).snapshots} == {()}
 
 
+def test_a_registry_with_pins_that_was_written_then_is_read_for_ever(fs: MemFileSystem) -> None:
+    """Pinned, described, being written to be pinned, being deleted."""
+    registry = Registry.load(fs, LAYOUT)
+    registry.put(replace(RECORD, pinned=True, description="before the migration, größer"))
+    registry.begin(PendingSnapshot("snap-2026-01-01-000001", "/backups/b.snap", pinned=True))
+    registry.begin_removing(RECORD.id)
+    other = MemFileSystem()
+    make_dirs(other, LAYOUT.root)
+    other.create(LAYOUT.registry).pwrite([GOLDEN.with_name("REGISTRY-pinned.json").read_bytes()], 0)
+    then = Registry.load(other, LAYOUT)
+    assert (then.snapshots, then.pending, then.leaving) == (registry.snapshots, registry.pending, registry.leaving)
+
+
 def test_a_snapshot_is_replaced_by_its_id_and_removed(fs: MemFileSystem) -> None:
     registry = Registry.load(fs, LAYOUT)
     registry.put(RECORD)

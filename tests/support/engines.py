@@ -8,6 +8,7 @@ from typing import NoReturn
 import numpy as np
 
 from holdfastd.engine.engine import Engine
+from holdfastd.engine.schedule import Schedule
 from holdfastd.engine.settings import EngineConfig
 from holdfastd.engine.tickets import Caller, Outcome
 from holdfastd.format.payloads import join_payloads
@@ -46,6 +47,7 @@ def open_engine(
     snapshot_max_links: int = 100,
     recovery_point_objective_us: int = 0,
     verify_within_us: int = 0,
+    schedules: tuple[Schedule, ...] = (),
 ) -> Engine:
     """Open or create the store in ``ROOT``, without threads. ``sync_mode`` and ``segment_size`` are for a fresh one."""
     wal = WalSettings(sync_mode=sync_mode, segment_size_bytes=segment_size)
@@ -60,6 +62,7 @@ def open_engine(
         recovery_point_objective_us=recovery_point_objective_us,
         verify_within_us=verify_within_us,
         host="testhost",
+        schedules=schedules,
     )
     return Engine.open(
         config,
@@ -96,6 +99,7 @@ class Kit:
         snapshot_max_links: int = 100,
         recovery_point_objective_us: int = 0,
         verify_within_us: int = 0,
+        schedules: tuple[Schedule, ...] = (),
     ) -> None:
         self.fs = MemFileSystem() if fs is None else fs
         self.clock = ManualClock()
@@ -108,6 +112,7 @@ class Kit:
         self.snapshot_max_links = snapshot_max_links
         self.recovery_point_objective_us = recovery_point_objective_us
         self.verify_within_us = verify_within_us
+        self.schedules = schedules
         self.engine = self._open()
 
     def _open(self) -> Engine:
@@ -123,6 +128,7 @@ class Kit:
             snapshot_max_links=self.snapshot_max_links,
             recovery_point_objective_us=self.recovery_point_objective_us,
             verify_within_us=self.verify_within_us,
+            schedules=self.schedules,
         )
 
     def reopen(self) -> Engine:

@@ -44,6 +44,7 @@ class SnapshotServicer(snapshot_pb2_grpc.SnapshotServiceServicer):
             vector_count=sum(member.vector_count for member in members), size_bytes=52428800,
             compressed=request.compress, path=f"{directory}/{snapshot_id}.{suffix}", sequence=self._daemon.sequence,
         )  # fmt: skip
+        snapshot.description, snapshot.pinned = request.description, request.pinned
         snapshot.create_time.seconds = START_SECONDS + len(self._daemon.snapshots)
         if request.incremental:
             base = self._find(request.base_id or "latest")
@@ -143,6 +144,22 @@ class SnapshotServicer(snapshot_pb2_grpc.SnapshotServiceServicer):
             each.base_id = ""
         del self._daemon.snapshots[snapshot.id]
         return self._daemon.operate(operation_pb2.Operation.KIND_CONSOLIDATE_SNAPSHOT, consolidate=result)
+
+    def UpdateSnapshot(self, request: Any, context: Any) -> Any:
+        snapshot = self._find(request.snapshot)
+        if request.HasField("pinned"):
+            snapshot.pinned = request.pinned
+        if request.HasField("description"):
+            snapshot.description = request.description
+        return snapshot_pb2.UpdateSnapshotResponse(snapshot=snapshot)
+
+    def ListSchedules(self, request: Any, context: Any) -> Any:
+        policy = snapshot_pb2.RetentionPolicy(keep_daily=7)
+        policy.keep_within.seconds = 172800
+        schedule = snapshot_pb2.Schedule(name="nightly", cron="0 2 * * *", time_zone="UTC", policy=policy)
+        schedule.next_time.seconds = START_SECONDS
+        schedule.outcome, schedule.message = snapshot_pb2.Schedule.OUTCOME_FAILED, "no room"
+        return snapshot_pb2.ListSchedulesResponse(schedules=[schedule, snapshot_pb2.Schedule(name="new")])
 
     def PruneSnapshots(self, request: Any, context: Any) -> Any:
         """Knows one rule: keep_last."""

@@ -303,6 +303,7 @@ class FakeEngine:
         self.wal = SimpleNamespace()
         self.replay = SimpleNamespace()
         self.snapshots = SimpleNamespace(uploads=None)
+        self.schedules = SimpleNamespace()
 
     @property
     def engine(self) -> Engine:

@@ -23,6 +23,7 @@ FLOORS = {
     "engine": 2,
     "rpc": 3,
     "config": 4,
+    "schedule_tables": 4,
     "daemon": 4,
     "dump": 4,
     "__main__": 4,

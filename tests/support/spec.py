@@ -19,6 +19,13 @@ _NAMES = (
     (re.compile(r"\b[0-9a-f]{32}\b"), "DIGEST"),
 )
 
+CRON = {
+    "daily": "0 2 * * * /storage snapshot create --compress --path /backups/daily",
+    "hourly": "0 * * * * /storage snapshot create --incremental --compress --path /backups/hourly",
+    "weekly": "0 2 * * 0 /storage snapshot create --compress --path /backups/weekly",
+}
+"""The specification's example of a backup strategy."""
+
 
 def documents() -> dict[str, Any]:
     """Every document, by command."""

@@ -8,7 +8,6 @@ NOT_BUILT: Mapping[str, tuple[str, ...]] = {
     "collection create": ("--quantization",),
     "storage compact": (),
     "storage mmap": ("--disable", "--advise", "--populate"),
-    "storage snapshot prune": (),
 }
 """By command: its options that the daemon does not do; none of them stands for all of it."""
 

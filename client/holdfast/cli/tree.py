@@ -58,6 +58,10 @@ _SNAPSHOT = Branch(
         "diff": Leaf("snapshot_upkeep:diff", "Compare two snapshots, or one with the live store"),
         "download": Leaf("transfer:download", "Copy a snapshot from the daemon to this machine"),
         "upload": Leaf("transfer:upload", "Copy a snapshot from this machine to the daemon"),
+        "pin": Leaf("snapshot_marks:pin", "Keep a snapshot from being deleted"),
+        "unpin": Leaf("snapshot_marks:unpin", "Let a pinned snapshot be deleted again"),
+        "describe": Leaf("snapshot_marks:describe", "Say what a snapshot is for"),
+        "schedules": Leaf("snapshot_schedules:schedules", "Show the schedules of the daemon's settings"),
     },
 )
 

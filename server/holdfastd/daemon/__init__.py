@@ -165,6 +165,7 @@ def open_engine(config: ServerConfig) -> Engine:
             recovery=config.recovery,
             auto_compact=config.auto_compact,
             allowed_paths=config.allowed_paths,
+            schedules=config.schedules,
         ),
         fs=OsFileSystem(Helpers(HELPERS)),
         clock=SystemClock(),

@@ -10,7 +10,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -45,17 +45,16 @@ class _Content:
     format_version: int = RECEIPTS_VERSION
 
 
-class Answers(Generic[T]):
+class Answers:
     """The answers of the last ten minutes by request id, in the file ``path``. Thread-safe.
 
     ``problem``: why what was there cannot be used, or None. Making one reads the file; raises UnsupportedFormat.
     """
 
-    def __init__(self, fs: FileSystem, path: str, clock: Clock, of: type[T]) -> None:
+    def __init__(self, fs: FileSystem, path: str, clock: Clock) -> None:
         self._fs = fs
         self._path = path
         self._clock = clock
-        self._of = of
         # Held while a request is carried out, so that its twin waits for the answer.
         self._lock = threading.Lock()
         self._receipts: dict[str, _Receipt] = {}
@@ -72,19 +71,17 @@ class Answers(Generic[T]):
         self._receipts = {receipt.request_id: receipt for receipt in content.receipts}
         return None
 
-    def once(self, caller: Caller, look: Callable[[], T], do: Callable[[T], None]) -> T:
-        """``look()`` and then ``do`` it, or what was looked at for this request before. An error is no answer.
+    def once(self, caller: Caller, of: type[T], look: Callable[[], T], do: Callable[[T], T]) -> T:
+        """``look()`` and then ``do`` it, or the answer that this request, ``of`` which it is, got before.
 
-        Where it comes after something has been done, the request sent again goes on from there.
-
-        ``do`` may be told to finish what it has done in part or in whole. Blocks; the answer is durable on return,
-        unless the disk is full. Raises InvalidArgument where the request id was another request's.
+        ``do`` returns what came of it, which is the answer. An error is none: where it comes after something has been
+        done, the request sent again goes on from there. ``do`` may be told to finish what it has done in part or in
+        whole. Blocks; the answer is durable on return, unless the disk is full. Raises InvalidArgument where the
+        request id was another request's.
         """
         request_id, digest = caller.request_id, caller.request_digest
         if not request_id:
-            answer = look()
-            do(answer)
-            return answer
+            return do(look())
         with self._lock:
             self._forget_old()
             receipt = self._receipts.get(request_id)
@@ -94,20 +91,19 @@ class Answers(Generic[T]):
                 self._put(receipt)
             elif differ(receipt.request_digest, digest):
                 raise reused(request_id, "which was carried out")
-            answer = msgspec.convert(receipt.answer, self._of)
-            if not receipt.done:
-                self._finish(receipt, answer, look, do)
-            return answer
+            answer = msgspec.convert(receipt.answer, of)
+            return answer if receipt.done else self._finish(receipt, answer, look, do)
 
-    def _finish(self, receipt: _Receipt, answer: T, look: Callable[[], T], do: Callable[[T], None]) -> None:
+    def _finish(self, receipt: _Receipt, answer: T, look: Callable[[], T], do: Callable[[T], T]) -> T:
         try:
-            do(answer)
+            done = do(answer)
         except BaseException:
             if _nothing_done(answer, look):
                 del self._receipts[receipt.request_id]
                 self._save()
             raise
-        self._put(replace(receipt, done=True))
+        self._put(replace(receipt, done=True, answer=msgspec.to_builtins(done)))
+        return done
 
     def _put(self, receipt: _Receipt) -> None:
         self._receipts[receipt.request_id] = receipt

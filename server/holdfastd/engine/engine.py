@@ -31,6 +31,7 @@ from .quarantine import quarantine_alarms
 from .recovery import open_store
 from .replay import Replay
 from .replay_log import ReplayLogs
+from .schedules import Schedules
 from .settings import EngineConfig
 from .snapshots import Snapshots
 from .wal_control import WalControl
@@ -97,6 +98,7 @@ class Engine:
         logs = _logs(ground, machinery, self.wal)
         self.snapshots = _snapshots(ground, machinery, self.operations, logs, self.wal)
         self.replay = _replay(ground, machinery, self.operations, logs, self.wal, self.snapshots.moments)
+        self.schedules = _schedules(ground, machinery, self.snapshots, self.operations)
         self.recovery = replace(store.report, warnings=(*store.report.warnings, *self.snapshots.warnings))
         if self.recovery.rebuilt:
             self._tell_of_rebuilt_indexes()
@@ -141,6 +143,9 @@ class Engine:
                 warnings = (*engine.recovery.warnings, *engine.operations.warnings)
                 engine.recovery = replace(engine.recovery, warnings=warnings)
                 engine._room.insist(engine.snapshots.load)
+                problem = engine.schedules.load()
+                if problem is not None:
+                    engine.recovery = replace(engine.recovery, warnings=(*engine.recovery.warnings, problem))
             except BaseException:
                 wal_locks.release()
                 lock.release()
@@ -148,7 +153,8 @@ class Engine:
             return engine
 
     def start(self) -> None:
-        """Start the committer, fsync and checkpoint threads. Writes work without them, one caller at a time."""
+        """Start the committer, fsync and checkpoint threads, and one for each schedule. Writes work without them, one
+        caller at a time."""
         for name, run in (
             ("committer", self._committer.run),
             ("fsync", self._syncer.run),
@@ -157,9 +163,16 @@ class Engine:
             thread = threading.Thread(target=run, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
+        for schedule in self.schedules.all:
+            thread = threading.Thread(
+                target=self.schedules.run, args=(schedule,), name=f"schedule {schedule.name}", daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
 
     def stop(self) -> None:
         """Stop in order: long work, new writes, threads, a last checkpoint, the lock. Blocks until all is done."""
+        self.schedules.stop()
         self.operations.stop()
         self._checkpoints.stop()
         self._syncer.stop()
@@ -399,6 +412,18 @@ def _snapshots(
         control=control,
         retention=machinery.retention,
         pace=machinery.pace,
+    )
+
+
+def _schedules(ground: Ground, machinery: Machinery, snapshots: Snapshots, operations: OperationRegistry) -> Schedules:
+    return Schedules(
+        ground.config.schedules,
+        fs=ground.fs,
+        layout=ground.layout,
+        clock=ground.clock,
+        alarms=machinery.alarms,
+        snapshots=snapshots,
+        operations=operations,
     )
 
 

@@ -7,11 +7,11 @@ result told in the words of what was asked.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from ..errors import AlreadyExists, InvalidArgument, NotFound, OutOfRange
+from ..errors import AlreadyExists, HoldfastError, InvalidArgument, NotFound, OutOfRange
 from ..model import Sequence64
 from .disk_errors import disk_errors_of
 from .history import Ending
@@ -102,6 +102,13 @@ class Moments:
             )
         route = self._find(asked, None, request.path)
         return self._start("replay", asked, route, None, _as_replay, caller, path=request.path)
+
+    def lost_with(self, going: Iterable[SnapshotInfo]) -> tuple[str, ...]:
+        """What of the window is lost once these snapshots are deleted, in sentences; or why nobody can say. Blocks."""
+        try:
+            return self._routes.lost_with(going)
+        except HoldfastError as error:
+            return (f"what point-in-time recovery loses by it cannot be told: {error.message}",)
 
     # Finding --------------------------------------------------------------------------------------------------------
 

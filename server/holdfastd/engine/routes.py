@@ -6,6 +6,7 @@ the shortest way. Where the log reaches back to the beginning of the store, none
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import FailedPrecondition, HoldfastError, OutOfRange
@@ -104,6 +105,27 @@ class RouteFinder:
         found = [info for info in self._catalog.listing().snapshots if info.record.store_id == store]
         return sorted(found, key=lambda info: info.record.sequence, reverse=True)
 
+    def lost_with(self, going: Iterable[SnapshotInfo]) -> tuple[str, ...]:
+        """What can no longer be reached once these snapshots are deleted, in sentences, for each scope of theirs.
+
+        Blocks: reads what the log holds. Raises Corruption.
+        """
+        deleted = {info.path: None if info.record.everything else info.collections[0] for info in going}
+        if not deleted:
+            return ()
+        history = self._logs.history(None)
+        bases, told = self._bases(history), []
+        for name in sorted(set(deleted.values()), key=str):
+            telling = [base for base in bases if base.record.everything or name in base.collections]
+            before = _first_of(telling, history)
+            after = _first_of([base for base in telling if base.path not in deleted], history)
+            if before is not None and before.path in deleted:
+                told.append(
+                    f"point-in-time recovery of {name or 'everything'} no longer reaches back to {_at(before)}: "
+                    + ("there is no window left" if after is None else f"the window begins at {_at(after)} then")
+                )
+        return tuple(told)
+
     # Refused --------------------------------------------------------------------------------------------------------
 
     def _out_of_window(
@@ -186,11 +208,10 @@ def _why_not(base: SnapshotInfo, history: History, moment: Moment | None) -> str
 
 def _window(bases: list[SnapshotInfo], history: History) -> tuple[str, dict[str, int | str]]:
     """The newest moments that can be reached, without a hole, as a sentence and as facts."""
-    whole = [base for base in bases if base.state == READY and not history.left_behind(*_held(base))]
-    if not whole:
+    first = _first_of(bases, history)
+    if first is None:
         return "There is no whole snapshot of it to begin with", {}
-    last = history.stretch(*_held(whole[0]))
-    first = next(base for base in reversed(whole) if history.stretch(*_held(base)).last == last.last)
+    last = history.stretch(*_held(first))
     facts: dict[str, int | str] = {
         "earliest_sequence": first.record.sequence,
         "earliest_time": iso_time(first.record.created_us),
@@ -200,8 +221,20 @@ def _window(bases: list[SnapshotInfo], history: History) -> tuple[str, dict[str,
     if not last.why:
         facts["latest_time"] = iso_time(history.end_us)
     end = f"ends with sequence {last.last}" + (f", since {last.why}" if last.why else "")
-    begin = f"{iso_time(first.record.created_us)} ({first.id}, sequence {first.record.sequence})"
-    return f"The window begins at {begin}, since {_why_not_earlier(first, bases, history)}, and {end}", facts
+    return f"The window begins at {_at(first)}, since {_why_not_earlier(first, bases, history)}, and {end}", facts
+
+
+def _first_of(bases: list[SnapshotInfo], history: History) -> SnapshotInfo | None:
+    """The snapshot with which the window begins: the oldest whole one that leads as far as the newest does."""
+    whole = [base for base in bases if base.state == READY and not history.left_behind(*_held(base))]
+    if not whole:
+        return None
+    last = history.stretch(*_held(whole[0])).last
+    return next(base for base in reversed(whole) if history.stretch(*_held(base)).last == last)
+
+
+def _at(base: SnapshotInfo) -> str:
+    return f"{iso_time(base.record.created_us)} ({base.id}, sequence {base.record.sequence})"
 
 
 def _why_not_earlier(first: SnapshotInfo, bases: list[SnapshotInfo], history: History) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..model import WalSettings
+from .schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class EngineConfig:
     name, for receipts.
     ``recovery``: what to do with a damaged log, ``strict`` (refuse) or ``point-in-time`` (cut there, keep a copy).
     ``allowed_paths``: directories below which paths given over TCP must lie. ``fresh_wal``: the log's settings in
-    a store that is created; later ones are in the manifest.
+    a store that is created; later ones are in the manifest. ``schedules``: of snapshots, with names of their own.
     """
 
     data_dir: str
@@ -38,3 +39,4 @@ class EngineConfig:
     verify_within_us: int = 0
     host: str = ""
     fresh_wal: WalSettings = field(default_factory=WalSettings)
+    schedules: tuple[Schedule, ...] = ()

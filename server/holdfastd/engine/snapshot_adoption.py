@@ -7,9 +7,13 @@ snapshots of one id, which two stores may have made, are told apart: the store's
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 
-from ..storage.registry import SnapshotRecord
+from ..storage.files import FileSystem
+from ..storage.names import Layout
+from ..storage.registry import Registry, SnapshotRecord
+from .snapshot_marks import marked_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,43 @@ class Finding:
 
 
 NO_NEWS = Finding()
+
+
+def adopt(
+    fs: FileSystem,
+    layout: Layout,
+    registry: Registry,
+    store_id: str,
+    unnamed: Iterable[SnapshotRecord],
+    under_way: Container[str],
+) -> list[str]:
+    """Let a registry know what was found, as far as it should; durable on return. Returns what is to be said.
+
+    Its owner holds its lock. ``under_way``: the ids of what is being written.
+    """
+    warnings: list[str] = []
+    known = {record.id: record for record in registry.snapshots}
+    adopted: dict[str, SnapshotRecord] = {}
+    for record in unnamed:
+        path, same = layout.resolve(record.path), known.get(record.id)
+        # One that is being published gets there by itself; another may have been deleted since it was read.
+        if record.id in under_way or not fs.exists(path):
+            continue
+        if same is not None and layout.resolve(same.path) == path:
+            if has_become(same, record):
+                known[record.id] = adopted[record.id] = marked_as(record, same)
+            continue
+        is_there = same is not None and fs.exists(layout.resolve(same.path))
+        finding = judge(record, path, same, is_there=is_there, store_id=store_id)
+        if finding.warning:
+            warnings.append(finding.warning)
+        if finding.record is not None:
+            known[record.id] = adopted[record.id] = finding.record
+    try:
+        registry.note(*adopted.values())
+    except OSError as error:
+        warnings.append(f"the registry could not be written ({error.strerror}): what was found is not kept in it")
+    return warnings
 
 
 def judge(found: SnapshotRecord, path: str, known: SnapshotRecord | None, *, is_there: bool, store_id: str) -> Finding:
@@ -63,7 +104,7 @@ def _moved(known: SnapshotRecord, found: SnapshotRecord) -> SnapshotRecord:
     Of an increment and the full one that has taken its place, what holds for one does not hold for the other.
     """
     if (known.type, known.base_id) != (found.type, found.base_id):
-        return found
+        return marked_as(found, known)
     return replace(
         known,
         path=found.path,

@@ -23,11 +23,12 @@ from ..storage.files import FileSystem, parent_of
 from ..storage.manifest import NO_SPACE
 from ..storage.names import Layout, check_snapshot_id
 from ..storage.registry import PART, PendingSnapshot, Registry, SnapshotRecord, part_path, snapshot_file_id
-from .snapshot_adoption import has_become, is_same_file, judge
-from .snapshot_errors import file_in_use, file_missing
+from .snapshot_adoption import adopt, is_same_file
+from .snapshot_errors import file_in_use, file_missing, is_base, no_id_stands_for
 from .snapshot_info import MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
 from .snapshot_lineage import Lineage, is_base_of
 from .snapshot_look import Look
+from .snapshot_marks import Marks, check_not_pinned, marked_as
 from .snapshot_receipts import with_reading
 from .snapshot_record import record_of
 from .snapshot_settle import remove_parts, settle, settle_removal
@@ -135,6 +136,10 @@ class SnapshotCatalog:
         """Where the registry knows a snapshot of this id to lie, absolute."""
         return [self._layout.resolve(record.path) for record in self._records() if record.id == snapshot_id]
 
+    def named_paths(self) -> set[str]:
+        """Where the registry knows snapshots to lie, absolute."""
+        return {self._layout.resolve(record.path) for record in self._records()}
+
     def newest_moment(self, goes_on: Callable[[int, int], bool]) -> int | None:
         """The newest sequence that a snapshot of this store can bring back, as far as names and sizes of files tell.
 
@@ -192,7 +197,7 @@ class SnapshotCatalog:
 
     # Changing -------------------------------------------------------------------------------------------------------
 
-    def reserve(self, created_us: int, directory: str, suffix: str) -> PendingSnapshot:
+    def reserve(self, created_us: int, directory: str, suffix: str, *, pinned: bool = False) -> PendingSnapshot:
         """An id that nobody has, noted as being written into ``directory``."""
         stem = datetime.fromtimestamp(created_us // 1_000_000, UTC).strftime("snap-%Y-%m-%d-%H%M%S")
         with self._lock:
@@ -207,7 +212,7 @@ class SnapshotCatalog:
             while id in taken:
                 number += 1
                 id = f"{stem}-{number}"
-            pending = PendingSnapshot(id, posixpath.join(directory, f"{id}.{suffix}"))
+            pending = PendingSnapshot(id, posixpath.join(directory, f"{id}.{suffix}"), pinned)
             self._begin(pending)
             return pending
 
@@ -273,33 +278,8 @@ class SnapshotCatalog:
 
     def _adopt(self, unnamed: Iterable[SnapshotRecord]) -> list[str]:
         """Let the registry know what was found, as far as it should; durable on return. Returns what is to be said."""
-        warnings: list[str] = []
         with self._lock:
-            registry = self._the_registry()
-            known = {record.id: record for record in registry.snapshots}
-            adopted: dict[str, SnapshotRecord] = {}
-            for record in unnamed:
-                path, same = self._layout.resolve(record.path), known.get(record.id)
-                # One that is being published gets there by itself; another may have been deleted since it was read.
-                if record.id in self._under_way or not self._fs.exists(path):
-                    continue
-                if same is not None and self._layout.resolve(same.path) == path:
-                    if has_become(same, record):
-                        known[record.id] = adopted[record.id] = record
-                    continue
-                is_there = same is not None and self._fs.exists(self._layout.resolve(same.path))
-                finding = judge(record, path, same, is_there=is_there, store_id=self._store_id)
-                if finding.warning:
-                    warnings.append(finding.warning)
-                if finding.record is not None:
-                    known[record.id] = adopted[record.id] = finding.record
-            try:
-                registry.note(*adopted.values())
-            except OSError as error:
-                warnings.append(
-                    f"the registry could not be written ({error.strerror}): what was found is not kept in it"
-                )
-        return warnings
+            return adopt(self._fs, self._layout, self._the_registry(), self._store_id, unnamed, self._under_way)
 
     def note(self, found: Mapping[str, VerifyReceipt]) -> list[str]:
         """Keep what readings of files came to, by their paths, all of it or nothing; durable on return.
@@ -326,7 +306,15 @@ class SnapshotCatalog:
         paths = (self._layout.resolve(record.path) for record in self._records())
         return next((path for path in paths if f"{place}:".startswith(f"{path}:")), "")
 
-    def get_to_delete(self, reference: str) -> SnapshotInfo:
+    def mark(self, info: SnapshotInfo, marks: Marks) -> None:
+        """Keep what is said of a snapshot. Durable on return. FailedPrecondition for a file that no id stands for."""
+        with self._lock:
+            known = self._the_registry().find(info.id)
+            if known is None or self._layout.resolve(known.path) != info.path:
+                raise no_id_stands_for(info.path, info.id)
+            self._the_registry().put(marks.on(known))
+
+    def get_named(self, reference: str) -> SnapshotInfo:
         """As ``get``; raises InvalidArgument for ``latest``."""
         if reference == LATEST:
             raise InvalidArgument(
@@ -338,23 +326,18 @@ class SnapshotCatalog:
 
     def delete(self, reference: str, *, validate_only: bool = False) -> SnapshotInfo:
         """Delete a snapshot's file and forget it; returns it as it was. FailedPrecondition while it is needed."""
-        info = self.get_to_delete(reference)
+        info = self.get_named(reference)
         beside, _ = self._look().unnamed_in(parent_of(info.path))
         with self._lock:
             # Whoever writes an increment has its base in use until the registry knows of it.
+            check_not_pinned(info)
             if self._in_use.get(info.path):
                 raise file_in_use(
                     f"{info.id} is being read: a restore, a check, a comparison, a download or a new increment needs it"
                 )
             dependents = self._dependents(info.record, beside)
             if dependents:
-                raise FailedPrecondition(
-                    f"{info.id} is the base of {', '.join(dependents)}",
-                    reason="SNAPSHOT_IS_BASE",
-                    hint="delete those first, or let them stand alone from now on: "
-                    f"holdfast storage snapshot delete {info.id} --consolidate",
-                    dependents=",".join(dependents),
-                )
+                raise is_base(info.id, dependents)
             if validate_only:
                 return info
             registry, known = self._the_registry(), self._the_registry().find(info.id)
@@ -445,7 +428,8 @@ class SnapshotCatalog:
             try:
                 for path, record in paths.items():
                     self._put_in_place(path, record)
-                    done.append(replace(record, path=self._layout.relative(path)))
+                    known = self._the_registry().find(record.id) or record
+                    done.append(replace(marked_as(record, known), path=self._layout.relative(path)))
                     self._fs.sync_dir(parent_of(path))
             finally:
                 self._the_registry().put(*done)
@@ -473,10 +457,10 @@ class SnapshotCatalog:
         """How many files have been replaced since the start: whoever sees it unchanged has seen the same files."""
         return self._replaced
 
-    def is_in_use(self, *paths: str) -> bool:
-        """Whether somebody but the caller, who has them in use, reads one of them."""
+    def is_in_use(self, *paths: str, own: int = 1) -> bool:
+        """Whether somebody but the caller, who has them in use ``own`` times, reads one of them."""
         with self._lock:
-            return any(self._in_use.get(path, 0) > 1 for path in paths)
+            return any(self._in_use.get(path, 0) > own for path in paths)
 
     @contextmanager
     def in_use(self, *paths: str) -> Iterator[None]:

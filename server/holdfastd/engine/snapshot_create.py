@@ -41,22 +41,10 @@ from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_policy import cannot_grow, too_long
 from .snapshot_record import make_record
 from .snapshot_removed import NOTHING_REMOVED, RemovedIds, removed_since
+from .snapshot_request import SnapshotRequest
 from .snapshot_rows import TakenPart, digest_of, take
 from .snapshot_write import Plan, write_archive
 from .view import View
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotRequest:
-    """What to write. ``collection``: a name or an alias, None for all; ``path``: a directory, absolute or relative to
-    the data directory, None for the default one."""
-
-    collection: str | None = None
-    path: str | None = None
-    compress: bool = False
-    incremental: bool = False
-    base_id: str | None = None
-    validate_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +179,7 @@ class SnapshotCreation:
     def _reserve(self, suffix: str) -> PendingSnapshot:
         try:
             make_lasting_dir(self._context.fs, self._directory)
-            return self._catalog.reserve(self._created_us, self._directory, suffix)
+            return self._catalog.reserve(self._created_us, self._directory, suffix, pinned=self._request.pinned)
         except OSError as error:
             raise disk_error(error, "the snapshot was not begun", self._directory) from error
 
@@ -288,6 +276,7 @@ class SnapshotCreation:
             aliases=pinned.aliases,
             base=None if base is None else base.named,
             daemon_version=__version__,
+            description=self._request.description or msgspec.UNSET,
         )
         return Plan.of(manifest, taken, removed)
 
@@ -354,7 +343,8 @@ class SnapshotCreation:
         )
         warnings = []
         try:
-            self._catalog.put(replace(record, sha256=sums, duration_ms=self._elapsed_ms()))
+            pinned = self._request.pinned
+            self._catalog.put(replace(record, sha256=sums, duration_ms=self._elapsed_ms(), pinned=pinned))
         except OSError as error:
             warnings.append(f"the registry could not be written ({error.strerror}); the next start adds the snapshot")
         try:

@@ -1,6 +1,8 @@
-"""What several ways to a snapshot's file are refused with."""
+"""Why a snapshot cannot be had, changed or deleted, and what to do then."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from ..errors import AlreadyExists, FailedPrecondition, NotFound
 
@@ -9,6 +11,27 @@ def file_in_use(what: str) -> FailedPrecondition:
     """The error for a file that somebody works with. ``what``: which, and for what."""
     return FailedPrecondition(
         what, reason="SNAPSHOT_IN_USE", hint="wait for it with `holdfast operation list`, or cancel it"
+    )
+
+
+def is_base(snapshot_id: str, dependents: Sequence[str]) -> FailedPrecondition:
+    """The error for the deletion of a snapshot that increments build on."""
+    return FailedPrecondition(
+        f"{snapshot_id} is the base of {', '.join(dependents)}",
+        reason="SNAPSHOT_IS_BASE",
+        hint="delete those first, or let them stand alone from now on: "
+        f"holdfast storage snapshot delete {snapshot_id} --consolidate",
+        dependents=",".join(dependents),
+    )
+
+
+def no_id_stands_for(path: str, snapshot_id: str) -> FailedPrecondition:
+    """The error for a file of which the registry keeps nothing."""
+    return FailedPrecondition(
+        f"{path} is a copy, or of another store: {snapshot_id} does not stand for it",
+        reason="SNAPSHOT_NOT_KNOWN",
+        hint="name the snapshot by its id: holdfast storage snapshot list",
+        path=path,
     )
 
 

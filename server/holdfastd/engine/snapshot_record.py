@@ -12,6 +12,7 @@ from ..storage.archive_reader import ArchiveReader
 from ..storage.files import FileSystem
 from ..storage.names import Layout
 from ..storage.registry import SnapshotMember, SnapshotRecord, snapshot_file_id
+from .description import is_description
 
 
 def record_of(fs: FileSystem, layout: Layout, path: str) -> SnapshotRecord:
@@ -74,4 +75,11 @@ def make_record(
         base_path="" if base is None else base.path,
         daemon_version=manifest.daemon_version,
         stands_for="" if manifest.stands_for is msgspec.UNSET else manifest.stands_for,
+        description=_description_in(manifest),
     )
+
+
+def _description_in(manifest: SnapshotManifest) -> str:
+    """What the file says of itself; "" for what nobody could have said: it is no reason to refuse the file."""
+    text = "" if manifest.description is msgspec.UNSET else manifest.description
+    return text if is_description(text) else ""

@@ -13,6 +13,7 @@ from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout
 from ..storage.registry import PendingSnapshot, Registry, snapshot_file_id
 from .snapshot_adoption import is_same_file
+from .snapshot_marks import marked_as
 from .snapshot_record import record_of
 
 
@@ -35,8 +36,11 @@ def settle(fs: FileSystem, layout: Layout, registry: Registry, pending: PendingS
     except (HoldfastError, OSError):
         registry.abandon(pending.id)
         return
-    # Of a file that was to be replaced and was not, more is known than it says.
-    registry.put(known if known is not None and is_same_file(known, found) else found)
+    if known is None:
+        registry.put(replace(found, pinned=pending.pinned))
+    else:
+        # Of a file that was to be replaced and was not, more is known than it says.
+        registry.put(known if is_same_file(known, found) else marked_as(found, known))
 
 
 def settle_removal(fs: FileSystem, layout: Layout, registry: Registry, snapshot_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Snapshots by command: create, list, restore, verify, compare, consolidate, delete.
+"""Snapshots by command: create, list, restore, verify, compare, consolidate, delete, prune.
 
 What takes long runs as an operation; what can be refused at once is refused before it begins.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 
 from ..errors import InvalidArgument, NotFound
 from ..format.subset import Subset, parse_subset
@@ -20,6 +21,7 @@ from .answers import Answers
 from .apply import Applier
 from .checkpoint import Checkpointer
 from .committer import Committer
+from .description import check_description
 from .disk_errors import disk_errors_of
 from .history import Ending
 from .manifest_keeper import ManifestKeeper
@@ -35,11 +37,14 @@ from .snapshot_base import choose_base
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_consolidate import Consolidation, finder_of, look
 from .snapshot_context import SnapshotContext
-from .snapshot_create import SnapshotCreation, SnapshotRequest, forget_history
+from .snapshot_create import SnapshotCreation, forget_history
 from .snapshot_diff import DiffRequest, SnapshotComparison, names_to_compare, sides_of
 from .snapshot_download import Download
 from .snapshot_info import SnapshotInfo, SnapshotListing
+from .snapshot_marks import Marks, check_not_pinned
 from .snapshot_plan import RestoreRequest
+from .snapshot_prune import Pruned, PruneRequest, Pruning, carry_out, check_collection, check_policy
+from .snapshot_request import SnapshotRequest
 from .snapshot_restore import Restoration, refuse_early
 from .snapshot_sides import LIVE
 from .snapshot_upload import Uploads
@@ -49,6 +54,9 @@ from .wal_control import WalControl
 
 __all__ = [
     "DiffRequest",
+    "Marks",
+    "PruneRequest",
+    "Pruned",
     "RestoreRequest",
     "SnapshotInfo",
     "SnapshotListing",
@@ -100,8 +108,8 @@ class Snapshots:
         self._adviser = Adviser(self._catalog, logs)
         self.moments = Moments(self._context, self._catalog, logs, control, retention, operations)
         self.uploads = Uploads(self._context, self._catalog)
-        self._deleted = Answers(fs, layout.receipts, clock, SnapshotInfo)
-        problem = self._deleted.problem
+        self._answers = Answers(fs, layout.receipts, clock)
+        problem = self._answers.problem
         self.known = self._catalog.known
         """What the registry knows, newest first: blocks for the names of files, and looks into no directory."""
         self.warnings: tuple[str, ...] = () if problem is None else (problem,)
@@ -128,6 +136,8 @@ class Snapshots:
         asked: tuple[str | int | None, ...] = (request.collection, request.path, request.compress)
         if request.incremental:
             asked = (*asked, "incremental", request.base_id)
+        if request.description or request.pinned:
+            asked = (*asked, "marked", check_description(request.description), request.pinned)
         caller = caller.asking("create snapshot", *asked)
         if request.path is not None:
             layout = self._context.layout
@@ -269,7 +279,8 @@ class Snapshots:
         if known is not None:
             return known
         with disk_errors_of(f"looking for what builds on {snapshot}"):
-            info = self._catalog.get_to_delete(snapshot)
+            info = self._catalog.get_named(snapshot)
+            check_not_pinned(info)
             increments = look(self._catalog, info)
             finder = finder_of(self._context, self._catalog)
             for each in increments:
@@ -332,19 +343,85 @@ class Snapshots:
             return look()
         caller = caller.asking("delete snapshot", snapshot)
         # On a full disk this is what makes room, so it may have the reserve.
-        return self._room.insist(lambda: self._deleted.once(caller, look, self._delete))
+        return self._room.insist(lambda: self._answers.once(caller, SnapshotInfo, look, self._delete))
+
+    def mark(self, snapshot: str, marks: Marks, *, caller: Caller = NOBODY) -> SnapshotInfo:
+        """Pin or unpin a snapshot, or say what it is for; returns it as it is then. Blocks; durable on return.
+
+        Raises NotFound, InvalidArgument, FailedPrecondition for a file that no id stands for.
+        """
+        if marks.description:
+            check_description(marks.description)
+        if marks == Marks():
+            raise InvalidArgument(
+                "nothing is to be said of the snapshot", field="pinned", hint="send pinned or description"
+            )
+
+        def look() -> SnapshotInfo:
+            with disk_errors_of(f"reading {snapshot}"):
+                info = self._catalog.get_named(snapshot)
+            return replace(info, record=marks.on(info.record))
+
+        def do(info: SnapshotInfo) -> SnapshotInfo:
+            with disk_errors_of(f"marking {info.id}"):
+                self._catalog.mark(info, marks)
+            return info
+
+        caller = caller.asking("mark snapshot", snapshot, marks.pinned, marks.description)
+        return self._answers.once(caller, SnapshotInfo, look, do)
+
+    def prune(self, request: PruneRequest, *, caller: Caller = NOBODY, validate_only: bool = False) -> Pruned:
+        """Delete the snapshots that a policy does not keep, as far as nobody uses them; returns what became of each.
+
+        Blocks; each deletion is durable, and one that fails leaves those before it done: sent again, the request goes
+        on from there. Raises InvalidArgument for a policy that keeps nothing, NotFound, or what the disk says.
+        """
+        check_policy(request.policy)
+        catalog = self._context.applier.catalog
+        aliased = catalog.aliases.get(request.collection or "")
+        if aliased is not None:
+            request = replace(request, collection=catalog.collections[aliased].spec.name)
+        pruning = Pruning(self._context.fs, self._catalog, request, self.moments.lost_with)
+
+        def look() -> Pruned:
+            with disk_errors_of("looking for snapshots to be pruned"):
+                found = pruning.look(self._context.clock.now_us())
+            if request.collection is not None:
+                check_collection(request.collection, found, catalog.names)
+            return found
+
+        if validate_only:
+            return look()
+        policy = request.policy
+        counts = (policy.last, policy.hourly, policy.daily, policy.weekly, policy.monthly, policy.yearly)
+        caller = caller.asking("prune snapshots", *counts, policy.within_us, request.path, request.collection)
+        return self._answers.once(caller, Pruned, look, self._carry_out)
+
+    def _carry_out(self, pruned: Pruned) -> Pruned:
+        try:
+            return carry_out(pruned, lambda info: self._room.insist(lambda: self._delete_at(info.path, info)))
+        finally:
+            self._forget(*pruned.going)
 
     def _delete_now(self, info: SnapshotInfo) -> None:
         # On a full disk this is what makes room, so it may have the reserve.
         self._room.insist(lambda: self._delete(info))
 
-    def _delete(self, info: SnapshotInfo) -> None:
+    def _delete(self, info: SnapshotInfo) -> SnapshotInfo:
         """Delete what is left of a snapshot: after a crash half of it may be gone, and all of it by another's hand."""
-        with disk_errors_of(f"deleting {info.id}"):
-            for reference in (info.id, info.path):
-                with suppress(NotFound):
-                    found = self._catalog.get(reference)
-                    if (found.id, found.path) == (info.id, info.path):
-                        self._catalog.delete(reference)
-        self._catalog.doubt(uuid.UUID(member.collection_id) for member in info.record.members)
+        for reference in (info.id, info.path):
+            self._delete_at(reference, info)
+        self._forget(info)
+        return info
+
+    def _delete_at(self, reference: str, info: SnapshotInfo) -> None:
+        """Delete a snapshot if it is still the one that the reference stands for."""
+        with disk_errors_of(f"deleting {info.id}"), suppress(NotFound):
+            found = self._catalog.get(reference)
+            if (found.id, found.path) == (info.id, info.path):
+                self._catalog.delete(reference)
+
+    def _forget(self, *deleted: SnapshotInfo) -> None:
+        """Let collections that no snapshot covers any more forget that one did."""
+        self._catalog.doubt(uuid.UUID(member.collection_id) for info in deleted for member in info.record.members)
         forget_history(self._context, self._catalog)

@@ -127,7 +127,8 @@ class SnapshotManifest:
     operation in it, ``created_us`` when it was asked for. ``everything``: all collections of the store are in it.
     ``aliases``: name to the uuid of a collection that is in it. ``planes``: vectors are shuffled. ``min_reader``: the
     lowest format version whose readers understand it. ``stands_for``: the SHA-256 of the ``SHA256SUMS`` of an increment
-    of the same id, whose place it has taken; by that, links behind may name it.
+    of the same id, whose place it has taken; by that, links behind may name it. ``description``: what was said of it
+    when it was asked for.
     """
 
     id: str
@@ -145,6 +146,7 @@ class SnapshotManifest:
     min_reader: int = 1
     format_version: int = SNAPSHOT_VERSION
     stands_for: str | msgspec.UnsetType = msgspec.UNSET
+    description: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def type(self) -> str:

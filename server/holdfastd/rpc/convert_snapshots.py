@@ -52,6 +52,8 @@ def snapshot_message(info: SnapshotInfo) -> common_pb2.Snapshot:
         damage=record.damage,
         verified=None if info.standing is None else _standing_message(info.standing),
         receipts=map(_receipt_message, record.receipts),
+        description=record.description,
+        pinned=record.pinned,
     )
 
 

@@ -104,6 +104,16 @@ class Paths:
         resolved = posixpath.normpath(path)
         return resolved if local else self._inside(resolved, field)
 
+    def allowed_for(self, context: grpc.ServicerContext) -> Callable[[str], bool]:
+        """Whether the caller may have to do with an absolute path that it has not named itself; asks the file system.
+
+        The question may be asked after the call has ended.
+        """
+        if is_local(context):
+            return lambda path: True
+        roots = [self.real_path(root) for root in (self.data_dir, *self.allowed)]
+        return lambda path: any(_below(self.real_path(path), root) is not None for root in roots)
+
     def _inside(self, path: str, field: str) -> str:
         """Where ``path`` leads, from the allowed directory that it leads into. Raises PermissionDenied for another."""
         real = self.real_path(path)

@@ -1,9 +1,9 @@
-"""SnapshotService: backups of one exact moment, created, restored, verified, compared, listed and deleted."""
+"""SnapshotService: backups of one exact moment, created, restored, verified, compared, listed, deleted and pruned."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import grpc
 
@@ -14,11 +14,13 @@ from ..engine.history import Ending
 from ..engine.snapshot_catalog import is_path
 from ..engine.snapshot_info import age_key
 from ..engine.snapshot_sides import LIVE
-from ..engine.snapshots import DiffRequest, RestoreRequest, SnapshotRequest, VerifyRequest
-from ..errors import InvalidArgument, Unimplemented
+from ..engine.snapshots import DiffRequest, Marks, PruneRequest, RestoreRequest, SnapshotRequest, VerifyRequest
+from ..errors import InvalidArgument
 from ..format.verify_receipt import CHECKSUMS
 from ..storage.clock import Clock
 from .convert_operations import operation_message
+from .convert_pruning import policy_of, pruned_message
+from .convert_schedules import schedule_message
 from .convert_snapshots import described, snapshot_message
 from .convert_wal import Bound, end_of
 from .draining import Draining
@@ -41,6 +43,7 @@ class SnapshotService(SnapshotServiceServicer):
         self._snapshots = engine.snapshots
         self._operations = engine.operations
         self._wal = engine.wal
+        self._schedules = engine.schedules
         self._callers = callers
         self._paths = paths
         self._draining = draining
@@ -60,6 +63,8 @@ class SnapshotService(SnapshotServiceServicer):
             incremental=request.incremental,
             base_id=self._reference(request.base_id, request.working_directory, context, field="base_id") or None,
             validate_only=request.validate_only,
+            description=request.description,
+            pinned=request.pinned,
         )
         caller = self._callers.of(context, request.request_id)
         operation = self._snapshots.start_create(asked, caller=caller)
@@ -136,7 +141,14 @@ class SnapshotService(SnapshotServiceServicer):
     def PruneSnapshots(
         self, request: snapshot_pb2.PruneSnapshotsRequest, context: grpc.ServicerContext
     ) -> snapshot_pb2.PruneSnapshotsResponse:
-        _not_built("pruning snapshots", "delete them one by one with `holdfast storage snapshot delete`")
+        asked = PruneRequest(
+            policy_of(request.policy),
+            path=self._paths.resolve(request.path, request.working_directory, context),
+            collection=request.collection or None,
+            allowed=self._paths.allowed_for(context),
+        )
+        caller = self._callers.of(context, request.request_id)
+        return pruned_message(self._snapshots.prune(asked, caller=caller, validate_only=request.validate_only))
 
     def DiffSnapshots(
         self, request: snapshot_pb2.DiffSnapshotsRequest, context: grpc.ServicerContext
@@ -168,6 +180,22 @@ class SnapshotService(SnapshotServiceServicer):
     ) -> Iterator[snapshot_pb2.UploadSnapshotResponse]:
         return self._uploads.serve(request_iterator, context)
 
+    def UpdateSnapshot(
+        self, request: snapshot_pb2.UpdateSnapshotRequest, context: grpc.ServicerContext
+    ) -> snapshot_pb2.UpdateSnapshotResponse:
+        marks = Marks(
+            pinned=request.pinned if request.HasField("pinned") else None,
+            description=request.description if request.HasField("description") else None,
+        )
+        reference = self._reference(request.snapshot, request.working_directory, context)
+        info = self._snapshots.mark(reference, marks, caller=self._callers.of(context, request.request_id))
+        return snapshot_pb2.UpdateSnapshotResponse(snapshot=snapshot_message(info))
+
+    def ListSchedules(
+        self, request: snapshot_pb2.ListSchedulesRequest, context: grpc.ServicerContext
+    ) -> snapshot_pb2.ListSchedulesResponse:
+        return snapshot_pb2.ListSchedulesResponse(schedules=map(schedule_message, self._schedules.status()))
+
     def _reference(
         self, snapshot: str, working_directory: str, context: grpc.ServicerContext, *, field: str = "snapshot"
     ) -> str:
@@ -175,7 +203,3 @@ class SnapshotService(SnapshotServiceServicer):
         if not is_path(snapshot):
             return snapshot
         return self._paths.resolve(snapshot, working_directory, context, field=field) or snapshot
-
-
-def _not_built(what: str, instead: str) -> NoReturn:
-    raise Unimplemented(f"this daemon does not support {what} yet", reason="METHOD_NOT_SUPPORTED", hint=instead)

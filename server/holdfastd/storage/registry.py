@@ -48,7 +48,8 @@ class SnapshotRecord:
     ``sha256``: of its SHA256SUMS, "" while nobody has read that far. ``damage``: what the last reading found, or "".
     ``base_path``: where the base lay when the increment was made, absolute. ``stands_for``: that of the increment whose
     place a full one has taken, as ``sha256``, or "". ``verified_us``: when the whole file was last found right, and
-    ``receipts``: what readings of it came to, newest last.
+    ``receipts``: what readings of it came to, newest last. ``pinned``: it is not deleted; ``description``: what
+    somebody has said of it, or "".
     """
 
     id: str
@@ -73,6 +74,8 @@ class SnapshotRecord:
     daemon_version: str = ""
     stands_for: str = ""
     receipts: tuple[VerifyReceipt, ...] = ()
+    pinned: bool = False
+    description: str = ""
 
     @property
     def vectors(self) -> int:
@@ -84,11 +87,12 @@ class SnapshotRecord:
 class PendingSnapshot:
     """A snapshot that is being written: ``path`` is its final one, and ``part_path`` where it is until it is whole.
 
-    One that is known already is being written anew, and takes the place of its file.
+    One that is known already is being written anew, and takes the place of its file. ``pinned``: as it is to be.
     """
 
     id: str
     path: str
+    pinned: bool = False
 
     @property
     def part_path(self) -> str:

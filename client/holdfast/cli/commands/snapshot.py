@@ -49,6 +49,7 @@ _CONSOLIDATE_KEYS = (
         "holdfast storage snapshot create --compress",
         "holdfast storage snapshot create embeddings --incremental --compress",
         "holdfast storage snapshot create --incremental --base snap-2024-01-20-020000 --path /backups/hourly",
+        'holdfast storage snapshot create --description "before the migration" --pin',
     ],
 )
 @click.argument("collection", required=False, shell_complete=complete_collections)
@@ -61,6 +62,8 @@ _CONSOLIDATE_KEYS = (
     "--base", metavar="SNAPSHOT", shell_complete=complete_snapshots,
     help="The snapshot that an incremental one builds on.  [default: the newest that covers it]",
 )  # fmt: skip
+@click.option("--description", metavar="TEXT", help="What it is for, in one line.")
+@click.option("--pin", is_flag=True, help="It is to stay: neither pruned nor deleted.")
 @dry_run
 @no_wait
 @pass_state
@@ -71,6 +74,8 @@ def create(
     compress: bool,
     incremental: bool,
     base: str | None,
+    description: str | None,
+    pin: bool,
     dry_run: bool,
     no_wait: bool,
 ) -> Document | None:
@@ -87,6 +92,8 @@ def create(
         compress=compress,
         incremental=incremental,
         base=base,
+        description=description,
+        pinned=pin,
         validate_only=dry_run,
         wait=False,
     )
@@ -181,7 +188,8 @@ def list_snapshots(state: State, path: str | None, collection: str | None) -> Do
 
     The state is "ready"; "missing" where the file is not where it was; "damaged" where its size has changed or a
     verification or restore has found damage; "base_missing" where one that it builds on is damaged, or not where it
-    was. Nothing else is read here: "verify" reads everything.
+    was. Nothing else is read here: "verify" reads everything. Where one is pinned or has a description, that is shown
+    as well.
 
     "verified" is the highest level at which it, and all that it builds on, was last found right: "L0" to "L4", as in
     "verify --help"; "never"; or "damaged".
@@ -190,6 +198,7 @@ def list_snapshots(state: State, path: str | None, collection: str | None) -> Do
     keys = _TABLE_KEYS if state.output_format == "table" else _LIST_KEYS
     if state.output_format == "table":
         found = [Document(row, verified=_with_age(state, row)) for row in found]
+    keys = (*keys, *(mark for mark in ("pinned", "description") if any(row[mark] for row in found)))
     rows = [state.shown(row, keys) for row in found]
     return Document(snapshots=rows, total=len(rows), warnings=list(warnings))
 
@@ -270,10 +279,11 @@ def verify(
 def delete(state: State, snapshot: str, consolidate: bool, dry_run: bool, no_wait: bool) -> Document | None:
     """Delete a snapshot.
 
-    Refused while incremental snapshots build on it, since none of these could be restored any more. With --consolidate
-    those that build on it directly are made full ones first, out of the files alone: they keep their ids, their places
-    and what they hold, and so does all that builds on them. Every byte is checked before the first file is replaced; if
-    anything is damaged or missing, or there is too little room, nothing is changed. --dry-run tells the room it takes.
+    Refused while it is pinned, and while incremental snapshots build on it, since none of these could be restored any
+    more. With --consolidate those that build on it directly are made full ones first, out of the files alone: they keep
+    their ids, their places and what they hold, and so does all that builds on them. Every byte is checked before the
+    first file is replaced; if anything is damaged or missing, or there is too little room, nothing is changed.
+    --dry-run tells the room it takes.
     """
     if not consolidate:
         if no_wait:

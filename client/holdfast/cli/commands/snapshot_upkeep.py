@@ -15,7 +15,8 @@ from holdfast.cli.options import dry_run, no_wait
 from holdfast.cli.state import State
 from holdfast.cli.types import DURATION
 from holdfast.documents import Document, pick
-from holdfast.snapshots import Keep
+from holdfast.keeping import Keep
+from holdfast.units import format_size
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -25,20 +26,28 @@ _ROW_KEYS = (
     "collection", "change", "added", "removed", "changed", "vector_changed", "payload_changed", "unchanged",
     "largest_drift", "mean_drift",
 )  # fmt: skip
+_PRUNE_KEYS = ("id", "type", "collections", "created_at", "size_bytes", "keep", "reasons")
 _COUNT = click.IntRange(1, INT32_MAX)
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=[
+        "holdfast storage snapshot prune --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --dry-run",
+        "holdfast storage snapshot prune --path /backups/hourly --keep-within 2d --confirm",
+        "holdfast storage snapshot prune --keep-last 3 --collection products --format table",
+    ],
+)
 @click.option("--keep-last", type=_COUNT, metavar="N", help="The newest N.")
 @click.option("--keep-hourly", type=_COUNT, metavar="N", help="The newest of each of the last N hours that have one.")
 @click.option("--keep-daily", type=_COUNT, metavar="N", help="The same by days.")
 @click.option("--keep-weekly", type=_COUNT, metavar="N", help="The same by weeks.")
 @click.option("--keep-monthly", type=_COUNT, metavar="N", help="The same by months.")
 @click.option("--keep-yearly", type=_COUNT, metavar="N", help="The same by years.")
-@click.option("--keep-within", type=DURATION, metavar="DURATION", help="Everything younger than this.")
+@click.option("--keep-within", type=DURATION, metavar="DURATION", help="All that are younger, counted from the newest.")
 @click.option("--path", metavar="DIR", help="Only in this directory of the daemon's machine.  [default: all known]")
 @click.option(
-    "--collection", metavar="NAME", shell_complete=complete_collections, help="Only those of this collection."
+    "--collection", metavar="NAME", shell_complete=complete_collections, help="Only those of this collection alone."
 )
 @click.option("--confirm", "confirmed", is_flag=True, help="Do not ask.")
 @dry_run
@@ -59,22 +68,45 @@ def prune(
 ) -> Document:
     """Delete the snapshots that a policy does not keep.
 
-    One is kept if any rule keeps it, and as long as a kept one builds on it. On a terminal it asks first; elsewhere
-    --confirm is required.
+    One stays if any rule keeps it, and as long as one that stays builds on it; "reasons" says why. Rules count whole
+    snapshots of this store, those of everything and those of each collection on their own; hours, days, ISO weeks,
+    months and years are those of UTC. A rule that has not found as many as it may keep keeps the oldest as well. The
+    newest whole one stays under any policy. What is missing, damaged, in use, of another store, or a copy is left.
+
+    --dry-run tells all that would be done. On a terminal it asks first; elsewhere --confirm is required.
     """
     keep = Keep(
         keep_last or 0, keep_hourly or 0, keep_daily or 0, keep_weekly or 0, keep_monthly or 0, keep_yearly or 0,
         keep_within,
     )  # fmt: skip
+    if keep_within is not None and not keep_within:
+        raise click.UsageError("--keep-within 0 keeps nothing: leave it out, or give it a duration")
     if keep == Keep():
         raise click.UsageError("nothing would be kept: give at least one --keep-… rule")
     snapshots = state.client.snapshots
-    plan = snapshots.prune(keep, path=path, collection=collection, validate_only=True)
-    if dry_run or not plan.deleted:
-        return plan
-    if not confirmed:
-        confirm(state, f"Delete {plan.deleted} snapshots and keep {plan.kept}?", "--confirm")
-    return snapshots.prune(keep, path=path, collection=collection)
+    if dry_run or not confirmed:
+        plan = snapshots.prune(keep, path=path, collection=collection, validate_only=True)
+        if dry_run:
+            return as_table(state, plan)
+        if plan.deleted:
+            for warning in plan.warnings:
+                state.warn(warning)
+            confirm(state, _question(plan), "--confirm")
+    return as_table(state, snapshots.prune(keep, path=path, collection=collection))
+
+
+def _question(plan: Document) -> str:
+    """What a person is asked before anything is deleted."""
+    what = "1 snapshot" if plan.deleted == 1 else f"{plan.deleted} snapshots"
+    return f"Delete {what} ({format_size(plan.freed_bytes)}) and keep {plan.kept}?"
+
+
+def as_table(state: State, document: Document) -> Document:
+    """A prune as rows of its decisions, where rows are asked for."""
+    if state.output_format not in ("table", "csv"):
+        return document
+    rows = [Document(row, reasons="; ".join(row.reasons)) for row in document.snapshots]
+    return Document({**document, "snapshots": [state.shown(row, _PRUNE_KEYS) for row in rows]}, total=len(rows))
 
 
 @click.command(
