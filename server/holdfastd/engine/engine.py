@@ -32,6 +32,7 @@ from .replay import Replay
 from .replay_log import ReplayLogs
 from .settings import EngineConfig
 from .snapshots import Snapshots
+from .upload_expiry import UploadExpiry
 from .wal_control import WalControl
 from .wal_locks import WalLocks
 
@@ -95,6 +96,7 @@ class Engine:
         self.wal = _wal_control(ground, machinery)
         logs = _logs(ground, machinery, self.wal)
         self.snapshots = _snapshots(ground, machinery, self.operations, logs, self.wal)
+        self._upload_expiry = UploadExpiry(self.snapshots.uploads)
         self.replay = _replay(ground, machinery, self.operations, logs, self.wal, self.snapshots.moments)
         self.recovery = replace(store.report, warnings=(*store.report.warnings, *self.snapshots.warnings))
         if self.recovery.rebuilt:
@@ -140,11 +142,12 @@ class Engine:
             return engine
 
     def start(self) -> None:
-        """Start the committer, fsync and checkpoint threads. Writes work without them, one caller at a time."""
+        """Start the threads. Writes work without them, one caller at a time."""
         for name, run in (
             ("committer", self._committer.run),
             ("fsync", self._syncer.run),
             ("checkpoint", self._checkpoints.run),
+            ("uploads", self._upload_expiry.run),
         ):
             thread = threading.Thread(target=run, name=name, daemon=True)
             thread.start()
@@ -155,6 +158,7 @@ class Engine:
         self.operations.stop()
         self._checkpoints.stop()
         self._syncer.stop()
+        self._upload_expiry.stop()
         for thread in self._threads[1:]:
             thread.join()
         try:

@@ -59,24 +59,23 @@ class UploadStreams:
         self, requests: Iterator[snapshot_pb2.UploadSnapshotRequest | Unparsed], context: grpc.ServicerContext
     ) -> Iterator[snapshot_pb2.UploadSnapshotResponse]:
         """How much is here, then from time to time how much is synced, then the snapshot."""
-        begun = self.uploads.begin(self._asked(next(requests, None), context))
+        begun = self.uploads.begin(self._asked(next(requests, None), context), self.draining.check)
         if isinstance(begun, SnapshotInfo):
             yield self._done(begun)
             return
         with begun as upload:
             yield self._so_far(upload)
             try:
-                for request in requests:
+                # Of one that is complete nothing more comes, and its client may wait for the end with the stream open.
+                while not upload.complete and (request := next(requests, None)) is not None:
                     self.draining.check()
                     if self._take(request, upload):
                         yield self._so_far(upload)
-                    if upload.complete:
-                        break
             finally:
                 # What has come is worth keeping, whatever ends the stream.
                 upload.sync(self.clock.now_us())
             if upload.complete:
-                yield self._done(upload.publish())
+                yield self._done(upload.publish(self.draining.check))
 
     def _asked(
         self, request: snapshot_pb2.UploadSnapshotRequest | Unparsed | None, context: grpc.ServicerContext
