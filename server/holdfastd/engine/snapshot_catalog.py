@@ -6,6 +6,7 @@ registry adds is memory of files that are elsewhere, or gone.
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import threading
 import uuid
@@ -302,15 +303,16 @@ class SnapshotCatalog:
         return warnings
 
     def note_verified(self, path: str, now_us: int) -> None:
-        """Keep that the whole file has been read and is right, if the registry knows it."""
+        """Keep that the whole file has been read and is right, if the registry knows it and can be written."""
         self._note(lambda known: known == path, verified_us=now_us, damage="")
 
     def note_damage(self, found: Corruption) -> None:
-        """Keep what is wrong with the file that an error names, if the registry knows it."""
+        """Keep what is wrong with the file that an error names, if the registry knows it and can be written."""
         self._note(lambda known: f"{found.path}:".startswith(f"{known}:"), damage=found.message)
 
     def _note(self, is_it: Callable[[str], bool], **facts: Any) -> None:
-        with self._lock:
+        # A full disk must not hide what was found: whoever reads the file again finds it again.
+        with self._lock, contextlib.suppress(OSError):
             registry = self._the_registry()
             for record in registry.snapshots:
                 path = self._layout.resolve(record.path)

@@ -86,8 +86,7 @@ class Consolidation:
         try:
             done = self._rewrite_all()
         except Corruption as error:
-            with contextlib.suppress(OSError):
-                self._catalog.note_damage(error)
+            self._catalog.note_damage(error)
             error.message = f"{self._not_deleted(', and no file was changed')}: {error.message}"
             raise
         except OSError as error:

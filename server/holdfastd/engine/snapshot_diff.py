@@ -9,7 +9,6 @@ Nothing is changed by it. What is staged for it is removed in every case; after 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -71,8 +70,7 @@ class SnapshotComparison:
         try:
             return self._compare(*sides_of(self._context, self._catalog, self._infos))
         except Corruption as error:
-            with contextlib.suppress(OSError):
-                self._catalog.note_damage(error)
+            self._catalog.note_damage(error)
             raise
         except OSError as error:
             raise disk_error(error, "nothing was compared", self._context.layout.collections, ROOM) from error

@@ -83,8 +83,7 @@ class Restoration:
         try:
             return self._restore()
         except Corruption as error:
-            with contextlib.suppress(OSError):
-                self._catalog.note_damage(error)
+            self._catalog.note_damage(error)
             raise
         except OSError as error:
             raise disk_error(error, "nothing was restored", self._context.layout.collections) from error

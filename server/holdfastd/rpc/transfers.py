@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from holdfast.v1 import common_pb2, snapshot_pb2
+from holdfast.v1 import snapshot_pb2
 
 from ..engine.snapshot_download import Download
 from ..engine.snapshot_info import SnapshotInfo
@@ -30,20 +30,19 @@ def download(
     """The pieces of a file; the snapshot with the first one."""
     if request.read_offset < 0:
         raise InvalidArgument(f"read_offset is {request.read_offset}, it cannot be negative", field="read_offset")
-    described = snapshot_message(file.info)
-    first: common_pb2.Snapshot | None = described
+    first = True
     for piece in file.pieces(request.read_offset, request.if_match):
         if not draining.goes_on(context):
             return
         yield snapshot_pb2.DownloadSnapshotResponse(
-            snapshot=first,
+            snapshot=snapshot_message(file.info) if first else None,
             offset=piece.offset,
             data=piece.data,
             crc32c=crc32c(piece.data),
             total_bytes=file.total_bytes,
             file_sha256=piece.file_sha256,
         )
-        first = None
+        first = False
 
 
 @dataclass(frozen=True, slots=True)
