@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from holdfast.connection import Connection
 from holdfast.documents import Document
-from holdfast.errors import Corruption, HoldfastError, InvalidArgument, Unavailable
-from holdfast.files import publish, replaceable, sync_file
+from holdfast.errors import Corruption, HoldfastError, InvalidArgument, OutOfRange, Unavailable
+from holdfast.files import open_alone, publish, replaceable, size_of, sync_file
 
 if TYPE_CHECKING:
     from holdfast.v1 import common_pb2, snapshot_pb2
@@ -31,19 +30,21 @@ def download(
 ) -> Document:
     """Fetch into ``to`` (a directory or a file's name). The bytes wait in ``NAME.part`` until they are all there."""
     described = _describe(connection, snapshot, directory)
-    target = _target(to, Path(described.path).name)
+    target = _target(to, described.path)
     part = target.with_name(target.name + ".part")
     transfer = _Transfer(connection, described, directory, on_bytes)
     try:
-        with part.open("ab") as file:
-            transfer.run(file, part)
-            sync_file(file)
-        _check(part, transfer.sha256, described.path)
-        publish(part, target)
+        with open_alone(part) as file:
+            try:
+                transfer.run(file, part)
+                sync_file(file)
+                # While nobody else can append to it: what is published is what was checked.
+                _check(file, part, transfer.sha256, described.path)
+                publish(part, target)
+            finally:
+                _remove_if_empty(file, part)
     except OSError as error:
         raise _cannot_write(part, error) from None
-    finally:
-        _remove_if_empty(part)
     return Document(
         snapshot_id=described.id,
         path=str(target.absolute()),
@@ -53,12 +54,24 @@ def download(
     )
 
 
-def _target(to: Path, name: str) -> Path:
-    target = to / name if to.is_dir() else to
+def _target(to: Path, source: str) -> Path:
+    target = to / _name_of(source) if to.is_dir() else to
     try:
         return replaceable(target)
     except OSError as error:
         raise _cannot_write(target, error) from None
+
+
+def _name_of(source: str) -> str:
+    """The name that the file has at the daemon, which must not be any name that a file of the user's may have."""
+    name = Path(source).name
+    if name.startswith(".") or not name.endswith((".snap", ".gz")):
+        raise Corruption(
+            f"the daemon named the file {name!r}, which is no name of a snapshot",
+            reason="BAD_TRANSFER",
+            hint="give the file a name with --to",
+        )
+    return name
 
 
 def _cannot_write(path: Path, error: OSError) -> InvalidArgument:
@@ -93,12 +106,16 @@ class _Transfer:
         """Append what is missing; a connection that breaks is taken up again as long as bytes arrive."""
         failures = 0
         while not self.sha256:
-            before = part.stat().st_size
+            before = size_of(file)
             try:
                 self._attempt(file, before)
+            except OutOfRange:
+                if not before:
+                    raise
+                # What is there is longer than the file: it is of another one.
+                file.truncate(0)
             except Unavailable as error:
-                file.flush()
-                failures = 0 if part.stat().st_size > before else failures + 1
+                failures = 0 if size_of(file) > before else failures + 1
                 if failures >= ATTEMPTS:
                     raise _resumable(error, part) from None
                 self._connection.pause(pause_after(failures))
@@ -115,22 +132,26 @@ class _Transfer:
         for message in self._connection.stream(self._connection.snapshots.DownloadSnapshot, request, patient=False):
             self._take(message, file, offset)
             offset += len(message.data)
-        file.flush()
+        if not self.sha256:
+            raise Unavailable("the daemon ended the transfer before it had sent everything", reason="BAD_TRANSFER")
 
     def _take(self, message: snapshot_pb2.DownloadSnapshotResponse, file: BinaryIO, offset: int) -> None:
         if message.data and message.offset != offset:
             raise Corruption(f"the daemon sent byte {message.offset} where {offset} was due", reason="BAD_TRANSFER")
+        if offset + len(message.data) > message.total_bytes:
+            problem = f"the daemon sent more than the {message.total_bytes} bytes that it named"
+            raise Corruption(problem, reason="BAD_TRANSFER")
         file.write(message.data)
         self.sha256 = message.file_sha256 or self.sha256
         if self._on_bytes is not None:
             self._on_bytes(offset + len(message.data), message.total_bytes)
 
 
-def _check(part: Path, expected: str, source: str) -> None:
+def _check(file: BinaryIO, part: Path, expected: str, source: str) -> None:
     digest = hashlib.sha256()
-    with part.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+    file.seek(0)
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
     if digest.hexdigest() == expected:
         return
     part.unlink()
@@ -142,11 +163,10 @@ def _check(part: Path, expected: str, source: str) -> None:
     )
 
 
-def _remove_if_empty(part: Path) -> None:
+def _remove_if_empty(file: BinaryIO, part: Path) -> None:
     """Leave nothing of a transfer of which nothing came: there is nothing to go on from."""
-    with suppress(OSError):
-        if not part.stat().st_size:
-            part.unlink()
+    if not size_of(file):
+        part.unlink(missing_ok=True)
 
 
 def _resumable(error: Unavailable, part: Path) -> HoldfastError:

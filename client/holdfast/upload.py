@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
@@ -32,21 +34,38 @@ def upload(
     from holdfast.snapshot_documents import snapshot_document
     from holdfast.v1 import snapshot_pb2
 
-    try:
-        size, digest = file.stat().st_size, _sha256(file)
-    except OSError as error:
-        raise InvalidArgument(f"cannot read {file}: {error.strerror}", reason="CANNOT_READ") from None
-    header = snapshot_pb2.UploadSnapshotRequest.Header(
-        filename=file.name,
-        total_bytes=size,
-        file_sha256=digest,
-        path=path_text(path),
-        working_directory=directory,
-        request_id=new_request_id(),
-    )
-    sender = _Sender(connection, file, header, on_bytes)
-    made = snapshot_document(sender.run())
+    with _opened(file) as source:
+        try:
+            size, digest = os.fstat(source.fileno()).st_size, _sha256(source)
+        except OSError as error:
+            raise _cannot_read(file, error.strerror) from None
+        header = snapshot_pb2.UploadSnapshotRequest.Header(
+            filename=file.name,
+            total_bytes=size,
+            file_sha256=digest,
+            path=path_text(path),
+            working_directory=directory,
+            request_id=new_request_id(),
+        )
+        made = snapshot_document(_Sender(connection, source, file, header, on_bytes).run())
     return Document(snapshot_id=made.id, path=made.path, size_bytes=made.size_bytes, sha256=digest, status="completed")
+
+
+def _opened(file: Path) -> BinaryIO:
+    """The file, kept open: what is sent is what the sum was made of, whatever becomes of the name."""
+    try:
+        # A pipe must not keep us waiting for its other end.
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _cannot_read(file, error.strerror) from None
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise _cannot_read(file, "it is no regular file")
+
+
+def _cannot_read(file: Path, why: str | None) -> InvalidArgument:
+    return InvalidArgument(f"cannot read {file}: {why}", reason="CANNOT_READ")
 
 
 class _Sender:
@@ -55,15 +74,18 @@ class _Sender:
     def __init__(
         self,
         connection: Connection,
+        source: BinaryIO,
         file: Path,
         header: snapshot_pb2.UploadSnapshotRequest.Header,
         on_bytes: Callable[[int, int], None] | None,
     ) -> None:
         self._connection = connection
+        self._source = source
         self._file = file
         self._header = header
         self._on_bytes = on_bytes
         self._committed = 0
+        self._problem: str | None = None
 
     def run(self) -> common_pb2.Snapshot:
         failures = 0
@@ -81,27 +103,25 @@ class _Sender:
         import grpc
 
         starts: SimpleQueue[int | None] = SimpleQueue()
-        with self._file.open("rb") as file:
-            call = self._connection.snapshots.UploadSnapshot(
-                self._requests(file, starts), metadata=self._connection.metadata
-            )
-            try:
-                for number, response in enumerate(call):
-                    self._note(response.committed_bytes)
-                    if number == 0:
-                        starts.put(response.committed_bytes)
-                    if response.HasField("snapshot"):
-                        return response.snapshot
-            except grpc.RpcError as failure:
+        call = self._connection.snapshots.UploadSnapshot(self._requests(starts), metadata=self._connection.metadata)
+        try:
+            for number, response in enumerate(call):
+                self._note(response.committed_bytes)
+                if number == 0:
+                    starts.put(response.committed_bytes)
+                if response.HasField("snapshot"):
+                    return response.snapshot
+        except grpc.RpcError as failure:
+            if self._problem is None:
                 raise self._connection.error(failure) from None
-            finally:
-                starts.put(None)
-                call.cancel()
+        finally:
+            starts.put(None)
+            call.cancel()
+        if self._problem is not None:
+            raise _cannot_read(self._file, self._problem)
         raise Unavailable("the daemon ended the upload before it had the whole file", reason="BAD_TRANSFER")
 
-    def _requests(
-        self, file: BinaryIO, starts: SimpleQueue[int | None]
-    ) -> Iterator[snapshot_pb2.UploadSnapshotRequest]:
+    def _requests(self, starts: SimpleQueue[int | None]) -> Iterator[snapshot_pb2.UploadSnapshotRequest]:
         """The header; then, once the daemon has said from where, the chunks. Runs on gRPC's sending thread."""
         from holdfast.v1 import snapshot_pb2
 
@@ -110,12 +130,26 @@ class _Sender:
         if offset is None:
             return
         checksum = crc32c()
-        file.seek(offset)
-        while data := file.read(_CHUNK):
+        while offset < self._header.total_bytes:
+            data = self._read(offset)
+            if not data:
+                return
             crc = None if checksum is None else checksum(data)
             chunk = snapshot_pb2.UploadSnapshotRequest.Chunk(offset=offset, data=data, crc32c=crc)
             yield snapshot_pb2.UploadSnapshotRequest(chunk=chunk)
             offset += len(data)
+
+    def _read(self, offset: int) -> bytes:
+        """The next bytes; b"" where there are none, which is a problem."""
+        try:
+            # At its own place: a former attempt's thread may still be reading.
+            data = os.pread(self._source.fileno(), min(_CHUNK, self._header.total_bytes - offset), offset)
+        except (OSError, ValueError) as error:  # ValueError: the transfer has ended, and closed it
+            self._problem = str(error)
+            return b""
+        if not data:
+            self._problem = "it has become shorter since the upload began"
+        return data
 
     def _note(self, committed: int) -> None:
         self._committed = committed
@@ -123,9 +157,8 @@ class _Sender:
             self._on_bytes(committed, self._header.total_bytes)
 
 
-def _sha256(file: Path) -> str:
+def _sha256(source: BinaryIO) -> str:
     digest = hashlib.sha256()
-    with file.open("rb") as source:
-        while chunk := source.read(_CHUNK):
-            digest.update(chunk)
+    while chunk := source.read(_CHUNK):
+        digest.update(chunk)
     return digest.hexdigest()

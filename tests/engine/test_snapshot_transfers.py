@@ -117,6 +117,31 @@ def test_a_damaged_file_is_never_sent_to_its_end(source: SnapshotKit) -> None:
     assert source.engine.snapshots.get(info.id).state == "damaged"
 
 
+def test_damage_is_told_where_it_cannot_be_noted(source: SnapshotKit) -> None:
+    info = source.engine.snapshots.get("latest")
+    source.fs.damage(info.path, info.record.size_bytes // 2, b"\xff\x00\xff\x00")
+    source.fs.fail_on("create", "*REGISTRY*", errno.ENOSPC, forever=True)
+    with pytest.raises(Corruption):
+        list(source.engine.snapshots.download("latest").pieces())
+    assert source.verify(info.id)["valid"] is False
+
+
+def test_a_full_disk_does_not_make_a_sound_file_unreadable(source: SnapshotKit) -> None:
+    source.fs.fail_on("create", "*REGISTRY*", errno.ENOSPC, forever=True)
+    assert source.verify("latest")["valid"] is True
+
+
+def test_what_was_consolidated_before_the_first_piece_is_described_as_what_it_is(source: SnapshotKit) -> None:
+    base = source.engine.snapshots.get("latest")
+    source.upsert(["e"], 5)
+    increment = source.later(incremental=True)
+    file = source.engine.snapshots.download(increment.id)
+    source.consolidate(base.id)
+    sent = b"".join(piece.data for piece in file.pieces())
+    assert sent == source.fs.read(increment.path)
+    assert (file.info.record.type, file.info.record.size_bytes) == ("full", len(sent))
+
+
 def test_another_snapshot_is_not_what_was_begun(source: SnapshotKit) -> None:
     file = source.engine.snapshots.download("latest")
     with pytest.raises(FailedPrecondition) as caught:

@@ -222,7 +222,10 @@ class SnapshotServicer(snapshot_pb2_grpc.SnapshotServiceServicer):
         content = self._daemon.uploads.setdefault(header.filename, bytearray())
         yield snapshot_pb2.UploadSnapshotResponse(committed_bytes=len(content))
         while len(content) < header.total_bytes:
-            chunk = next(request_iterator).chunk
+            request = next(request_iterator, None)
+            if request is None:
+                return
+            chunk = request.chunk
             if chunk.offset != len(content):
                 raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, f"byte {chunk.offset}", "BAD_OFFSET")
             content += chunk.data

@@ -7,7 +7,7 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from holdfastd import errors
@@ -114,8 +114,6 @@ class Archive:
 
     pieces: list[Piece]
     tail: bytes = b""
-    fixed_sums: bytes | None = field(default=None)
-    """SHA256SUMS as it is to be, right or wrong; None: what holds."""
 
     @classmethod
     def of(cls, data: bytes) -> Archive:

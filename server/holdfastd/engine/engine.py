@@ -34,6 +34,7 @@ from .replay_log import ReplayLogs
 from .schedules import Schedules
 from .settings import EngineConfig
 from .snapshots import Snapshots
+from .upload_expiry import UploadExpiry
 from .wal_control import WalControl
 from .wal_locks import WalLocks
 
@@ -97,6 +98,7 @@ class Engine:
         self.wal = _wal_control(ground, machinery)
         logs = _logs(ground, machinery, self.wal)
         self.snapshots = _snapshots(ground, machinery, self.operations, logs, self.wal)
+        self._upload_expiry = UploadExpiry(self.snapshots.uploads)
         self.replay = _replay(ground, machinery, self.operations, logs, self.wal, self.snapshots.moments)
         self.schedules = _schedules(ground, machinery, self.snapshots, self.operations)
         self.recovery = replace(store.report, warnings=(*store.report.warnings, *self.snapshots.warnings))
@@ -153,12 +155,12 @@ class Engine:
             return engine
 
     def start(self) -> None:
-        """Start the committer, fsync and checkpoint threads, and one for each schedule. Writes work without them, one
-        caller at a time."""
+        """Start the threads. Writes work without them, one caller at a time."""
         for name, run in (
             ("committer", self._committer.run),
             ("fsync", self._syncer.run),
             ("checkpoint", self._checkpoints.run),
+            ("uploads", self._upload_expiry.run),
         ):
             thread = threading.Thread(target=run, name=name, daemon=True)
             thread.start()
@@ -176,6 +178,7 @@ class Engine:
         self.operations.stop()
         self._checkpoints.stop()
         self._syncer.stop()
+        self._upload_expiry.stop()
         for thread in self._threads[1:]:
             thread.join()
         try:

@@ -34,7 +34,7 @@ class FilePiece:
 
 
 class Download:
-    """One snapshot's file on its way out."""
+    """One snapshot's file on its way out. ``info``: what is being sent, from the first piece on."""
 
     def __init__(self, context: SnapshotContext, catalog: SnapshotCatalog, info: SnapshotInfo) -> None:
         self._context = context
@@ -49,8 +49,11 @@ class Download:
         beyond the end, FailedPrecondition where the snapshot is another one, and Corruption at the latest where the
         last piece is due.
         """
-        with self._catalog.in_use(self.info.path), disk_errors_of(f"reading {self.info.path}"):
+        path = self.info.path
+        with self._catalog.in_use(path), disk_errors_of(f"reading {path}"):
             try:
+                # It may have been consolidated since it was asked for; from here on it stays what it is.
+                self.info = self._catalog.get(path)
                 yield from self._proven(start, if_match)
             except Corruption as error:
                 note_damage(self._context, self._catalog, error)

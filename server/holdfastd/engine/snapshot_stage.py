@@ -184,7 +184,9 @@ class Stager:
         self._finishing = self._context.fs.beside(lambda: self._judge(check))
 
     def _judge(self, check: Callable[[], None]) -> None:
-        """What is wrong with rows waits until the checksums have been compared: they tell more."""
+        """What is wrong with rows waits, the first of it, until the checksums have been compared: they tell more."""
+        if self._problem is not None:
+            return
         try:
             check()
         except Corruption as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from holdfast.v1 import common_pb2, snapshot_pb2
+from holdfast.v1 import snapshot_pb2
 
 from ..engine.snapshot_download import Download
 from ..engine.snapshot_info import SnapshotInfo
@@ -30,20 +30,19 @@ def download(
     """The pieces of a file; the snapshot with the first one."""
     if request.read_offset < 0:
         raise InvalidArgument(f"read_offset is {request.read_offset}, it cannot be negative", field="read_offset")
-    described = snapshot_message(file.info)
-    first: common_pb2.Snapshot | None = described
+    first = True
     for piece in file.pieces(request.read_offset, request.if_match):
         if not draining.goes_on(context):
             return
         yield snapshot_pb2.DownloadSnapshotResponse(
-            snapshot=first,
+            snapshot=snapshot_message(file.info) if first else None,
             offset=piece.offset,
             data=piece.data,
             crc32c=crc32c(piece.data),
             total_bytes=file.total_bytes,
             file_sha256=piece.file_sha256,
         )
-        first = None
+        first = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +58,23 @@ class UploadStreams:
         self, requests: Iterator[snapshot_pb2.UploadSnapshotRequest | Unparsed], context: grpc.ServicerContext
     ) -> Iterator[snapshot_pb2.UploadSnapshotResponse]:
         """How much is here, then from time to time how much is synced, then the snapshot."""
-        begun = self.uploads.begin(self._asked(next(requests, None), context))
+        begun = self.uploads.begin(self._asked(next(requests, None), context), self.draining.check)
         if isinstance(begun, SnapshotInfo):
             yield self._done(begun)
             return
         with begun as upload:
             yield self._so_far(upload)
             try:
-                for request in requests:
+                # Of one that is complete nothing more comes, and its client may wait for the end with the stream open.
+                while not upload.complete and (request := next(requests, None)) is not None:
                     self.draining.check()
                     if self._take(request, upload):
                         yield self._so_far(upload)
-                    if upload.complete:
-                        break
             finally:
                 # What has come is worth keeping, whatever ends the stream.
                 upload.sync(self.clock.now_us())
             if upload.complete:
-                yield self._done(upload.publish())
+                yield self._done(upload.publish(self.draining.check))
 
     def _asked(
         self, request: snapshot_pb2.UploadSnapshotRequest | Unparsed | None, context: grpc.ServicerContext

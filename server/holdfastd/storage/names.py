@@ -20,7 +20,7 @@ from typing import NamedTuple
 from ..errors import InvalidArgument
 
 COLLECTION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-SNAPSHOT_ID = re.compile(r"snap-\d{4}-\d{2}-\d{2}-\d{6}(-[1-9]\d{0,5})?")
+SNAPSHOT_ID = re.compile(r"snap-\d{4}-\d{2}-\d{2}-\d{6}(-[1-9]\d{0,5})?", re.ASCII)
 NAME_RULE = "1 to 128 characters out of A-Z a-z 0-9 . _ -, the first a letter or a digit"
 
 VECTORS = "vectors.npy"

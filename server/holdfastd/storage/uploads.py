@@ -36,8 +36,8 @@ class UploadRecord:
 
     @property
     def part_path(self) -> str:
-        """Where the bytes wait, as ``path`` is written."""
-        return f"{self.path}.{self.sha256[:16]}.upload"
+        """Where the bytes wait, as ``path`` is written. The whole sum is in it: two uploads must never share a file."""
+        return f"{self.path}.{self.sha256}.upload"
 
 
 @dataclass(frozen=True, slots=True)

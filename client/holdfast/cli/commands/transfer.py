@@ -68,12 +68,13 @@ def _meter(state: State) -> Callable[[int, int], None] | None:
     on_terminal = sys.stderr.isatty()
     every = _TERMINAL_SECONDS if on_terminal else _LINE_SECONDS
     last = [0.0]
+    ended = [False]
 
     def show(done: int, total: int) -> None:
         now = time.monotonic()
-        if now - last[0] < every and done != total:
+        if ended[0] or (now - last[0] < every and done != total):
             return
-        last[0] = now
+        last[0], ended[0] = now, done == total
         line = f"{format_size(done)} of {format_size(total)}"
         print(f"\r{line:<40}" if on_terminal else line, end="\n" if done == total or not on_terminal else "",
               file=sys.stderr, flush=True)  # fmt: skip
