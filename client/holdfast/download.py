@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from holdfast.v1 import common_pb2, snapshot_pb2
 
 _CHUNK = 1 << 20
-ATTEMPTS = 5
-"""Times that a transfer is taken up again without a byte of headway."""
+ATTEMPTS = 7
+"""Times that a transfer is begun without a byte of headway: some twelve seconds, in which a daemon may restart."""
 
 
 def pause_after(failures: int) -> float:
@@ -117,7 +117,7 @@ class _Transfer:
             except Unavailable as error:
                 failures = 0 if size_of(file) > before else failures + 1
                 if failures >= ATTEMPTS:
-                    raise _resumable(error, part) from None
+                    raise broken(error, str(part)) from None
                 self._connection.pause(pause_after(failures))
 
     def _attempt(self, file: BinaryIO, offset: int) -> None:
@@ -169,10 +169,11 @@ def _remove_if_empty(file: BinaryIO, part: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _resumable(error: Unavailable, part: Path) -> HoldfastError:
+def broken(error: Unavailable, there: str) -> HoldfastError:
+    """The error for a transfer that made no headway any more. ``there``: what the next one goes on from."""
     return Unavailable(
         f"the transfer broke: {error.message}",
         reason=error.reason,
-        hint=f"run the same command again: it goes on from {part}",
+        hint=f"run the same command again once the daemon is back: it goes on from {there}",
         metadata=error.metadata,
     )

@@ -11,6 +11,7 @@ import pytest
 
 import holdfast
 from holdfast.connection import Connection
+from holdfast.download import ATTEMPTS
 from holdfast.files import open_alone
 from holdfast.v1 import common_pb2, snapshot_pb2
 from tests.support.fake_server import FakeDaemon
@@ -51,7 +52,7 @@ def test_a_daemon_that_ends_without_a_sum_is_not_asked_for_ever(
     asked = says()
     with pytest.raises(holdfast.Unavailable, match="before it had sent everything"):
         db.snapshots.download(snapshot, tmp_path / "copy")
-    assert len(asked) == 5
+    assert len(asked) == ATTEMPTS
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import holdfast
 from holdfast.v1 import snapshot_pb2
-from holdfastd.engine import snapshot_upload
+from holdfastd.engine import open_upload
 from tests.rpc.calls import failing
 from tests.rpc.wires import Wire, serving
 from tests.support.snapshots import SnapshotKit
@@ -107,7 +107,7 @@ def test_what_is_no_snapshot_is_thrown_away(wire: Wire) -> None:
 def test_a_client_that_goes_away_leaves_what_it_sent(
     wire: Wire, other: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot_upload, "SYNC_BYTES", 100)
+    monkeypatch.setattr(open_upload, "SYNC_BYTES", 100)
     with holdfast.connect(wire.address) as db:
         made = db.snapshots.create("books")
         got = db.snapshots.download("latest", tmp_path)

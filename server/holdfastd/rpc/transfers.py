@@ -9,9 +9,10 @@ import grpc
 
 from holdfast.v1 import snapshot_pb2
 
+from ..engine.open_upload import Upload
 from ..engine.snapshot_download import Download
 from ..engine.snapshot_info import SnapshotInfo
-from ..engine.snapshot_upload import Upload, UploadRequest, Uploads
+from ..engine.snapshot_upload import UploadRequest, Uploads
 from ..errors import InvalidArgument
 from ..format.checksum import crc32c
 from ..storage.clock import Clock
@@ -74,7 +75,7 @@ class UploadStreams:
                 # What has come is worth keeping, whatever ends the stream.
                 upload.sync(self.clock.now_us())
             if upload.complete:
-                yield self._done(upload.publish(self.draining.check))
+                yield self._done(self.uploads.publish(upload, self.draining.check))
 
     def _asked(
         self, request: snapshot_pb2.UploadSnapshotRequest | Unparsed | None, context: grpc.ServicerContext
