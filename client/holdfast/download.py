@@ -25,6 +25,16 @@ def pause_after(failures: int) -> float:
     return 0.1 * float(2**failures)
 
 
+def destination(to: str | Path) -> Path:
+    """Where a file is to go. Raises InvalidArgument for a directory, as a slash at its end says, that is not there."""
+    path = Path(to)
+    if str(to).endswith("/") and not path.is_dir():
+        raise InvalidArgument(
+            f"there is no directory {path}", reason="CANNOT_WRITE", hint="make it, or mount what belongs there"
+        )
+    return path
+
+
 def download(
     connection: Connection, snapshot: str, directory: str, to: Path, on_bytes: Callable[[int, int], None] | None
 ) -> Document:

@@ -129,6 +129,16 @@ def test_what_waits_under_the_name_is_neither_followed_nor_waited_for(
     assert victim.read_text() == "mine"
 
 
+def test_a_directory_that_is_not_mounted_does_not_become_a_file(
+    db: holdfast.Client, snapshot: str, tmp_path: Path
+) -> None:
+    with pytest.raises(holdfast.InvalidArgument, match="there is no directory"):
+        db.snapshots.download(snapshot, f"{tmp_path}/usb/")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "usb").mkdir()
+    assert db.snapshots.download(snapshot, f"{tmp_path}/usb/").path == f"{tmp_path}/usb/{snapshot}.snap"
+
+
 def test_what_is_longer_than_the_file_is_begun_anew(
     daemon: FakeDaemon, db: holdfast.Client, snapshot: str, tmp_path: Path
 ) -> None:

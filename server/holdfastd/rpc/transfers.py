@@ -13,7 +13,7 @@ from ..engine.open_upload import Upload
 from ..engine.snapshot_download import Download
 from ..engine.snapshot_info import SnapshotInfo
 from ..engine.snapshot_upload import UploadRequest, Uploads
-from ..errors import InvalidArgument
+from ..errors import Cancelled, InvalidArgument
 from ..format.checksum import crc32c
 from ..storage.clock import Clock
 from .convert import timestamp
@@ -59,7 +59,12 @@ class UploadStreams:
         self, requests: Iterator[snapshot_pb2.UploadSnapshotRequest | Unparsed], context: grpc.ServicerContext
     ) -> Iterator[snapshot_pb2.UploadSnapshotResponse]:
         """How much is here, then from time to time how much is synced, then the snapshot."""
-        begun = self.uploads.begin(self._asked(next(requests, None), context), self.draining.check)
+
+        def check() -> None:
+            if not self.draining.goes_on(context):
+                raise Cancelled("the client has gone")
+
+        begun = self.uploads.begin(self._asked(next(requests, None), context), check)
         if isinstance(begun, SnapshotInfo):
             yield self._done(begun)
             return
