@@ -48,7 +48,9 @@ def test_a_power_cut_while_a_snapshot_is_brought_here(
             assert kit.fs.read(f"{place}/{name}") == content
         elif waiting:
             noted = UploadList.load(kit.fs, Layout(ROOT)).uploads
-            assert [Layout(ROOT).resolve(each.part_path) for each in noted] == [f"{place}/{waiting[0]}"]
+            assert [Layout(ROOT).resolve(each.part_path(kit.engine.store_id)) for each in noted] == [
+                f"{place}/{waiting[0]}"
+            ]
         assert bring(kit, name, content, directory, piece=1500).state == "ready"
         assert kit.fs.read(f"{place}/{name}") == content
         kit.reopen()

@@ -61,6 +61,24 @@ def test_two_of_one_name_never_share_a_file(kit: SnapshotKit, file: tuple[str, b
     assert kit.fs.read(path) == content
 
 
+def test_two_daemons_that_take_one_file_into_one_directory_do_not_mix(file: tuple[str, bytes]) -> None:
+    name, content = file
+    one = SnapshotKit(seed=11)
+    # Of another data directory, on the same disk.
+    two = SnapshotKit(seed=12)
+    two.fs = one.fs
+    two.engine.snapshots.uploads._context = replace(two.engine.snapshots.uploads._context, fs=one.fs)
+    first, second = begun(one, request_of(name, content, BACKUPS)), begun(two, request_of(name, content, BACKUPS))
+    assert first.part_path != second.part_path
+    assert len(parts(one, BACKUPS)) == 2
+    with first, second:
+        send(one, first, content, 500)
+        second.write(0, content[:500], None, 0)
+        path = one.engine.snapshots.uploads.publish(first).path
+        second.write(500, content[500:600], None, 0)
+    assert one.fs.read(path) == content
+
+
 def test_a_wrong_size_does_not_stand_in_the_way_of_the_right_one(kit: SnapshotKit, file: tuple[str, bytes]) -> None:
     name, content = file
     right = request_of(name, content)

@@ -281,7 +281,7 @@ class Uploads:
             self._the_list().remove(record)
 
     def _part_of(self, record: UploadRecord) -> str:
-        return self._context.layout.resolve(record.part_path)
+        return self._context.layout.resolve(record.part_path(self._context.keeper.current.store_id))
 
     def _the_list(self) -> UploadList:
         assert self._list is not None, "load() comes first"
