@@ -233,6 +233,20 @@ def test_what_is_old_goes_while_the_daemon_runs(kit: SnapshotKit, file: tuple[st
         thread.join()
 
 
+def test_a_daemon_removes_what_is_old_by_itself(
+    kit: SnapshotKit, file: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed = threading.Event()
+    monkeypatch.setattr(kit.engine._upload_expiry, "_every_seconds", 0.01)
+    monkeypatch.setattr(kit.engine.snapshots.uploads, "forget_old", removed.set)
+    kit.engine.start()
+    try:
+        assert removed.wait(60)
+    finally:
+        kit.engine.stop()
+    assert not any(thread.name == "uploads" for thread in kit.engine._threads if thread.is_alive())
+
+
 def test_a_disk_that_does_not_answer_while_old_ones_are_removed_holds_up_nobody_else(
     kit: SnapshotKit, file: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
