@@ -97,7 +97,7 @@ class Connection:
         import grpc
 
         self.check_open()
-        retries = _Retries(self)
+        retries = Retries(self)
         while True:
             try:
                 response = method(request, timeout=timeout or self.timeout, metadata=self.metadata)
@@ -123,7 +123,7 @@ class Connection:
         import grpc
 
         self.check_open()
-        retries = _Retries(self)
+        retries = Retries(self)
         begun = False
         while True:
             responses = method(request, metadata=self.metadata)
@@ -236,7 +236,7 @@ class Connection:
         return self._stub(OperationServiceStub)
 
 
-class _Retries:
+class Retries:
     """How often one call is tried again: after UNAVAILABLE, with pauses that grow, while there is patience."""
 
     def __init__(self, connection: Connection) -> None:

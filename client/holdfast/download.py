@@ -16,13 +16,23 @@ if TYPE_CHECKING:
     from holdfast.v1 import common_pb2, snapshot_pb2
 
 _CHUNK = 1 << 20
-ATTEMPTS = 5
-"""Times that a transfer is taken up again without a byte of headway."""
+ATTEMPTS = 7
+"""Times that a transfer is begun without a byte of headway: some twelve seconds, in which a daemon may restart."""
 
 
 def pause_after(failures: int) -> float:
     """Seconds before a transfer is taken up again, that a daemon may have restarted meanwhile."""
     return 0.1 * float(2**failures)
+
+
+def destination(to: str | Path) -> Path:
+    """Where a file is to go. Raises InvalidArgument for a directory, as a slash at its end says, that is not there."""
+    path = Path(to)
+    if str(to).endswith("/") and not path.is_dir():
+        raise InvalidArgument(
+            f"there is no directory {path}", reason="CANNOT_WRITE", hint="make it, or mount what belongs there"
+        )
+    return path
 
 
 def download(
@@ -117,7 +127,7 @@ class _Transfer:
             except Unavailable as error:
                 failures = 0 if size_of(file) > before else failures + 1
                 if failures >= ATTEMPTS:
-                    raise _resumable(error, part) from None
+                    raise broken(error, str(part)) from None
                 self._connection.pause(pause_after(failures))
 
     def _attempt(self, file: BinaryIO, offset: int) -> None:
@@ -169,10 +179,11 @@ def _remove_if_empty(file: BinaryIO, part: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _resumable(error: Unavailable, part: Path) -> HoldfastError:
+def broken(error: Unavailable, there: str) -> HoldfastError:
+    """The error for a transfer that made no headway any more. ``there``: what the next one goes on from."""
     return Unavailable(
         f"the transfer broke: {error.message}",
         reason=error.reason,
-        hint=f"run the same command again: it goes on from {part}",
+        hint=f"run the same command again once the daemon is back: it goes on from {there}",
         metadata=error.metadata,
     )

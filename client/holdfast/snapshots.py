@@ -393,13 +393,12 @@ class Snapshots:
     def download(self, snapshot: str, to: str | Path, *, on_bytes: OnBytes | None = None) -> Document:
         """Copy a snapshot's file to this machine: verified, synced, and under its name only when it is complete.
 
-        to: a directory, or a file's name. A transfer that broke is resumed where it broke.
+        to: a directory, or a file's name; with a slash at its end it can only be a directory, which must exist. A
+        transfer that broke is resumed where it broke.
         """
-        from pathlib import Path
+        from holdfast.download import destination, download
 
-        from holdfast.download import download
-
-        return download(self._connection, snapshot, self._directory(snapshot), Path(to), on_bytes)
+        return download(self._connection, snapshot, self._directory(snapshot), destination(to), on_bytes)
 
     def upload(self, file: str | Path, *, path: AnyPath | None = None, on_bytes: OnBytes | None = None) -> Document:
         """Copy a snapshot's file from this machine to the daemon, which verifies it; resumed where it broke."""

@@ -11,9 +11,9 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, BinaryIO
 
 from holdfast.checksums import crc32c
-from holdfast.connection import Connection, new_request_id
+from holdfast.connection import Connection, Retries, new_request_id
 from holdfast.documents import Document
-from holdfast.download import ATTEMPTS, pause_after
+from holdfast.download import ATTEMPTS, broken, pause_after
 from holdfast.errors import InvalidArgument, Unavailable
 from holdfast.paths import AnyPath, path_text
 
@@ -84,19 +84,26 @@ class _Sender:
         self._file = file
         self._header = header
         self._on_bytes = on_bytes
+        self._begun = False
         self._committed = 0
         self._problem: str | None = None
 
     def run(self) -> common_pb2.Snapshot:
         failures = 0
+        retries = Retries(self._connection)
         while True:
             before = self._committed
             try:
                 return self._attempt()
-            except Unavailable:
+            except Unavailable as error:
+                if not self._begun:
+                    # As any other call that does not reach the daemon.
+                    if not retries.wait_after(error):
+                        raise
+                    continue
                 failures = 0 if self._committed > before else failures + 1
                 if failures >= ATTEMPTS:
-                    raise
+                    raise broken(error, "what the daemon has of it") from None
                 self._connection.pause(pause_after(failures))
 
     def _attempt(self) -> common_pb2.Snapshot:
@@ -152,7 +159,7 @@ class _Sender:
         return data
 
     def _note(self, committed: int) -> None:
-        self._committed = committed
+        self._begun, self._committed = True, committed
         if self._on_bytes is not None:
             self._on_bytes(committed, self._header.total_bytes)
 

@@ -13,6 +13,8 @@ import pytest
 
 import holdfast
 from holdfast.checksums import crc32c
+from holdfast.connection import Connection
+from holdfast.download import ATTEMPTS
 from tests.support.fake_server import CHUNK_BYTES, FakeDaemon
 
 CONTENT = bytes(range(256)) * 1024  # four chunks
@@ -57,8 +59,9 @@ def test_what_a_former_run_left_is_taken_up(
 
 
 def test_a_download_that_makes_no_headway_gives_up_and_says_how_to_go_on(
-    daemon: FakeDaemon, db: holdfast.Client, snapshot: str, tmp_path: Path
+    daemon: FakeDaemon, db: holdfast.Client, snapshot: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Connection, "pause", lambda *_: None)
     for _ in range(10):
         daemon.fail_next("DownloadSnapshot", grpc.StatusCode.UNAVAILABLE)
     with pytest.raises(holdfast.Unavailable) as caught:
@@ -119,6 +122,29 @@ def test_a_broken_upload_goes_on_where_it_broke(daemon: FakeDaemon, db: holdfast
     daemon.fail_next("UploadSnapshotMidway", grpc.StatusCode.UNAVAILABLE)
     assert db.snapshots.upload(file).status == "completed"
     assert bytes(daemon.uploads["x.snap"]) == CONTENT * 20
+
+
+def test_an_upload_that_makes_no_headway_gives_up_and_says_how_to_go_on(
+    daemon: FakeDaemon, db: holdfast.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "pause", lambda *_: None)
+    file = tmp_path / "x.snap"
+    file.write_bytes(CONTENT)
+    daemon.pass_next("UploadSnapshot")
+    daemon.fail_next("UploadSnapshotMidway", grpc.StatusCode.UNAVAILABLE)
+    for _ in range(ATTEMPTS + 1):
+        daemon.fail_next("UploadSnapshot", grpc.StatusCode.UNAVAILABLE)
+    with pytest.raises(holdfast.Unavailable) as caught:
+        db.snapshots.upload(file)
+    assert "goes on from what the daemon has" in (caught.value.hint or "")
+
+
+def test_an_upload_to_nobody_is_no_transfer_that_broke(tmp_path: Path) -> None:
+    file = tmp_path / "x.snap"
+    file.write_bytes(CONTENT)
+    with holdfast.connect(f"unix:{tmp_path}/none") as db, pytest.raises(holdfast.Unavailable) as caught:
+        db.snapshots.upload(file)
+    assert "the transfer broke" not in caught.value.message
 
 
 def test_an_upload_that_is_refused_says_why(daemon: FakeDaemon, db: holdfast.Client, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import holdfast
 from holdfast.connection import Connection
+from holdfast.download import ATTEMPTS
 from holdfast.files import open_alone
 from holdfast.v1 import common_pb2, snapshot_pb2
 from tests.support.fake_server import FakeDaemon
@@ -51,7 +52,7 @@ def test_a_daemon_that_ends_without_a_sum_is_not_asked_for_ever(
     asked = says()
     with pytest.raises(holdfast.Unavailable, match="before it had sent everything"):
         db.snapshots.download(snapshot, tmp_path / "copy")
-    assert len(asked) == 5
+    assert len(asked) == ATTEMPTS
     assert list(tmp_path.iterdir()) == []
 
 
@@ -126,6 +127,16 @@ def test_what_waits_under_the_name_is_neither_followed_nor_waited_for(
         with pytest.raises(holdfast.InvalidArgument, match="cannot write"):
             db.snapshots.download(snapshot, tmp_path / name)
     assert victim.read_text() == "mine"
+
+
+def test_a_directory_that_is_not_mounted_does_not_become_a_file(
+    db: holdfast.Client, snapshot: str, tmp_path: Path
+) -> None:
+    with pytest.raises(holdfast.InvalidArgument, match="there is no directory"):
+        db.snapshots.download(snapshot, f"{tmp_path}/usb/")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "usb").mkdir()
+    assert db.snapshots.download(snapshot, f"{tmp_path}/usb/").path == f"{tmp_path}/usb/{snapshot}.snap"
 
 
 def test_what_is_longer_than_the_file_is_begun_anew(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfastd.engine import snapshot_upload
+from holdfastd.engine import open_upload
 from holdfastd.storage.names import Layout
 from holdfastd.storage.uploads import UploadList
 from tests.support.engines import ROOT
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
 def test_a_power_cut_while_a_snapshot_is_brought_here(
     directory: str | None, record_property: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot_upload, "SYNC_BYTES", 4000)
+    monkeypatch.setattr(open_upload, "SYNC_BYTES", 4000)
     source = SnapshotKit(seed=99)
     source.create("other")
     source.clock.advance_us(3_600_000_000)
@@ -48,7 +48,9 @@ def test_a_power_cut_while_a_snapshot_is_brought_here(
             assert kit.fs.read(f"{place}/{name}") == content
         elif waiting:
             noted = UploadList.load(kit.fs, Layout(ROOT)).uploads
-            assert [Layout(ROOT).resolve(each.part_path) for each in noted] == [f"{place}/{waiting[0]}"]
+            assert [Layout(ROOT).resolve(each.part_path(kit.engine.store_id)) for each in noted] == [
+                f"{place}/{waiting[0]}"
+            ]
         assert bring(kit, name, content, directory, piece=1500).state == "ready"
         assert kit.fs.read(f"{place}/{name}") == content
         kit.reopen()

@@ -8,9 +8,10 @@ import random
 
 import pytest
 
-from holdfastd.engine import snapshot_download, snapshot_upload
+from holdfastd.engine import open_upload, snapshot_download
+from holdfastd.engine.open_upload import LIFE_US, Upload
 from holdfastd.engine.snapshot_info import SnapshotInfo
-from holdfastd.engine.snapshot_upload import LIFE_US, Upload, UploadRequest
+from holdfastd.engine.snapshot_upload import UploadRequest
 from holdfastd.errors import (
     Aborted,
     AlreadyExists,
@@ -186,7 +187,7 @@ def test_one_that_is_here_already_is_no_second_one(source: SnapshotKit, target: 
 def test_a_broken_one_goes_on_from_what_is_synced(
     source: SnapshotKit, target: SnapshotKit, again: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot_upload, "SYNC_BYTES", 1000)
+    monkeypatch.setattr(open_upload, "SYNC_BYTES", 1000)
     name, content = read_file(source, "latest")
     upload = begun(target, request_of(name, content))
     half = len(content) // 2
@@ -204,7 +205,7 @@ def test_a_broken_one_goes_on_from_what_is_synced(
     with resumed:
         send(target, resumed, content, 300)
         assert resumed.complete
-        info = resumed.publish()
+        info = target.engine.snapshots.uploads.publish(resumed)
     assert target.fs.read(info.path) == content
     if again == "same process":
         with pytest.raises(Aborted, match="another connection goes on"):
@@ -285,7 +286,7 @@ def test_bytes_out_of_their_place_or_damaged_are_refused(source: SnapshotKit, ta
             upload.write(10, content[10:20], crc32c(content[10:20]) ^ 1, 0)
         send_rest = content[10:]
         assert upload.write(10, send_rest, crc32c(send_rest), 0)
-        assert upload.publish().state == "ready"
+        assert target.engine.snapshots.uploads.publish(upload).state == "ready"
 
 
 def mutated(content: bytes, name: str) -> bytes:
@@ -315,7 +316,7 @@ def test_a_file_that_changed_while_it_was_sent_gets_no_name(source: SnapshotKit,
     with begun(target, request_of(name, content)) as upload:
         send(target, upload, changed, 1 << 20)
         with pytest.raises(Corruption, match="SHA-256 that the upload began with"):
-            upload.publish()
+            target.engine.snapshots.uploads.publish(upload)
     assert target.fs.listdir(SNAPSHOTS_DIR) == []
 
 

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import pytest
 
-from holdfastd.engine import snapshot_upload
+from holdfastd.engine import open_upload, snapshot_upload
+from holdfastd.engine.open_upload import LIFE_US, Upload
 from holdfastd.engine.snapshot_info import SnapshotInfo
-from holdfastd.engine.snapshot_upload import LIFE_US, Upload, UploadRequest
+from holdfastd.engine.snapshot_upload import UploadRequest
 from holdfastd.engine.upload_expiry import UploadExpiry
 from holdfastd.errors import Aborted, Corruption, FailedPrecondition, InvalidArgument, Unavailable, UnsupportedFormat
 from tests.support.snapshot_sweeps import BACKUPS
@@ -55,9 +56,27 @@ def test_two_of_one_name_never_share_a_file(kit: SnapshotKit, file: tuple[str, b
     with begun(kit, right) as honest, begun(kit, wrong) as hostile:
         send(kit, honest, content, 500)
         hostile.write(0, b"x" * 100, None, 0)
-        path = honest.publish().path
+        path = kit.engine.snapshots.uploads.publish(honest).path
         hostile.write(100, b"x" * 100, None, 0)
     assert kit.fs.read(path) == content
+
+
+def test_two_daemons_that_take_one_file_into_one_directory_do_not_mix(file: tuple[str, bytes]) -> None:
+    name, content = file
+    one = SnapshotKit(seed=11)
+    # Of another data directory, on the same disk.
+    two = SnapshotKit(seed=12)
+    two.fs = one.fs
+    two.engine.snapshots.uploads._context = replace(two.engine.snapshots.uploads._context, fs=one.fs)
+    first, second = begun(one, request_of(name, content, BACKUPS)), begun(two, request_of(name, content, BACKUPS))
+    assert first.part_path != second.part_path
+    assert len(parts(one, BACKUPS)) == 2
+    with first, second:
+        send(one, first, content, 500)
+        second.write(0, content[:500], None, 0)
+        path = one.engine.snapshots.uploads.publish(first).path
+        second.write(500, content[500:600], None, 0)
+    assert one.fs.read(path) == content
 
 
 def test_a_wrong_size_does_not_stand_in_the_way_of_the_right_one(kit: SnapshotKit, file: tuple[str, bytes]) -> None:
@@ -82,7 +101,7 @@ def test_what_is_published_while_another_begins_is_what_he_gets(
 
     def too_late(upload: Upload) -> None:
         if upload is not first:
-            first.publish()
+            kit.engine.snapshots.uploads.publish(first)
         take(upload)
 
     monkeypatch.setattr(Upload, "take_from_former", too_late)
@@ -104,10 +123,10 @@ def test_who_loses_an_upload_while_he_proves_it_stops(kit: SnapshotKit, file: tu
                 second.append(begun(kit, request_of(name, content)))
 
         with pytest.raises(Aborted, match="another connection"):
-            first.publish(come_again)
+            kit.engine.snapshots.uploads.publish(first, come_again)
         with second[0]:
             assert second[0].complete
-            assert second[0].publish().state == "ready"
+            assert kit.engine.snapshots.uploads.publish(second[0]).state == "ready"
 
 
 def test_rivals_in_a_row_leave_one_winner(kit: SnapshotKit, file: tuple[str, bytes]) -> None:
@@ -118,7 +137,7 @@ def test_rivals_in_a_row_leave_one_winner(kit: SnapshotKit, file: tuple[str, byt
             loser.write(0, content[:1], None, 0)
     with rivals[-1] as winner:
         send(kit, winner, content, 500)
-        assert winner.publish().state == "ready"
+        assert kit.engine.snapshots.uploads.publish(winner).state == "ready"
     assert kit.engine.snapshots.uploads._open == {}
 
 
@@ -171,7 +190,7 @@ def test_a_disk_that_does_not_answer_holds_up_nobody_else(
 def test_a_sync_that_failed_is_not_tried_again(
     kit: SnapshotKit, file: tuple[str, bytes], seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot_upload, "SYNC_BYTES", 1000)
+    monkeypatch.setattr(open_upload, "SYNC_BYTES", 1000)
     name, content = file
     with begun(kit, request_of(name, content)) as upload:
         upload.write(0, content[:1000], None, kit.clock.now_us())
@@ -214,6 +233,51 @@ def test_what_is_old_goes_while_the_daemon_runs(kit: SnapshotKit, file: tuple[st
         thread.join()
 
 
+def test_a_daemon_removes_what_is_old_by_itself(
+    kit: SnapshotKit, file: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed = threading.Event()
+    monkeypatch.setattr(kit.engine._upload_expiry, "_every_seconds", 0.01)
+    monkeypatch.setattr(kit.engine.snapshots.uploads, "forget_old", removed.set)
+    kit.engine.start()
+    try:
+        assert removed.wait(60)
+    finally:
+        kit.engine.stop()
+    assert not any(thread.name == "uploads" for thread in kit.engine._threads if thread.is_alive())
+
+
+def test_a_disk_that_does_not_answer_while_old_ones_are_removed_holds_up_nobody_else(
+    kit: SnapshotKit, file: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, content = file
+    begun(kit, request_of(name, content, BACKUPS)).__exit__()
+    kit.clock.advance_us(LIFE_US + 1_000_000)
+    stuck, answers = threading.Event(), threading.Event()
+    unlink = kit.fs.unlink
+
+    def hang(path: str) -> None:
+        if path.startswith(BACKUPS):
+            stuck.set()
+            answers.wait(60)
+        unlink(path)
+
+    monkeypatch.setattr(kit.fs, "unlink", hang)
+    remover = threading.Thread(target=kit.engine.snapshots.uploads.forget_old)
+    remover.start()
+    try:
+        assert stuck.wait(60)
+        other = threading.Thread(target=bring, args=(kit, name, content), daemon=True)
+        other.start()
+        other.join(20)
+        assert not other.is_alive()
+    finally:
+        answers.set()
+        remover.join()
+    assert (parts(kit, BACKUPS), kit.fs.exists(f"{SNAPSHOTS_DIR}/{name}")) == ([], True)
+    assert kit.engine.snapshots.uploads._open == {}
+
+
 def test_what_a_newer_daemon_wrote_is_not_kept(
     kit: SnapshotKit, file: tuple[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,7 +292,7 @@ def test_what_a_newer_daemon_wrote_is_not_kept(
     with begun(kit, request_of(name, content)) as upload:
         send(kit, upload, content[:-1] + b"x", 500)
         with pytest.raises(Corruption, match="SHA-256 that the upload began with"):
-            upload.publish()
+            kit.engine.snapshots.uploads.publish(upload)
     assert kit.fs.listdir(SNAPSHOTS_DIR) == []
 
 
@@ -258,11 +322,11 @@ def test_a_daemon_that_stops_reads_no_file_to_its_end(kit: SnapshotKit, file: tu
     with begun(kit, request_of(name, content)) as upload:
         send(kit, upload, content, 500)
         with pytest.raises(Unavailable):
-            upload.publish(stop)
+            kit.engine.snapshots.uploads.publish(upload, stop)
     kit.reopen()
     with begun(kit, request_of(name, content)) as upload:
         assert upload.complete
-        upload.publish()
+        kit.engine.snapshots.uploads.publish(upload)
     for asked in (request_of(name, content), request_of(name, b"x" * len(content))):
         with pytest.raises(Unavailable):
             kit.engine.snapshots.uploads.begin(asked, stop)

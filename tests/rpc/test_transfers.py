@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -12,7 +13,9 @@ import pytest
 
 import holdfast
 from holdfast.v1 import snapshot_pb2
-from holdfastd.engine import snapshot_upload
+from holdfastd.engine import open_upload
+from holdfastd.engine.snapshot_upload import Uploads
+from holdfastd.errors import Cancelled
 from tests.rpc.calls import failing
 from tests.rpc.wires import Wire, serving
 from tests.support.snapshots import SnapshotKit
@@ -107,7 +110,7 @@ def test_what_is_no_snapshot_is_thrown_away(wire: Wire) -> None:
 def test_a_client_that_goes_away_leaves_what_it_sent(
     wire: Wire, other: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot_upload, "SYNC_BYTES", 100)
+    monkeypatch.setattr(open_upload, "SYNC_BYTES", 100)
     with holdfast.connect(wire.address) as db:
         made = db.snapshots.create("books")
         got = db.snapshots.download("latest", tmp_path)
@@ -130,3 +133,26 @@ def test_a_client_that_goes_away_leaves_what_it_sent(
         assert db.snapshots.list()[0].id == made.snapshot_id
     call.cancel()
     gone.set()
+
+
+def test_for_a_client_that_has_gone_no_file_is_read(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    with holdfast.connect(wire.address) as db:
+        made = db.snapshots.create("books")
+    name, content = Path(made.path).name, wire.kit.fs.read(made.path)
+    reading, ended = threading.Event(), threading.Event()
+
+    def read_on(_uploads: Uploads, _path: str, _final: str, check: Callable[[], None]) -> None:
+        reading.set()
+        try:
+            while True:
+                check()
+                time.sleep(0.01)
+        except Cancelled:
+            ended.set()
+            raise
+
+    monkeypatch.setattr(Uploads, "_examine", read_on)
+    call = wire.snapshots.UploadSnapshot(iter([header(name, content)]))
+    assert reading.wait(30)
+    call.cancel()
+    assert ended.wait(30)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import posixpath
 
+from holdfastd.engine.open_upload import Upload
 from holdfastd.engine.snapshot_info import SnapshotInfo
-from holdfastd.engine.snapshot_upload import Upload, UploadRequest
+from holdfastd.engine.snapshot_upload import UploadRequest
 from holdfastd.format.checksum import crc32c
 from tests.support.snapshots import SnapshotKit
 
@@ -39,4 +40,4 @@ def bring(
         return begun
     with begun as upload:
         send(kit, upload, content, piece)
-        return upload.publish()
+        return kit.engine.snapshots.uploads.publish(upload)

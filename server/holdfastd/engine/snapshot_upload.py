@@ -11,27 +11,21 @@ import contextlib
 import hashlib
 import posixpath
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
-from ..errors import Aborted, AlreadyExists, Corruption, HoldfastError, InvalidArgument, UnsupportedFormat
-from ..format.checksum import crc32c
+from ..errors import AlreadyExists, Corruption, HoldfastError, InvalidArgument, UnsupportedFormat
 from ..storage.archive_reader import ArchiveReader
-from ..storage.files import File, make_lasting_dir, parent_of
+from ..storage.files import make_lasting_dir, parent_of
 from ..storage.registry import snapshot_file_id
 from ..storage.uploads import UploadList, UploadRecord
-from .disk_errors import disk_errors_of
+from .open_upload import LIFE_US, Upload, refused_upload
 from .places import check_snapshot_place
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_context import SnapshotContext
 from .snapshot_info import SnapshotInfo
 
-SYNC_BYTES = 32 << 20
-"""What a broken transfer may cost at most."""
-LIFE_US = 24 * 3600 * 1_000_000
-"""How long an upload waits for its next byte."""
 READ_BYTES = 1 << 20
 LARGEST_BYTES = 1 << 50
 
@@ -75,16 +69,11 @@ class Uploads:
 
         What cannot be removed now, such as in a directory that is read-only, stays noted, to be tried again.
         """
-        fs, oldest_us = self._context.fs, self._context.clock.now_us() - LIFE_US
         with self._lock:
-            uploads = self._the_list()
-            for record in uploads.uploads:
-                if record.key in self._open:
-                    continue
-                if record.touched_us < oldest_us or not fs.exists(self._part_of(record)):
-                    with contextlib.suppress(OSError):
-                        self._remove_part(record)
-                        uploads.remove(record)
+            records = self._the_list().uploads
+        for record in records:
+            if self._is_over(record):
+                self._forget_over(record)
 
     def begin(self, request: UploadRequest, check: Check = lambda: None) -> Upload | SnapshotInfo:
         """Begin an upload, or go on with it; the snapshot itself where it is here already.
@@ -94,7 +83,6 @@ class Uploads:
         it, and Corruption where the very file is here, and damaged.
         """
         path = self._checked(request)
-        self.forget_old()
         while True:
             here = self._is_here(path, request, check) or self._opened(path, request)
             if here is not None:
@@ -113,7 +101,7 @@ class Uploads:
             if self._open.get(upload.key) is upload:
                 del self._open[upload.key]
 
-    def publish(self, upload: Upload, check: Check) -> SnapshotInfo:
+    def publish(self, upload: Upload, check: Check = lambda: None) -> SnapshotInfo:
         """Prove the file and give it its name; durable on return. Raises Corruption or AlreadyExists; then it is gone.
 
         Blocks for as long as reading all of it takes.
@@ -171,6 +159,23 @@ class Uploads:
             hint="upload into another directory with --path, or delete that snapshot first",
             path=path,
         )
+
+    def _is_over(self, record: UploadRecord) -> bool:
+        is_old = record.touched_us < self._context.clock.now_us() - LIFE_US
+        return is_old or not self._context.fs.exists(self._part_of(record))
+
+    def _forget_over(self, record: UploadRecord) -> None:
+        """Hold it like somebody who brings it, that nobody does meanwhile; unless somebody does, or did since."""
+        with self._lock:
+            if record.key in self._open or record not in self._the_list().uploads:
+                return
+            held = self._open[record.key] = Upload(self, record.key, self._context.layout.resolve(record.path), None)
+        try:
+            with contextlib.suppress(HoldfastError), held.changing():
+                self._remove_part(record)
+                self._forget(record)
+        finally:
+            self.end(held)
 
     def _opened(self, path: str, request: UploadRequest) -> Upload | None:
         """Take the upload from whoever has it, and open its file. None where it has been published meanwhile."""
@@ -276,137 +281,8 @@ class Uploads:
             self._the_list().remove(record)
 
     def _part_of(self, record: UploadRecord) -> str:
-        return self._context.layout.resolve(record.part_path)
+        return self._context.layout.resolve(record.part_path(self._context.keeper.current.store_id))
 
     def _the_list(self) -> UploadList:
         assert self._list is not None, "load() comes first"
         return self._list
-
-
-class Upload:
-    """One file on its way here, held by one connection. One thread; ``lose`` by any other."""
-
-    def __init__(self, uploads: Uploads, key: tuple[str, str], path: str, former: Upload | None) -> None:
-        """``key``: what it is known by; ``path``: the final one, absolute; ``former``: whom it is taken from."""
-        self._uploads = uploads
-        self.key = key
-        self.path = path
-        self._former = former
-        # Held while the file changes; guards _lost.
-        self._lock = threading.Lock()
-        self._lost = False
-        # From ``open`` on.
-        self.record: UploadRecord
-        self._file: File
-        self._written = 0
-
-    def __enter__(self) -> Upload:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._uploads.end(self)
-        self._file.close()
-
-    def open(self, record: UploadRecord, file: File) -> None:
-        """Begin to write. Inside ``changing``."""
-        self.record, self._file = record, file
-        self._written = record.committed_bytes
-
-    @contextlib.contextmanager
-    def changing(self) -> Iterator[None]:
-        """While the block runs nobody takes the upload away. Raises Aborted where somebody has."""
-        with self._lock:
-            self.check_held()
-            with refused_upload(self.path):
-                yield
-
-    def check_held(self) -> None:
-        """Raise Aborted where somebody has taken the upload away."""
-        if self._lost:
-            raise Aborted(
-                f"another connection goes on with the upload to {self.path}",
-                reason="UPLOAD_TAKEN_OVER",
-                hint="leave it to that one; two uploads of one file at a time make no sense",
-            )
-
-    def lose(self) -> None:
-        """Somebody else goes on with it. Blocks for what is being written."""
-        with self._lock:
-            self._lost = True
-        self.take_from_former()
-
-    def take_from_former(self) -> None:
-        """Whoever had it before has nothing to do with its file any more on return. Blocks for what he is writing."""
-        former = self._former
-        if former is not None:
-            former.lose()
-            self._former = None
-
-    @property
-    def part_path(self) -> str:
-        """Where the bytes gather, absolute."""
-        return self._file.path
-
-    @property
-    def committed_bytes(self) -> int:
-        """Bytes from the start of the file that are on the disk for good."""
-        return self.record.committed_bytes
-
-    @property
-    def expires_us(self) -> int:
-        """When what is here is thrown away if nothing more comes."""
-        return self.record.touched_us + LIFE_US
-
-    def write(self, offset: int, data: bytes, crc: int | None, now_us: int) -> bool:
-        """Take the next bytes; True when all so far are durable by now. Blocks for the disk.
-
-        Raises InvalidArgument for bytes out of their place, Corruption where ``crc`` (CRC-32C) is given and not theirs.
-        """
-        end = offset + len(data)
-        if offset != self._written or end > self.record.total_bytes:
-            raise InvalidArgument(
-                f"bytes {offset} to {end} came where {self._written} to {self.record.total_bytes} are due",
-                field="chunk.offset",
-                hint="send the file on from committed_bytes, in order",
-            )
-        if crc is not None and crc32c(data) != crc:
-            raise Corruption(
-                f"the CRC-32C of the bytes from {offset} on does not hold",
-                path=self.part_path,
-                offset=offset,
-                reason="CHECKSUM_MISMATCH",
-                hint="send the file again: it goes on from what is here",
-            )
-        with self.changing():
-            self._file.pwrite([data], offset)
-        self._written = end
-        if end - self.committed_bytes < SYNC_BYTES and end < self.record.total_bytes:
-            return False
-        self.sync(now_us)
-        return True
-
-    def sync(self, now_us: int) -> None:
-        """Make durable what was written, and keep how far that is. What a failure has lost has to come again."""
-        written, self._written = self._written, self.committed_bytes
-        if written == self.committed_bytes:
-            return
-        with self.changing():
-            self._file.sync()
-            # The kernel reports a lost write once: only now is it known that there was none.
-            self._written = written
-            self.record = replace(self.record, committed_bytes=written, touched_us=now_us)
-            self._uploads.note(self.record)
-
-    @property
-    def complete(self) -> bool:
-        """Whether all of it is here, durable."""
-        return self.committed_bytes == self.record.total_bytes
-
-    def publish(self, check: Check = lambda: None) -> SnapshotInfo:
-        """See ``Uploads.publish``."""
-        return self._uploads.publish(self, check)
-
-
-def refused_upload(path: str) -> AbstractContextManager[None]:
-    """What an error of the disk makes of the upload to ``path``."""
-    return disk_errors_of(f"the upload to {path}")

@@ -9,10 +9,11 @@ import grpc
 
 from holdfast.v1 import snapshot_pb2
 
+from ..engine.open_upload import Upload
 from ..engine.snapshot_download import Download
 from ..engine.snapshot_info import SnapshotInfo
-from ..engine.snapshot_upload import Upload, UploadRequest, Uploads
-from ..errors import InvalidArgument
+from ..engine.snapshot_upload import UploadRequest, Uploads
+from ..errors import Cancelled, InvalidArgument
 from ..format.checksum import crc32c
 from ..storage.clock import Clock
 from .convert import timestamp
@@ -58,7 +59,12 @@ class UploadStreams:
         self, requests: Iterator[snapshot_pb2.UploadSnapshotRequest | Unparsed], context: grpc.ServicerContext
     ) -> Iterator[snapshot_pb2.UploadSnapshotResponse]:
         """How much is here, then from time to time how much is synced, then the snapshot."""
-        begun = self.uploads.begin(self._asked(next(requests, None), context), self.draining.check)
+
+        def check() -> None:
+            if not self.draining.goes_on(context):
+                raise Cancelled("the client has gone")
+
+        begun = self.uploads.begin(self._asked(next(requests, None), context), check)
         if isinstance(begun, SnapshotInfo):
             yield self._done(begun)
             return
@@ -74,7 +80,7 @@ class UploadStreams:
                 # What has come is worth keeping, whatever ends the stream.
                 upload.sync(self.clock.now_us())
             if upload.complete:
-                yield self._done(upload.publish(self.draining.check))
+                yield self._done(self.uploads.publish(upload, self.draining.check))
 
     def _asked(
         self, request: snapshot_pb2.UploadSnapshotRequest | Unparsed | None, context: grpc.ServicerContext

@@ -6,6 +6,7 @@ it is begun, so that the next start knows whose it is: nothing is left of one th
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, replace
 
 from ..errors import UnsupportedFormat
@@ -34,10 +35,12 @@ class UploadRecord:
         """What a transfer is known by when it is resumed."""
         return self.path, self.sha256
 
-    @property
-    def part_path(self) -> str:
-        """Where the bytes wait, as ``path`` is written. The whole sum is in it: two uploads must never share a file."""
-        return f"{self.path}.{self.sha256}.upload"
+    def part_path(self, store_id: uuid.UUID) -> str:
+        """Where the bytes wait, as ``path`` is written.
+
+        Two uploads must never share a file, those of two daemons that write into one directory included.
+        """
+        return f"{self.path}.{self.sha256}.{store_id.hex[:8]}.upload"
 
 
 @dataclass(frozen=True, slots=True)

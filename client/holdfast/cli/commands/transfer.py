@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -36,7 +35,8 @@ def download(state: State, snapshot: str, to: str) -> Document:
     same command is run again.
     """
     started = time.perf_counter()
-    document = state.client.snapshots.download(snapshot, to, on_bytes=_meter(state))
+    with _Meter() as meter:
+        document = state.client.snapshots.download(snapshot, to, on_bytes=meter.show if state.verbose else None)
     return Document(document, duration_ms=round((time.perf_counter() - started) * 1000))
 
 
@@ -57,26 +57,36 @@ def upload(state: State, file: str, path: str | None) -> Document:
     is run again.
     """
     started = time.perf_counter()
-    document = state.client.snapshots.upload(Path(file), path=path, on_bytes=_meter(state))
+    with _Meter() as meter:
+        shown = meter.show if state.verbose else None
+        document = state.client.snapshots.upload(Path(file), path=path, on_bytes=shown)
     return Document(document, duration_ms=round((time.perf_counter() - started) * 1000))
 
 
-def _meter(state: State) -> Callable[[int, int], None] | None:
-    """With ``-v``: bytes done on stderr, overwritten on a terminal, now and then in a log."""
-    if not state.verbose:
-        return None
-    on_terminal = sys.stderr.isatty()
-    every = _TERMINAL_SECONDS if on_terminal else _LINE_SECONDS
-    last = [0.0]
-    ended = [False]
+class _Meter:
+    """Bytes done on stderr: overwritten on a terminal, now and then in a log. Leaves no line without its end."""
 
-    def show(done: int, total: int) -> None:
+    def __init__(self) -> None:
+        self._on_terminal = sys.stderr.isatty()
+        self._every = _TERMINAL_SECONDS if self._on_terminal else _LINE_SECONDS
+        self._last = 0.0
+        self._ended = False
+        self._line_is_open = False
+
+    def __enter__(self) -> _Meter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._line_is_open:
+            print(file=sys.stderr, flush=True)
+
+    def show(self, done: int, total: int) -> None:
+        """So much is done."""
         now = time.monotonic()
-        if ended[0] or (now - last[0] < every and done != total):
+        if self._ended or (now - self._last < self._every and done != total):
             return
-        last[0], ended[0] = now, done == total
+        self._last, self._ended = now, done == total
+        self._line_is_open = self._on_terminal and not self._ended
         line = f"{format_size(done)} of {format_size(total)}"
-        print(f"\r{line:<40}" if on_terminal else line, end="\n" if done == total or not on_terminal else "",
-              file=sys.stderr, flush=True)  # fmt: skip
-
-    return show
+        end = "" if self._line_is_open else "\n"
+        print(f"\r{line:<40}" if self._on_terminal else line, end=end, file=sys.stderr, flush=True)
