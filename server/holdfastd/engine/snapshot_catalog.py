@@ -17,13 +17,16 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from ..errors import Corruption, FailedPrecondition, HoldfastError, InvalidArgument, NotFound
+from ..format.urls import is_object_url
 from ..storage.archive_reader import ArchiveReader, Tap, nobody
 from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout, check_snapshot_id
 from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, part_path, snapshot_file_id
+from ..storage.store_errors import StoreError
 from .snapshot_adoption import has_become, is_same_file, judge
-from .snapshot_errors import file_in_use, file_missing, id_is_taken
+from .snapshot_directory import NOTHING_SEEN, Seen, SnapshotDirectory, ids_in
+from .snapshot_errors import file_in_use, file_missing, id_is_taken, still_unsettled
 from .snapshot_info import MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
 from .snapshot_lineage import Lineage, is_base_of
 from .snapshot_record import record_of
@@ -47,6 +50,7 @@ class SnapshotCatalog:
         self._rewritten: set[str] = set()
         self._replaced = 0
         self._doubtful: set[uuid.UUID] = set()
+        self._unsettled: set[str] = set()
 
     # At start -------------------------------------------------------------------------------------------------------
 
@@ -59,7 +63,11 @@ class SnapshotCatalog:
         with self._lock:
             self._registry = registry = Registry.load(self._fs, self._layout)
             for pending in registry.pending:
-                self._settle(registry, pending)
+                if is_object_url(pending.path):
+                    # A start waits for no network.
+                    self._unsettled.add(pending.id)
+                else:
+                    self._settle(registry, pending)
         if self._fs.exists(self._layout.snapshots):
             for name in self._fs.listdir(self._layout.snapshots):
                 stem, dot, suffix = name.rpartition(".")
@@ -84,6 +92,8 @@ class SnapshotCatalog:
             return
         try:
             found = record_of(self._fs, self._layout, pending.path)
+        except StoreError:
+            raise
         except (HoldfastError, OSError):
             registry.abandon(pending.id)
             return
@@ -101,7 +111,7 @@ class SnapshotCatalog:
 
     def _listing(self, path: str | None, collection: str | None) -> SnapshotListing:
         directory = self._layout.snapshots if path is None else self._layout.resolve(path)
-        if path is not None and not self._fs.is_dir(directory):
+        if not (path is None or is_object_url(directory) or self._fs.is_dir(directory)):
             raise NotFound(
                 f"there is no directory {directory}",
                 reason="DIRECTORY_NOT_FOUND",
@@ -109,13 +119,15 @@ class SnapshotCatalog:
                 path=directory,
             )
         warnings = [problem for problem in (self._the_registry().problem,) if problem]
-        unnamed, unreadable = self._unnamed_in(directory)
-        warnings += [*unreadable.values(), *self._adopt((*unnamed, *self._changed_in(directory)))]
+        warnings += self._settle_in(directory)
+        here = self._directory(directory)
+        unnamed, unreadable = here.unnamed()
+        warnings += [*unreadable.values(), *self._adopt((*unnamed, *here.changed()))]
         shown = {self._layout.resolve(record.path): record for record in self._records()}
         if path is not None:
             shown = {where: record for where, record in shown.items() if parent_of(where) == directory}
         shown = {self._layout.resolve(record.path): record for record in unnamed} | shown
-        lineage = self._lineage()
+        lineage = self._lineage(seen=here.seen)
         found = [lineage.info(record) for record in shown.values()]
         if collection is not None:
             found = [info for info in found if collection in info.collections]
@@ -186,37 +198,26 @@ class SnapshotCatalog:
             raise file_missing(path)
         return self._lineage().info(record_of(self._fs, self._layout, path))
 
-    def _lineage(self, *more: SnapshotRecord) -> Lineage:
-        """What is known now, and ``more`` that the registry does not know."""
-        return Lineage(self._fs, self._layout, self._store_id, (*more, *self._records()))
+    def _lineage(self, *, seen: Seen = NOTHING_SEEN) -> Lineage:
+        """What is known now."""
+        return Lineage(self._fs, self._layout, self._store_id, self._records(), seen)
 
-    def _unnamed_in(self, directory: str) -> tuple[list[SnapshotRecord], dict[str, str]]:
-        """Snapshots in a directory that the registry does not name there, and why others, by path, cannot be read."""
-        named = {self._layout.resolve(record.path) for record in self._records()}
-        found, unreadable = [], {}
-        for where in self._files_in(directory):
-            if where not in named:
-                try:
-                    found.append(record_of(self._fs, self._layout, where))
-                except (HoldfastError, OSError) as error:
-                    unreadable[where] = error.message if isinstance(error, HoldfastError) else str(error)
-        return found, unreadable
+    def _directory(self, path: str) -> SnapshotDirectory:
+        return SnapshotDirectory(self._fs, self._layout, path, self._records())
 
-    def _changed_in(self, directory: str) -> list[SnapshotRecord]:
-        """What is in the places of snapshots of a directory that had another size, as far as that can be read."""
-        found = []
-        for record in self._records():
-            where = self._layout.resolve(record.path)
-            with contextlib.suppress(HoldfastError, OSError):
-                if parent_of(where) == directory and self._fs.size(where) != record.size_bytes:
-                    found.append(record_of(self._fs, self._layout, where))
-        return found
+    def _settle_in(self, directory: str) -> list[str]:
+        """Find out what became of snapshots that a crash left half-done in a directory of an object store.
 
-    def _files_in(self, directory: str) -> list[str]:
-        if not self._fs.exists(directory):
-            return []
-        names = [name for name in self._fs.listdir(directory) if name.endswith((".snap", ".gz"))]
-        return [posixpath.join(directory, name) for name in names if snapshot_file_id(name)]
+        Returns what is to be said of others. Raises OSError.
+        """
+        with self._lock:
+            registry = self._the_registry()
+            for pending in registry.pending:
+                if pending.id in self._unsettled and parent_of(pending.path) == directory:
+                    self._settle(registry, pending)
+            left = [pending for pending in registry.pending if pending.id in self._unsettled]
+            self._unsettled.intersection_update(pending.id for pending in left)
+        return [still_unsettled(pending) for pending in left]
 
     def _records(self) -> tuple[SnapshotRecord, ...]:
         return self._the_registry().snapshots
@@ -234,8 +235,7 @@ class SnapshotCatalog:
             registry = self._the_registry()
             taken = {record.id for record in registry.snapshots} | {pending.id for pending in registry.pending}
             for place in {directory, self._layout.snapshots}:
-                if self._fs.exists(place):
-                    taken |= {snapshot_file_id(name) or "" for name in self._fs.listdir(place)}
+                taken |= ids_in(self._fs, place)
             number, id = 1, stem
             while id in taken:
                 number += 1
@@ -303,13 +303,13 @@ class SnapshotCatalog:
             for record in unnamed:
                 path, same = self._layout.resolve(record.path), known.get(record.id)
                 # One that is being published gets there by itself; another may have been deleted since it was read.
-                if record.id in being_written or not self._fs.exists(path):
+                if record.id in being_written or not NOTHING_SEEN.exists(self._fs, path):
                     continue
                 if same is not None and self._layout.resolve(same.path) == path:
                     if has_become(same, record):
                         known[record.id] = adopted[record.id] = record
                     continue
-                is_there = same is not None and self._fs.exists(self._layout.resolve(same.path))
+                is_there = same is not None and NOTHING_SEEN.exists(self._fs, self._layout.resolve(same.path))
                 finding = judge(record, path, same, is_there=is_there, store_id=self._store_id)
                 if finding.warning:
                     warnings.append(finding.warning)
@@ -353,7 +353,7 @@ class SnapshotCatalog:
     def delete(self, reference: str, *, validate_only: bool = False) -> SnapshotInfo:
         """Delete a snapshot's file and forget it; returns it as it was. FailedPrecondition while it is needed."""
         info = self.get_to_delete(reference)
-        beside, _ = self._unnamed_in(parent_of(info.path))
+        beside, _ = self._directory(parent_of(info.path)).unnamed()
         with self._lock:
             # Whoever writes an increment has its base in use until the registry knows of it.
             if self._in_use.get(info.path):
@@ -373,7 +373,9 @@ class SnapshotCatalog:
                 return info
             # The file first: a crash in between leaves an entry that says "missing", never a file that nobody knows.
             if info.state != MISSING:
-                self._fs.unlink(info.path)
+                # Of a file in an object store nobody has looked whether it is there.
+                with contextlib.suppress(FileNotFoundError):
+                    self._fs.unlink(info.path)
                 self._fs.sync_dir(parent_of(info.path))
             known = self._the_registry().find(info.id)
             if known is not None and self._layout.resolve(known.path) == info.path:
@@ -395,7 +397,7 @@ class SnapshotCatalog:
         directory = parent_of(base.path)
         if self._fs.is_dir(directory):
             self.listing(directory)
-        beside, _ = self._unnamed_in(directory)
+        beside, _ = self._directory(directory).unnamed()
         for record in beside:
             if is_base_of(base.record, record):
                 path = self._layout.resolve(record.path)

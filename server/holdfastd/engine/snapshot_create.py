@@ -37,6 +37,7 @@ from .operations import Work
 from .snapshot_base import Base, choose_base
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_context import SnapshotContext, disk_error
+from .snapshot_errors import overtaken
 from .snapshot_policy import too_long
 from .snapshot_record import make_record
 from .snapshot_removed import NOTHING_REMOVED, RemovedIds, removed_since
@@ -87,6 +88,8 @@ class SnapshotCreation:
             self._directory = context.layout.resolve(request.path)
         self._meter = Meter(work)
         self._begins_anew: str | None = None
+        # What there may be of it: something of the file; all of it, and its name.
+        self._begun = self._written = False
 
     def run(self) -> dict[str, Any]:
         """Write it; returns the result document. Raises HoldfastError; nothing is left then."""
@@ -111,7 +114,9 @@ class SnapshotCreation:
             self._context.fs.rename(pending.part_path, pending.path)
             self._context.fs.sync_dir(self._directory)
         except BaseException as error:
-            self._clean_up(pending)
+            self._clean_up(pending, error)
+            if isinstance(error, FileExistsError):
+                raise overtaken(pending) from error
             if isinstance(error, OSError):
                 raise disk_error(error, "the snapshot was not made", self._directory) from error
             raise
@@ -284,7 +289,10 @@ class SnapshotCreation:
         """The whole archive under its ``.part`` name, durable but for the name: (its size, the SHA-256 of its sums)."""
         self._meter.begin("writing", plan.size, plan.manifest.vectors)
         advance, compress = self._meter.advance, self._request.compress
-        return write_archive(self._context, plan, pending.part_path, advance, compress=compress)
+        self._begun = True
+        written = write_archive(self._context, plan, pending.part_path, advance, compress=compress)
+        self._written = True
+        return written
 
     def _outlive(self, pinned: Pinned) -> None:
         """With the log disabled: make durable what the snapshot holds, or the store could lose what an increment on it
@@ -293,11 +301,15 @@ class SnapshotCreation:
             self._work.report(phase="checkpoint")
             self._context.checkpointer.run()
 
-    def _clean_up(self, pending: PendingSnapshot) -> None:
+    def _clean_up(self, pending: PendingSnapshot, error: BaseException) -> None:
         """Leave nothing: neither file nor note nor a reason to keep history."""
         fs = self._context.fs
+        # What has a name that somebody else was first to take is his: two stores may share a place.
+        taken = isinstance(error, FileExistsError)
+        ours = [pending.part_path] if self._written or (self._begun and not taken) else []
+        ours += [pending.path] if self._written and not taken else []
         with contextlib.suppress(OSError):
-            for path in (pending.part_path, pending.path):
+            for path in ours:
                 if fs.exists(path):
                     fs.unlink(path)
             fs.sync_dir(parent_of(pending.path))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..errors import AlreadyExists, FailedPrecondition, NotFound
+from ..errors import Aborted, AlreadyExists, FailedPrecondition, NotFound
+from ..storage.files import parent_of
+from ..storage.registry import PendingSnapshot
 
 
 def file_in_use(what: str) -> FailedPrecondition:
@@ -31,4 +33,22 @@ def id_is_taken(snapshot_id: str, path: str, why: str = "") -> AlreadyExists:
         "snapshot first",
         path=path,
         snapshot=snapshot_id,
+    )
+
+
+def overtaken(pending: PendingSnapshot) -> Aborted:
+    """The error for a snapshot whose name another store took first, in a place that they share."""
+    return Aborted(
+        f"another store has just made {pending.path}, or is making it: two stores write there in the same second",
+        reason="SNAPSHOT_NAME_TAKEN",
+        hint="run the command again, or give each store a prefix of its own with --path",
+        path=pending.path,
+    )
+
+
+def still_unsettled(pending: PendingSnapshot) -> str:
+    """What is to be said of a snapshot that the daemon was writing into an object store when it ended."""
+    return (
+        f"{pending.id} was being written to {pending.path} when the daemon ended; whether it is whole shows once you "
+        f"look there: holdfast storage snapshot list --path {parent_of(pending.path)}"
     )

@@ -14,6 +14,7 @@ from ..errors import HoldfastError
 from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout
 from ..storage.registry import SnapshotRecord
+from .snapshot_directory import NOTHING_SEEN, Seen
 from .snapshot_info import BASE_MISSING, DAMAGED, MISSING, READY, SnapshotInfo
 from .snapshot_record import record_of
 
@@ -23,11 +24,19 @@ SUFFIXES = ("snap", "gz")
 class Lineage:
     """One look at the snapshots of ``records``. Any thread; reads no more than whether files exist, but for ``chain``.
 
-    ``store_id``: whose store this is.
+    ``store_id``: whose store this is. ``seen``: what was found in a directory just now.
     """
 
-    def __init__(self, fs: FileSystem, layout: Layout, store_id: str, records: Iterable[SnapshotRecord]) -> None:
+    def __init__(
+        self,
+        fs: FileSystem,
+        layout: Layout,
+        store_id: str,
+        records: Iterable[SnapshotRecord],
+        seen: Seen = NOTHING_SEEN,
+    ) -> None:
         self._fs = fs
+        self._seen = seen
         self._layout = layout
         self._store_id = store_id
         self._known = {record.id: record for record in records}
@@ -46,7 +55,7 @@ class Lineage:
     def _state(self, record: SnapshotRecord, path: str) -> tuple[str, str]:
         """What is known of it, and what is wrong."""
         try:
-            size = self._fs.size(path)
+            size = self._seen.size(self._fs, path, record.size_bytes)
         except OSError as error:
             return MISSING, f"its file is not to be found: {error}"
         if record.damage:
@@ -114,7 +123,7 @@ class Lineage:
 
     def _exists(self, path: str) -> bool:
         if path not in self._there:
-            self._there[path] = self._fs.exists(path)
+            self._there[path] = self._seen.exists(self._fs, path)
         return self._there[path]
 
 

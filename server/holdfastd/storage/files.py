@@ -85,6 +85,17 @@ class Mapping(Protocol):
         """Unpin the range."""
 
 
+class Reader(Protocol):
+    """One file open for reading, mostly from its beginning to its end. One thread."""
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes when it was opened."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """``length`` bytes from ``offset``, fewer at the end of the file."""
+
+
 class Lock(Protocol):
     """A lock on a file, held until it is released or the process ends."""
 
@@ -111,8 +122,14 @@ class FileSystem(Protocol):
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         """``length`` bytes from ``offset``, fewer at the end of the file; everything when ``length`` is None."""
 
+    def reader(self, path: str) -> Reader:
+        """Open an existing file for reading."""
+
     def size(self, path: str) -> int:
         """Size of a file in bytes."""
+
+    def sizes(self, path: str) -> dict[str, int]:
+        """The sizes of the files in a directory, by their names: what ``listdir`` and ``size`` say, in one go."""
 
     def exists(self, path: str) -> bool:
         """Whether a file or directory has this name."""
@@ -158,6 +175,29 @@ class FileSystem(Protocol):
 
         Raises ``DataDirectoryLocked`` naming the holder's process id.
         """
+
+
+class PathReader:
+    """A file of a file system that opens it for each read."""
+
+    def __init__(self, fs: FileSystem, path: str) -> None:
+        self._fs = fs
+        self._path = path
+        self.size = fs.size(path)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._fs.read(self._path, offset, length)
+
+
+def sizes_in(fs: FileSystem, directory: str) -> dict[str, int]:
+    """``FileSystem.sizes`` by one call for each name; what is removed meanwhile is left out."""
+    found = {}
+    for name in fs.listdir(directory):
+        path = posixpath.join(directory, name)
+        with contextlib.suppress(FileNotFoundError):
+            if not fs.is_dir(path):
+                found[name] = fs.size(path)
+    return found
 
 
 def parent_of(path: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ..errors import DataDirectoryLocked
 from .beside import Beside, Done
-from .files import Buffer
+from .files import Buffer, PathReader, sizes_in
 from .osmap import OsMapping
 
 BUFFERS_PER_CALL = 1024
@@ -120,8 +120,14 @@ class OsFileSystem:
         finally:
             os.close(descriptor)
 
+    def reader(self, path: str) -> PathReader:
+        return PathReader(self, path)
+
     def size(self, path: str) -> int:
         return os.stat(path).st_size
+
+    def sizes(self, path: str) -> dict[str, int]:
+        return sizes_in(self, path)
 
     def exists(self, path: str) -> bool:
         return os.path.lexists(path)

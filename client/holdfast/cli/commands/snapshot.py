@@ -46,7 +46,9 @@ _CONSOLIDATE_KEYS = (
 )
 @click.argument("collection", required=False, shell_complete=complete_collections)
 @click.option(
-    "--path", metavar="DIR", help="Directory to write to, on the daemon's machine.  [default: DATA/snapshots]"
+    "--path",
+    metavar="DIR|URL",
+    help="Directory to write to, on the daemon's machine, or s3://, gs://, az://.  [default: DATA/snapshots]",
 )
 @click.option("--compress", is_flag=True, help="Compress with gzip.")
 @click.option("--incremental", is_flag=True, help="Only what changed since the last snapshot.")
@@ -107,7 +109,7 @@ def create(
     help="The moment to restore: the log is followed through this time, sequence or mark (inclusive).",
 )  # fmt: skip
 @before_option
-@click.option("--base-path", metavar="DIR", help="Where else to look for the snapshots that it builds on.")
+@click.option("--base-path", metavar="DIR|URL", help="Where else to look for the snapshots that it builds on.")
 @dry_run
 @no_wait
 @pass_state
@@ -162,7 +164,10 @@ def restore(
     ],
 )
 @click.option(
-    "--path", metavar="DIR", help="Only the snapshots in this directory of the daemon's machine.  [default: all known]"
+    "--path",
+    metavar="DIR|URL",
+    help="Only the snapshots in this directory of the daemon's machine, or below this s3://, gs://, az://.  "
+    "[default: all known]",
 )
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only those that contain it.")
 @pass_state
@@ -203,7 +208,7 @@ def show(state: State, snapshot: str) -> Document:
 )
 @click.argument("snapshot", shell_complete=complete_snapshots)
 @click.option("--skip-chain", is_flag=True, help="Only this file, not those that it builds on.")
-@click.option("--base-path", metavar="DIR", help="Where else to look for the snapshots that it builds on.")
+@click.option("--base-path", metavar="DIR|URL", help="Where else to look for the snapshots that it builds on.")
 @no_wait
 @pass_state
 def verify(state: State, snapshot: str, skip_chain: bool, base_path: str | None, no_wait: bool) -> Document | None:
