@@ -245,6 +245,32 @@ def test_what_cannot_be_is_refused_with_what_to_do(here: Shop, place: str) -> No
         here.db.wal.enable(path=f"{place}/wal")
 
 
+def test_a_daemon_that_is_killed_while_it_uploads_leaves_no_snapshot_and_no_claim(
+    alone: Callable[..., Shop], server: S3Server, place: str
+) -> None:
+    line = BreakingLine(server.port)
+    try:
+        here = alone(line.endpoint)
+        line.hold_after = 100_000
+        here.create(place, wait=False)
+        assert line.holds.wait(60)
+        here.daemon.kill()
+    finally:
+        line.close()
+    prefix = f"{BUCKET}?list-type=2&prefix={place.rpartition('/')[2]}"
+    assert b".part</Key>" in server.ask("GET", prefix, None)
+    here.db.close()
+    here.daemon = Daemon(here.directory, env=object_server.environment(server.endpoint)).started()
+    here.db = holdfast.connect(here.daemon.address)
+    found, [warning] = here.db.snapshots.list_with_warnings()
+    assert (found, f"snapshot list --path {place}" in warning) == ([], True)
+    assert here.db.snapshots.list_with_warnings(path=place) == ([], ())
+    assert b"<Key>" not in server.ask("GET", prefix, None)
+    here.create(place)
+    assert here.db.snapshots.verify("latest")["valid"]
+    here.stop()
+
+
 def test_a_daemon_whose_store_is_away_starts_and_lists(
     alone: Callable[..., Shop], server: S3Server, place: str
 ) -> None:

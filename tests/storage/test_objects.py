@@ -136,6 +136,17 @@ def test_an_object_that_came_meanwhile_is_never_replaced(fs: ObjectFileSystem, a
     assert fs.read(f"{at}/x") == b"another's"
 
 
+def test_whoever_may_not_delete_writes_all_the_same(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fs = MemoryObjects(MemoryStores())
+
+    def denied(path: str) -> None:
+        raise StoreError(StoreProblem.ACCESS_DENIED, path)
+
+    monkeypatch.setattr(fs, "unlink", denied)
+    put(fs, f"{at}/x", b"abc")
+    assert (fs.read(f"{at}/x"), fs.listdir(at)) == (b"abc", ["x", "x.part"])
+
+
 def test_a_prefix_is_a_directory_once_something_lies_below_it(fs: ObjectFileSystem, at: str) -> None:
     assert (fs.exists(at), fs.is_dir(at), fs.listdir(at)) == (False, False, [])
     put(fs, f"{at}/b", b"12")
@@ -328,6 +339,34 @@ def test_each_answer_is_told_for_what_it_is_and_gives_nothing_away(
     assert caught.value.__suppress_context__
     for secret in (KEY_ID, SECRET, "Signature="):
         assert secret not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "endpoint"),
+    [
+        (
+            "az://backups/x",
+            {"AZURE_STORAGE_ACCOUNT_NAME": "account", "AZURE_STORAGE_ACCOUNT_KEY": "cGxhbnRlZCBrZXk="},
+            "AZURE_STORAGE_ENDPOINT",
+        ),
+        ("gs://backups/x", {"GOOGLE_SKIP_SIGNATURE": "true"}, "GOOGLE_BASE_URL"),
+    ],
+)
+def test_other_stores_are_reached_by_their_own_names(
+    url: str, settings: dict[str, str], endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Refusing(403, f"<Error><Code>AuthenticationFailed</Code><Message>{SECRET}</Message></Error>")
+    try:
+        given = settings | {endpoint: server.endpoint}
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StoreError, match="HTTP 403, AuthenticationFailed") as caught:
+            ObjectFileSystem(ObjectStores(given, patience=0.3)).listdir(url)
+    finally:
+        server.close()
+    assert (caught.value.problem, caught.value.filename) == (StoreProblem.ACCESS_DENIED, url)
+    assert server.asked == 1
+    assert SECRET not in str(caught.value)
 
 
 def test_a_store_that_is_busy_is_asked_again(

@@ -107,7 +107,8 @@ class BreakingLine:
     """A line to a server: the next connections break after so many bytes of answers or of requests, those after hold.
 
     ``answers``, ``requests``: limits in bytes, one per connection; each is used up by one that reaches it.
-    ``answered``: bytes of answers so far.
+    ``answered``: bytes of answers so far. ``hold_after``: let no more bytes of requests through on one connection, and
+    set ``holds``.
     """
 
     def __init__(self, port: int) -> None:
@@ -116,6 +117,9 @@ class BreakingLine:
         self.requests: list[int] = []
         self.broken = 0
         self.answered = 0
+        self.hold_after: int | None = None
+        self.holds = threading.Event()
+        self._closing = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._sockets: list[socket.socket] = []
@@ -124,6 +128,7 @@ class BreakingLine:
 
     def close(self) -> None:
         """End every connection."""
+        self._closing.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -157,6 +162,10 @@ class BreakingLine:
                     self.broken += 1
                     break
                 carried += len(data)
+                if limits is self.requests and self.hold_after is not None and carried > self.hold_after:
+                    self.holds.set()
+                    self._closing.wait()
+                    break
                 self.answered += len(data) if limits is self.answers else 0
                 sink.sendall(data)
         _end(source)
