@@ -154,6 +154,31 @@ def test_a_failure_leaves_nothing_in_the_store(kit: SnapshotKit, places: MemoryP
     assert kit.later(path=PLACE).state == "ready"
 
 
+def test_what_a_store_that_went_away_keeps_is_settled_when_it_is_back(kit: SnapshotKit, places: MemoryPlaces) -> None:
+    reached = places.stores.of
+
+    def away(url: str) -> Any:
+        raise StoreError(StoreProblem.UNREACHABLE, url)
+
+    def leaving(source: str, target: str) -> None:
+        places.stores.of = away  # type: ignore[method-assign]
+        failing(source, target)
+
+    places.objects.rename = leaving  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        kit.snapshot(path=PLACE)
+    [warning] = kit.engine.snapshots.listing().warnings
+    assert f"snapshot list --path {PLACE}" in warning
+    with pytest.raises(Unavailable, match="the store does not answer"):
+        kit.engine.snapshots.listing(PLACE)
+    places.stores.of = reached  # type: ignore[method-assign]
+    del places.objects.rename
+    assert list(places.stores.objects()) != []
+    assert kit.engine.snapshots.listing(PLACE).warnings == []
+    assert (places.stores.objects(), kit.engine.snapshots.listing().warnings) == ({}, [])
+    assert kit.later(path=PLACE).state == "ready"
+
+
 def failing(source: str, target: str) -> None:
     raise StoreError(StoreProblem.UNREACHABLE, target)
 

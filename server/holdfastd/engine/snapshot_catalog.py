@@ -26,10 +26,11 @@ from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, part_p
 from ..storage.store_errors import StoreError
 from .snapshot_adoption import has_become, is_same_file, judge
 from .snapshot_directory import NOTHING_SEEN, Seen, SnapshotDirectory, ids_in
-from .snapshot_errors import file_in_use, file_missing, id_is_taken, still_unsettled
+from .snapshot_errors import file_in_use, file_missing, id_is_taken
 from .snapshot_info import MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
 from .snapshot_lineage import Lineage, is_base_of
 from .snapshot_record import record_of
+from .snapshot_unsettled import Unsettled
 
 LATEST = "latest"
 
@@ -50,7 +51,7 @@ class SnapshotCatalog:
         self._rewritten: set[str] = set()
         self._replaced = 0
         self._doubtful: set[uuid.UUID] = set()
-        self._unsettled: set[str] = set()
+        self._unsettled = Unsettled()
 
     # At start -------------------------------------------------------------------------------------------------------
 
@@ -65,7 +66,7 @@ class SnapshotCatalog:
             for pending in registry.pending:
                 if is_object_url(pending.path):
                     # A start waits for no network.
-                    self._unsettled.add(pending.id)
+                    self._unsettled.add(pending)
                 else:
                     self._settle(registry, pending)
         if self._fs.exists(self._layout.snapshots):
@@ -206,18 +207,12 @@ class SnapshotCatalog:
         return SnapshotDirectory(self._fs, self._layout, path, self._records())
 
     def _settle_in(self, directory: str) -> list[str]:
-        """Find out what became of snapshots that a crash left half-done in a directory of an object store.
-
-        Returns what is to be said of others. Raises OSError.
-        """
+        """Find out what became of those left half-done in a directory; returns what is to be said of others."""
         with self._lock:
             registry = self._the_registry()
-            for pending in registry.pending:
-                if pending.id in self._unsettled and parent_of(pending.path) == directory:
-                    self._settle(registry, pending)
-            left = [pending for pending in registry.pending if pending.id in self._unsettled]
-            self._unsettled.intersection_update(pending.id for pending in left)
-        return [still_unsettled(pending) for pending in left]
+            for pending in self._unsettled.within(registry, directory):
+                self._settle(registry, pending)
+            return self._unsettled.warnings(registry)
 
     def _records(self) -> tuple[SnapshotRecord, ...]:
         return self._the_registry().snapshots
@@ -248,6 +243,11 @@ class SnapshotCatalog:
         """Forget what was reserved: nothing is left of it on the disk."""
         with self._lock:
             self._the_registry().abandon(pending.id)
+
+    def leave_unsettled(self, pending: PendingSnapshot) -> None:
+        """Keep what was reserved: what is left of it cannot be found out now."""
+        with self._lock:
+            self._unsettled.add(pending)
 
     def doubt(self, ids: Iterable[uuid.UUID]) -> None:
         """Note collections that keep history for a snapshot which may turn out not to be there: see ``uncovered``."""

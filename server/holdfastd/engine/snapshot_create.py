@@ -30,6 +30,7 @@ from ..format.snapshot import SnapshotCollection, SnapshotDelta, SnapshotManifes
 from ..model import CollectionSpec, Sequence64, StorageKind
 from ..storage.files import make_lasting_dir, parent_of
 from ..storage.registry import PendingSnapshot, SnapshotMember
+from ..storage.store_errors import StoreError
 from .disk_errors import disk_errors_of
 from .manifest_swap import swap_manifest
 from .meter import Meter
@@ -308,12 +309,16 @@ class SnapshotCreation:
         taken = isinstance(error, FileExistsError)
         ours = [pending.part_path] if self._written or (self._begun and not taken) else []
         ours += [pending.path] if self._written and not taken else []
-        with contextlib.suppress(OSError):
+        try:
             for path in ours:
                 if fs.exists(path):
                     fs.unlink(path)
             fs.sync_dir(parent_of(pending.path))
             self._catalog.abandon(pending)
+        except StoreError:
+            self._catalog.leave_unsettled(pending)
+        except OSError:
+            pass  # the next start finds the note, and goes on here
         with contextlib.suppress(HoldfastError):
             forget_history(self._context, self._catalog)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..errors import Aborted, AlreadyExists, FailedPrecondition, NotFound
-from ..storage.files import parent_of
 from ..storage.registry import PendingSnapshot
 
 
@@ -43,12 +42,4 @@ def overtaken(pending: PendingSnapshot) -> Aborted:
         reason="SNAPSHOT_NAME_TAKEN",
         hint="run the command again, or give each store a prefix of its own with --path",
         path=pending.path,
-    )
-
-
-def still_unsettled(pending: PendingSnapshot) -> str:
-    """What is to be said of a snapshot that the daemon was writing into an object store when it ended."""
-    return (
-        f"{pending.id} was being written to {pending.path} when the daemon ended; whether it is whole shows once you "
-        f"look there: holdfast storage snapshot list --path {parent_of(pending.path)}"
     )
