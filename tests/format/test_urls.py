@@ -18,7 +18,7 @@ KEPT = [
     ("file://localhost/a%20b", "/a b"),
     ("/a/s3://b", "/a/s3://b"),
     ("relative/path", "relative/path"),
-    ("s3:/bucket", "s3:/bucket"),
+    ("s3:bucket", "s3:bucket"),
 ]
 
 
@@ -47,6 +47,8 @@ REFUSED = [
     "s3://bucket/" + "x" * 1100,
     "file://elsewhere/x",
     "file://x",
+    "s3:/bucket/x",
+    "File:/x",
 ]
 
 

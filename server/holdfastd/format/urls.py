@@ -16,6 +16,7 @@ OBJECT_SCHEMES = ("s3", "gs", "az")
 MAX_URL_BYTES = 1024
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_ONE_SLASH = re.compile(r"(s3|gs|az|file):/", re.IGNORECASE)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 _SEGMENT = re.compile(r"[A-Za-z0-9!$&'()+,./:;=@_ -]+")
 _KINDS = "s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or file:///directory"
@@ -56,6 +57,8 @@ def place_of(path: str, *, field: str = "path") -> str:
     """
     match = _URL.fullmatch(path)
     if match is None:
+        if _ONE_SLASH.match(path):
+            _refuse("an URL has two slashes behind its scheme", field)
         return path
     scheme, rest = match[1].lower(), match[2]
     if scheme == "file":
