@@ -71,7 +71,7 @@ $(INSTALLED): pyproject.toml proto/hatch_build.py $(PROTOS)
 	@$(BIN)/python -c '$(PRINT_BUILD_REQUIRES)' >$(VENV)/build-requires.txt
 	@rm -rf $(KEPT)
 	@$(PIP) download $(WHEELS_ONLY) --dest $(KEPT) --requirement $(VENV)/build-requires.txt editables
-	@$(PIP) install $(WHEELS_ONLY) --find-links $(KEPT) --editable '.[server,dev]'
+	@$(PIP) install $(WHEELS_ONLY) --find-links $(KEPT) --editable '.[server,objects,dev]'
 	@touch $@
 
 # Debian's python3 comes without ensurepip; there the machine's own pip brings pip into the environment.

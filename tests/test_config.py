@@ -80,6 +80,14 @@ def test_the_file_may_hold_numbers_switches_and_lists() -> None:
     assert config.allowed_paths == ("/backup",)
 
 
+def test_allowed_paths_may_be_urls_and_a_data_directory_may_not() -> None:
+    given = "/a/:s3://bucket/shop/:file:///b:gs://other"
+    assert loaded("--allowed-paths", given).allowed_paths == ("/a", "s3://bucket/shop", "/b", "gs://other")
+    for wrong in ("/a:b", "s3://key:word@bucket/x"):
+        assert "absolute paths, and URLs of object stores" in refusal("--allowed-paths", wrong)
+    assert "a path of this machine" in refusal("--data-dir", "s3://bucket/x")
+
+
 def test_paths_are_taken_against_the_working_directory() -> None:
     config = loaded("--data-dir", "../store", "--socket", "unix:///run/h.sock")
     assert (config.data_dir, config.socket) == ("/store", "/run/h.sock")

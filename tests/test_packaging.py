@@ -168,7 +168,7 @@ class TestWheel:
         light = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
         assert not [line for line in light if line.startswith("numpy")]
         assert metadata["License-Expression"] == "Apache-2.0"
-        assert metadata.get_all("Provides-Extra") == ["dev", "server"]
+        assert metadata.get_all("Provides-Extra") == ["dev", "objects", "server"]
         assert "holdfastd = holdfastd.__main__:main" in wheel.read("holdfast-0.1.0.dist-info/entry_points.txt").decode()
 
     @staticmethod

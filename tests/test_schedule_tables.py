@@ -50,6 +50,11 @@ def test_tables_are_schedules() -> None:
     assert loaded("").schedules == ()
 
 
+def test_a_schedule_may_lead_into_an_object_store() -> None:
+    [schedule] = loaded(GOOD + 'path = "S3://acme/shop/"').schedules
+    assert schedule.request.path == "s3://acme/shop"
+
+
 GOOD = '[[schedule]]\nname = "a"\ncron = "0 2 * * *"\n'
 
 
@@ -72,6 +77,8 @@ GOOD = '[[schedule]]\nname = "a"\ncron = "0 2 * * *"\n'
         (GOOD + 'keep_within = "0d"', "keep_within is '0d', it must be a duration"),
         (GOOD + "keep_within = 5", "keep_within is 5, it must be a duration"),
         (GOOD + 'path = "backups"', "path is 'backups', it must be an absolute path"),
+        (GOOD + 'path = "s3://acme/shop?x=1"', "credentials come from the daemon's environment"),
+        (GOOD + 'path = "s3:/acme/shop"', "name s3://bucket/prefix"),
         (GOOD + 'compress = "yes"', "compress is 'yes', it must be true or false"),
         (GOOD + 'collection = "../x"', "collection is '../x', it must be"),
         (GOOD + 'description = "a\\nb"', "description is 'a\\nb': write one line"),

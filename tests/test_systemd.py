@@ -57,7 +57,9 @@ def test_it_starts_the_daemon_where_clients_look(settings: dict[str, list[str]])
 
 
 @needs_systemd
-@pytest.mark.parametrize("drop_in", ["", *DROP_INS], ids=["as shipped", "ReadWritePaths", "TCP"])
+@pytest.mark.parametrize(
+    "drop_in", ["", *DROP_INS], ids=["as shipped", "ReadWritePaths", "object store", "key file", "TCP"]
+)
 def test_its_exposure_is_at_most_1_5(drop_in: str, tmp_path: Path) -> None:
     unit = tmp_path / UNIT.name
     unit.write_text(f"{UNIT.read_text(encoding='utf-8')}\n{drop_in}", encoding="utf-8")

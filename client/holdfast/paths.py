@@ -1,4 +1,7 @@
-"""Paths of the daemon's machine, as clients give them: relative ones only where both see the same file system."""
+"""Paths of the daemon's machine, as clients give them: relative ones only where both see the same file system.
+
+The URL of an object store goes to the daemon as it is.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def working_directory(connection: Connection, *paths: AnyPath | None) -> str:
 
     InvalidArgument for a relative path over TCP: that machine has another working directory, if not another disk.
     """
-    relative = [path for path in map(path_text, paths) if path and not path.startswith("/")]
+    relative = [path for path in map(path_text, paths) if path and not path.startswith("/") and "://" not in path]
     if not relative:
         return ""
     if not connection.address.is_local:

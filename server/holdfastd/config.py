@@ -18,11 +18,13 @@ import msgspec
 from . import __version__
 from .engine.schedule import Schedule
 from .errors import InvalidArgument
+from .format.urls import is_object_url, place_of
 from .schedule_tables import SCHEDULE, schedules_of
 
 ENVIRONMENT_PREFIX = "HOLDFASTD_"
 _SIZE_UNITS = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PATH_COLON = re.compile(r":(?!//)")
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 
 EXAMPLES = """\
@@ -105,17 +107,25 @@ def _text(value: object) -> str:
 
 def _path(value: object) -> str:
     text = _text(value)
-    if not text or "\0" in text:
-        raise ValueError("a path")
+    if not text or "\0" in text or "://" in text:
+        raise ValueError("a path of this machine")
     return text
 
 
 def _paths(value: object) -> tuple[str, ...]:
-    """A list in the file; elsewhere separated by colons."""
-    items = value if isinstance(value, list) else [part for part in _text(value).split(":") if part]
-    if not all(isinstance(item, str) and posixpath.isabs(item) for item in items):
-        raise ValueError("absolute paths")
-    return tuple(posixpath.normpath(item) for item in items)
+    """A list in the file; elsewhere separated by colons, but for those of URLs."""
+    items = value if isinstance(value, list) else [part for part in _PATH_COLON.split(_text(value)) if part]
+    return tuple(map(_allowed, items))
+
+
+def _allowed(item: object) -> str:
+    try:
+        place = place_of(_text(item))
+    except InvalidArgument as error:
+        raise ValueError(f"absolute paths, and URLs of object stores ({error.message})") from None
+    if not posixpath.isabs(place) and not is_object_url(place):
+        raise ValueError("absolute paths, and URLs of object stores")
+    return place if is_object_url(place) else posixpath.normpath(place)
 
 
 def _address(value: object) -> str | None:
@@ -243,7 +253,7 @@ OPTIONS: Sequence[Option] = (
     Option("max_connections", "N", "1000", _count(1, 100_000), "connections at a time"),
     Option("idle_timeout", "TIME", "1h", _duration("10s", "7d"), "close a connection after so long without a call"),
     Option("shutdown_grace", "TIME", "30s", _duration("0s", "1h"), "time for running calls to finish on SIGTERM"),
-    Option("allowed_paths", "DIR:DIR", "", _paths, "directories that paths sent over TCP may lead into"),
+    Option("allowed_paths", "DIR:DIR", "", _paths, "directories and URLs that paths sent over TCP may lead into"),
 )
 
 

@@ -24,6 +24,7 @@ from .engine.keeping import RetentionPolicy
 from .engine.schedule import Schedule
 from .engine.snapshot_request import SnapshotRequest
 from .errors import InvalidArgument
+from .format.urls import is_object_url, place_of
 from .storage.names import NAME_RULE, check_collection_name
 
 SCHEDULE = "schedule"
@@ -97,9 +98,12 @@ def _text(value: object) -> str:
 
 def _path(value: object) -> str:
     text = _text(value)
-    if not posixpath.isabs(text) or "\0" in text:
-        raise ValueError("an absolute path")
-    return posixpath.normpath(text)
+    place = place_of(text)
+    if is_object_url(place):
+        return place
+    if not posixpath.isabs(place) or "\0" in place:
+        raise ValueError("an absolute path, or the URL of an object store")
+    return posixpath.normpath(place)
 
 
 def _switch(value: object) -> bool:

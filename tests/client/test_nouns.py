@@ -271,6 +271,13 @@ def test_a_relative_path_is_refused_over_tcp() -> None:
         db.snapshots.restore("backups/x.snap")
 
 
+def test_an_url_is_no_relative_path() -> None:
+    with holdfast.connect("127.0.0.1:1") as db:
+        assert db.snapshots._directory("s3://bucket/x.snap", "gs://bucket/daily", "file:///x") == ""
+        with pytest.raises(holdfast.InvalidArgument, match="relative"):
+            db.snapshots._directory("s3://bucket/x.snap", "daily")
+
+
 def test_wal_settings_left_out_are_not_sent(daemon: FakeDaemon, db: holdfast.Client) -> None:
     db.wal.enable()
     request: wal_pb2.EnableWalRequest = daemon.requests["EnableWal"][0]

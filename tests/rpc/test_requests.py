@@ -41,6 +41,33 @@ def test_the_socket_sees_the_whole_machine(path: str, directory: str, expected: 
     assert PATHS.resolve(path, directory, LOCAL) == expected
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("s3://bucket/x/", "s3://bucket/x"), ("file:///a/../b%20c", "/b c"), ("gs://bucket", "gs://bucket")],
+)
+def test_an_url_is_a_place_of_its_own(path: str, expected: str) -> None:
+    assert PATHS.resolve(path, "", LOCAL, objects=True) == expected
+    assert PATHS.resolve(path, "/home/me", LOCAL, objects=True) == expected
+
+
+def test_what_needs_a_disk_takes_no_url_of_an_object() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        PATHS.resolve("s3://bucket/x", "", LOCAL, field="path")
+    assert (caught.value.reason, caught.value.field) == ("NOT_ON_A_DISK", "path")
+    assert PATHS.resolve("file:///a", "", LOCAL) == "/a"
+
+
+def test_over_tcp_an_url_must_lie_below_one_that_is_allowed() -> None:
+    paths = Paths("/data", ("/backup", "s3://bucket/shop"), OsFileSystem().real_path)
+    for path in ("s3://bucket/shop", "s3://bucket/shop/daily/x.snap", "file:///backup/x"):
+        assert paths.resolve(path, "", REMOTE, objects=True)
+    for path in ("s3://bucket", "s3://bucket/shopping", "gs://bucket/shop", "s3://other/shop", "file:///etc/passwd"):
+        with pytest.raises(PermissionDenied):
+            paths.resolve(path, "", REMOTE, objects=True)
+    with pytest.raises(InvalidArgument):
+        paths.resolve("s3://bucket/shop/../x", "", REMOTE, objects=True)
+
+
 @pytest.mark.parametrize("directory", ["", "relative"])
 def test_a_relative_path_needs_an_absolute_base(directory: str) -> None:
     with pytest.raises(InvalidArgument) as caught:

@@ -61,6 +61,18 @@ def test_a_write_of_more_buffers_than_the_kernel_takes_at_once_is_whole(fs: File
     assert content(fs, f"{root}/f") == b"".join(pieces)
 
 
+def test_the_sizes_in_a_directory_are_those_of_its_files(fs: FileSystem, root: str) -> None:
+    write(fs, f"{root}/b", b"12")
+    write(fs, f"{root}/a", b"")
+    fs.mkdir(f"{root}/below")
+    write(fs, f"{root}/below/c", b"123")
+    assert {name: facts.size for name, facts in fs.facts(root).items()} == {"a": 0, "b": 2}
+    reader = fs.reader(f"{root}/b")
+    assert (reader.size, reader.read(1, 5), reader.read(2, 1)) == (2, b"2", b"")
+    with pytest.raises(FileNotFoundError):
+        fs.reader(f"{root}/c")
+
+
 def test_create_refuses_an_existing_name_and_open_a_missing_one(fs: FileSystem, root: str) -> None:
     write(fs, f"{root}/f", b"kept")
     with pytest.raises(FileExistsError):

@@ -41,6 +41,7 @@ OWNERS: dict[str, frozenset[str]] = {
     **dict.fromkeys(["concurrent"], frozenset({"engine", "rpc", "daemon"})),
     **dict.fromkeys(["grpc", "grpc_health", "grpc_reflection", "grpc_status"], frozenset({"rpc", "daemon"})),
     **dict.fromkeys(["signal", "argparse"], TOP),
+    **dict.fromkeys(["obstore"], frozenset({"storage"})),
     **dict.fromkeys(["logging"], frozenset({"storage", "engine", "rpc"}) | TOP),
     **dict.fromkeys(["socket"], frozenset({"rpc"}) | TOP),
 }
@@ -106,8 +107,8 @@ def client_breaches(module: Module) -> Iterator[str]:
 
 
 def library_breaches(module: Module) -> Iterator[str]:
-    """The daemon imports what ``holdfast[server]`` installs, and not what happens to come along with it."""
-    return _undeclared(module, "holdfastd", declared() | declared("server"))
+    """The daemon imports what ``holdfast[server,objects]`` installs, and not what happens to come along with it."""
+    return _undeclared(module, "holdfastd", declared() | declared("server") | declared("objects"))
 
 
 def declared(extra: str | None = None) -> frozenset[str]:

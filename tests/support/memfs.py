@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 from holdfastd.errors import DataDirectoryLocked
 from holdfastd.storage.beside import Done
+from holdfastd.storage.files import FileFacts, PathReader, facts_in
 from tests.support.memdisk import ROOT, Content, DirectoryModel, Disk, DiskFile, Layer, NameChange
 from tests.support.memfiles import Fault, MemFile, MemLock, MemMapping
 
@@ -172,6 +173,12 @@ class MemFileSystem:
             self._check_fault(None, "read", path)
             view = self._views[self._file(path)]
             return bytes(view[offset:] if length is None else view[offset : offset + length])
+
+    def reader(self, path: str) -> PathReader:
+        return PathReader(self, path)
+
+    def facts(self, path: str) -> dict[str, FileFacts]:
+        return facts_in(self, path)
 
     def size(self, path: str) -> int:
         with self._lock:

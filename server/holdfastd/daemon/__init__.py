@@ -23,8 +23,12 @@ from ..engine.settings import EngineConfig
 from ..rpc.server import Limits, RpcServer
 from ..storage import faults
 from ..storage.clock import SystemClock, SystemRandomness
+from ..storage.files import FileSystem
 from ..storage.names import Layout
+from ..storage.object_stores import ObjectStores
+from ..storage.objects import ObjectFileSystem
 from ..storage.osfiles import OsFileSystem
+from ..storage.routing import RoutedFileSystem
 from .logs import set_up_logging
 from .notify import Notifier
 
@@ -167,11 +171,17 @@ def open_engine(config: ServerConfig) -> Engine:
             allowed_paths=config.allowed_paths,
             schedules=config.schedules,
         ),
-        fs=OsFileSystem(Helpers(HELPERS)),
+        fs=open_files(os.environ),
         clock=SystemClock(),
         randomness=SystemRandomness(),
         on_fatal=on_fatal,
     )
+
+
+def open_files(environment: Mapping[str, str]) -> FileSystem:
+    """The machine's files, and the object stores that its environment leads to. Opens nothing yet."""
+    beside = Helpers(HELPERS)
+    return RoutedFileSystem(OsFileSystem(beside), ObjectFileSystem(ObjectStores(environment), beside))
 
 
 def make_server(config: ServerConfig, engine: Engine) -> RpcServer:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import FailedPrecondition, HoldfastError, ResourceExhausted
+from ..storage.store_errors import StoreError
 from ..storage.wal_errors import is_lack_of_space
+from .store_refusals import store_refusal
 
 _NO_ROOM = frozenset({"DISK_FULL", "NO_SPACE"})
 
@@ -23,6 +25,8 @@ def disk_errors_of(what: str) -> Iterator[None]:
     """Turn OSError into ResourceExhausted or FailedPrecondition; ``what`` could not be done, such as "a checkpoint"."""
     try:
         yield
+    except StoreError as error:
+        raise store_refusal(error, f"{what} failed") from error
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         message = f"{what} failed: {error.strerror or error}{where}"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..errors import InvalidArgument
+from ..errors import FailedPrecondition, InvalidArgument
+from ..format.urls import is_object_url
 from ..storage.files import FileSystem
 from ..storage.names import Layout
+from .snapshot_info import SnapshotInfo
 
 
 def check_log_place(fs: FileSystem, layout: Layout, directory: str) -> None:
     """Raise InvalidArgument for the data directory and for one inside the store's own, whatever links lead there."""
     hint = "choose another directory, such as wal in the data directory"
+    if is_object_url(directory):
+        raise InvalidArgument(f"{directory} is no disk: the log is synced with every write", field="path", hint=hint)
     if fs.real_path(directory) == fs.real_path(layout.root):
         raise InvalidArgument(f"{directory} is the data directory itself", field="path", hint=hint)
     _check_outside(fs, directory, (layout.collections, layout.operations, layout.staging, layout.snapshots), hint)
@@ -26,6 +30,20 @@ def check_snapshot_place(fs: FileSystem, layout: Layout, directory: str, wal_dir
     logs = [each for each in wal_directories if fs.real_path(each).startswith(root)]
     hint = "choose a directory of its own, such as snapshots in the data directory"
     _check_outside(fs, directory, (layout.collections, layout.operations, layout.staging, *logs), hint)
+
+
+def check_can_be_rewritten(snapshots: Iterable[SnapshotInfo]) -> None:
+    """Raise FailedPrecondition for one in an object store: what takes its place cannot be proven beforehand."""
+    for info in snapshots:
+        if is_object_url(info.path):
+            raise FailedPrecondition(
+                f"{info.id} lies in an object store, where no file can be proven before it replaces another",
+                reason="SNAPSHOT_IN_OBJECT_STORE",
+                hint="make a full snapshot there and delete the increments, newest first; or download the chain and "
+                "consolidate it on a disk",
+                snapshot=info.id,
+                path=info.path,
+            )
 
 
 def _check_outside(fs: FileSystem, directory: str, own: Iterable[str], hint: str) -> None:

@@ -14,6 +14,7 @@ from ..storage.files import FileSystem
 from ..storage.names import Layout
 from ..storage.registry import Registry, SnapshotRecord
 from .snapshot_marks import marked_as
+from .snapshot_seen import NOTHING_SEEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +46,13 @@ def adopt(
     for record in unnamed:
         path, same = layout.resolve(record.path), known.get(record.id)
         # One that is being published gets there by itself; another may have been deleted since it was read.
-        if record.id in under_way or not fs.exists(path):
+        if record.id in under_way or not NOTHING_SEEN.exists(fs, path):
             continue
         if same is not None and layout.resolve(same.path) == path:
             if has_become(same, record):
                 known[record.id] = adopted[record.id] = marked_as(record, same)
             continue
-        is_there = same is not None and fs.exists(layout.resolve(same.path))
+        is_there = same is not None and NOTHING_SEEN.exists(fs, layout.resolve(same.path))
         finding = judge(record, path, same, is_there=is_there, store_id=store_id)
         if finding.warning:
             warnings.append(finding.warning)

@@ -10,19 +10,20 @@ import posixpath
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from ..errors import FailedPrecondition, HoldfastError, InvalidArgument, NotFound
+from ..format.urls import is_object_url
 from ..format.verify_receipt import VerifyReceipt
 from ..storage.archive_reader import ArchiveReader, Tap, nobody
 from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem, parent_of
 from ..storage.manifest import NO_SPACE
 from ..storage.names import Layout, check_snapshot_id
-from ..storage.registry import PART, PendingSnapshot, Registry, SnapshotRecord, part_path, snapshot_file_id
+from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, part_path
 from .snapshot_adoption import adopt, is_same_file
 from .snapshot_errors import file_in_use, file_missing, is_base, no_id_stands_for
 from .snapshot_info import MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
@@ -31,8 +32,10 @@ from .snapshot_look import Look
 from .snapshot_marks import Marks, check_not_pinned, marked_as
 from .snapshot_receipts import with_reading
 from .snapshot_record import record_of
+from .snapshot_seen import NOTHING_SEEN, Seen, ids_in
 from .snapshot_settle import remove_parts, settle, settle_removal
 from .snapshot_taking import take_in
+from .snapshot_unsettled import left_in_stores, settle_in_store
 
 LATEST = "latest"
 
@@ -65,11 +68,14 @@ class SnapshotCatalog:
         with self._lock:
             self._registry = registry = Registry.load(self._fs, self._layout)
             for pending in registry.pending:
-                settle(self._fs, self._layout, registry, pending)
+                if not is_object_url(pending.path):
+                    settle(self._fs, self._layout, registry, pending)
             for id in registry.leaving:
                 left = registry.find(id)
                 self._doubtful.update(uuid.UUID(member.collection_id) for member in (left.members if left else ()))
-                settle_removal(self._fs, self._layout, registry, id)
+                # A start waits for no network.
+                if left is None or not is_object_url(left.path):
+                    settle_removal(self._fs, self._layout, registry, id)
         remove_parts(self._fs, self._layout.snapshots)
 
     # Looking --------------------------------------------------------------------------------------------------------
@@ -83,7 +89,7 @@ class SnapshotCatalog:
 
     def _listing(self, path: str | None, collection: str | None) -> SnapshotListing:
         directory = self._layout.snapshots if path is None else self._layout.resolve(path)
-        if path is not None and not self._fs.is_dir(directory):
+        if not (path is None or is_object_url(directory) or self._fs.is_dir(directory)):
             raise NotFound(
                 f"there is no directory {directory}",
                 reason="DIRECTORY_NOT_FOUND",
@@ -91,14 +97,16 @@ class SnapshotCatalog:
                 path=directory,
             )
         warnings = [problem for problem in (self._the_registry().problem,) if problem]
-        unnamed, unreadable = self._look().unnamed_in(directory)
-        changed = self._look().changed_in(None if path is None else directory)
+        warnings += self._settle_in(directory)
+        look = self._look()
+        unnamed, unreadable = look.unnamed_in(directory)
+        changed = look.changed_in(None if path is None else directory)
         warnings += [*unreadable.values(), *self._adopt((*unnamed, *changed))]
         shown = {self._layout.resolve(record.path): record for record in self._records()}
         if path is not None:
             shown = {where: record for where, record in shown.items() if parent_of(where) == directory}
         shown = {self._layout.resolve(record.path): record for record in unnamed} | shown
-        lineage = self._lineage()
+        lineage = self._lineage(seen=look.seen)
         found = [lineage.info(record) for record in shown.values()]
         if collection is not None:
             found = [info for info in found if collection in info.collections]
@@ -180,13 +188,20 @@ class SnapshotCatalog:
             raise file_missing(path)
         return self._lineage().info(record_of(self._fs, self._layout, path))
 
-    def _lineage(self, *more: SnapshotRecord) -> Lineage:
-        """What is known now, and ``more`` that the registry does not know."""
-        return Lineage(self._fs, self._layout, self._store_id, (*more, *self._records()))
+    def _lineage(self, *, seen: Seen = NOTHING_SEEN) -> Lineage:
+        """What is known now."""
+        return Lineage(self._fs, self._layout, self._store_id, self._records(), seen)
 
     def _look(self) -> Look:
         """The files against what is known now."""
         return Look(self._fs, self._layout, self._records())
+
+    def _settle_in(self, directory: str) -> list[str]:
+        """Find out what became of those left half-done in a directory; returns what is to be said of others."""
+        with self._lock:
+            registry = self._the_registry()
+            settle_in_store(self._fs, self._layout, registry, directory, self._under_way)
+            return left_in_stores(registry, self._under_way)
 
     def _records(self) -> tuple[SnapshotRecord, ...]:
         return self._the_registry().snapshots
@@ -204,10 +219,7 @@ class SnapshotCatalog:
             registry = self._the_registry()
             taken = {record.id for record in registry.snapshots} | {pending.id for pending in registry.pending}
             for place in {directory, self._layout.snapshots}:
-                if self._fs.exists(place):
-                    # Half-written ones, too: another daemon may write here.
-                    names = (name.removesuffix(PART) for name in self._fs.listdir(place))
-                    taken |= {snapshot_file_id(name) or "" for name in names}
+                taken |= ids_in(self._fs, place)
             number, id = 1, stem
             while id in taken:
                 number += 1
@@ -345,8 +357,10 @@ class SnapshotCatalog:
             if info.state != MISSING:
                 if is_known:
                     self._note_removal(info.id)
-                # The file first: a crash in between never leaves one that nobody knows.
-                self._fs.unlink(info.path)
+                # The file first: a crash in between never leaves one that nobody knows. Of one in an object store
+                # nobody has looked whether it is there.
+                with suppress(FileNotFoundError):
+                    self._fs.unlink(info.path)
                 self._fs.sync_dir(parent_of(info.path))
             if is_known:
                 registry.remove(info.id)

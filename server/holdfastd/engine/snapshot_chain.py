@@ -17,6 +17,7 @@ from ..format.snapshot import SnapshotBase, SnapshotCollection, SnapshotManifest
 from ..storage.archive_reader import ArchiveReader
 from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem
+from ..storage.store_errors import StoreError
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_info import SnapshotInfo
 from .snapshot_lineage import named_in, places_of
@@ -133,7 +134,7 @@ class ChainFinder:
                     return
 
     def _base_of(self, link: Link, base: SnapshotBase) -> Link:
-        problems: list[HoldfastError] = []
+        problems: list[HoldfastError | StoreError] = []
         looked: list[str] = []
         for path in self._places(link, base):
             if path in looked:
@@ -143,6 +144,8 @@ class ChainFinder:
                 return self._open(link, base, path)
             except FileNotFoundError:
                 continue
+            except StoreError as error:
+                problems.append(error)
             except OSError as error:
                 problems.append(Corruption(f"cannot be read: {error.strerror or error}", path=path))
             except (Corruption, FailedPrecondition, UnsupportedFormat) as error:

@@ -21,6 +21,7 @@ from ..storage.files import parent_of
 from ..storage.registry import SnapshotRecord
 from .meter import Meter
 from .operations import Work
+from .places import check_can_be_rewritten
 from .room import Room
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_chain import ChainFinder
@@ -194,10 +195,12 @@ class Consolidation:
 def look(catalog: SnapshotCatalog, info: SnapshotInfo) -> tuple[SnapshotInfo, ...]:
     """The increments that have to stand alone before a snapshot can be deleted. Blocks.
 
-    Raises FailedPrecondition or Corruption where one of them is missing, damaged, or being rewritten already.
+    Raises FailedPrecondition or Corruption where one of them is missing, damaged, in an object store, or being
+    rewritten already.
     """
     increments = catalog.increments_on(info)
     catalog.check_not_rewritten((info, *increments))
+    check_can_be_rewritten(increments)
     for each in increments:
         if each.state == MISSING:
             raise FailedPrecondition(

@@ -10,11 +10,13 @@ from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem, parent_of
 from ..storage.manifest import NO_SPACE
 from ..storage.names import Layout
+from ..storage.store_errors import StoreError
 from .apply import Applier
 from .checkpoint import Checkpointer
 from .committer import Committer
 from .manifest_keeper import ManifestKeeper
 from .settings import EngineConfig
+from .store_refusals import store_refusal
 
 ELSEWHERE = "free space there, or name another directory with --path"
 
@@ -54,6 +56,8 @@ class SnapshotContext:
 
 def disk_error(error: OSError, what: str, path: str, hint: str = ELSEWHERE) -> HoldfastError:
     """What the operating system refused, as the operation's error: it has failed, the store goes on."""
+    if isinstance(error, StoreError):
+        return store_refusal(error, what)
     said = error.strerror or str(error)
     if error.errno in NO_SPACE:
         return ResourceExhausted(

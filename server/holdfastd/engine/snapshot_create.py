@@ -31,6 +31,7 @@ from ..format.snapshot import SnapshotCollection, SnapshotDelta, SnapshotManifes
 from ..model import CollectionSpec, Sequence64, StorageKind
 from ..storage.files import make_lasting_dir, parent_of
 from ..storage.registry import PendingSnapshot, SnapshotMember
+from ..storage.store_errors import StoreError
 from .disk_errors import disk_errors_of
 from .manifest_swap import swap_manifest
 from .meter import Meter
@@ -126,10 +127,17 @@ class SnapshotCreation:
     def _publish(self, pending: PendingSnapshot) -> None:
         """Give the file its name. Raises FileExistsError, with that file gone, where another has the name."""
         fs = self._context.fs
-        if fs.exists(pending.path):
+        try:
+            if fs.exists(pending.path):
+                raise FileExistsError(errno.EEXIST, "another snapshot has the name", pending.path)
+            fs.rename(pending.part_path, pending.path)
+        except FileExistsError:
             fs.unlink(pending.part_path)
-            raise FileExistsError(errno.EEXIST, "another snapshot has the name", pending.path)
-        fs.rename(pending.part_path, pending.path)
+            raise
+        except StoreError:
+            # The answer may have been lost, and the upload be an object all the same.
+            self._has_its_name = True
+            raise
         self._has_its_name = True
         fs.sync_dir(self._directory)
 

@@ -19,6 +19,7 @@ from ..storage.registry import SnapshotRecord
 from .snapshot_info import BASE_MISSING, DAMAGED, MISSING, READY, SnapshotInfo
 from .snapshot_receipts import standing_of
 from .snapshot_record import record_of
+from .snapshot_seen import NOTHING_SEEN, Seen
 
 SUFFIXES = ("snap", "gz")
 
@@ -31,11 +32,19 @@ _NO_LINKS = Standing(1 << 30, 1 << 63)
 class Lineage:
     """One look at the snapshots of ``records``. Any thread; reads no more than whether files exist, but for ``chain``.
 
-    ``store_id``: whose store this is.
+    ``store_id``: whose store this is. ``seen``: what was found in an object store just now.
     """
 
-    def __init__(self, fs: FileSystem, layout: Layout, store_id: str, records: Iterable[SnapshotRecord]) -> None:
+    def __init__(
+        self,
+        fs: FileSystem,
+        layout: Layout,
+        store_id: str,
+        records: Iterable[SnapshotRecord],
+        seen: Seen = NOTHING_SEEN,
+    ) -> None:
         self._fs = fs
+        self._seen = seen
         self._layout = layout
         self._store_id = store_id
         self._known = {record.id: record for record in records}
@@ -93,13 +102,13 @@ class Lineage:
     def _standing_of(self, record: SnapshotRecord) -> Standing | None:
         path = self._layout.resolve(record.path)
         if path not in self._standings:
-            self._standings[path] = standing_of(self._fs, record, path)
+            self._standings[path] = standing_of(self._fs, record, path, self._seen)
         return self._standings[path]
 
     def _state(self, record: SnapshotRecord, path: str) -> tuple[str, str]:
         """What is known of it, and what is wrong."""
         try:
-            size = self._fs.size(path)
+            size = self._seen.size(self._fs, path, record.size_bytes)
         except OSError as error:
             return MISSING, f"its file is not to be found: {error}"
         damage = _damage_of(record, path, size)
@@ -191,13 +200,13 @@ class Lineage:
         """Whether the file of a link is known to be damaged; one that is elsewhere by now may be another."""
         path = self._layout.resolve(record.path)
         try:
-            return bool(_damage_of(record, path, self._fs.size(path)))
+            return bool(_damage_of(record, path, self._seen.size(self._fs, path, record.size_bytes)))
         except OSError:
             return False
 
     def _exists(self, path: str) -> bool:
         if path not in self._there:
-            self._there[path] = self._fs.exists(path)
+            self._there[path] = self._seen.exists(self._fs, path)
         return self._there[path]
 
 

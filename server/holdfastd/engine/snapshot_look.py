@@ -7,10 +7,13 @@ import posixpath
 from collections.abc import Iterable, Sequence
 
 from ..errors import HoldfastError
+from ..format.urls import is_object_url
 from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout
 from ..storage.registry import SnapshotRecord, snapshot_file_id
+from ..storage.store_errors import StoreError
 from .snapshot_record import record_of
+from .snapshot_seen import NOTHING_SEEN, Seen
 
 
 class Look:
@@ -20,6 +23,8 @@ class Look:
         self._fs = fs
         self._layout = layout
         self._records = records
+        self.seen = NOTHING_SEEN
+        """What lies below the prefix of an object store, once that was looked into."""
 
     def unnamed_in(self, directory: str) -> tuple[list[SnapshotRecord], dict[str, str]]:
         """Snapshots in a directory that no record names there, and why others, by path, cannot be read."""
@@ -30,19 +35,23 @@ class Look:
                 try:
                     found.append(record_of(self._fs, self._layout, where))
                 except (HoldfastError, OSError) as error:
+                    if isinstance(error, StoreError) and error.is_passing:
+                        raise
                     unreadable[where] = error.message if isinstance(error, HoldfastError) else str(error)
         return found, unreadable
 
     def changed_in(self, directory: str | None) -> list[SnapshotRecord]:
         """What is in the places of snapshots of a directory (None: of all) that had another size, as far as it is read.
 
-        Another daemon may have made full ones of increments that both know.
+        Another daemon may have made full ones of increments that both know. Objects count as far as they were seen.
         """
         changed = []
         for record in self._records:
             where = self._layout.resolve(record.path)
             with contextlib.suppress(OSError):
-                if directory in (None, parent_of(where)) and self._fs.size(where) != record.size_bytes:
+                if directory not in (None, parent_of(where)):
+                    continue
+                if self.seen.size(self._fs, where, record.size_bytes) != record.size_bytes:
                     changed.append(record)
         return self.now(changed)
 
@@ -55,7 +64,10 @@ class Look:
         return found
 
     def _files_in(self, directory: str) -> list[str]:
-        if not self._fs.exists(directory):
-            return []
-        names = [name for name in self._fs.listdir(directory) if name.endswith((".snap", ".gz"))]
+        if is_object_url(directory):
+            self.seen = Seen(directory, self._fs.facts(directory))
+            names = sorted(self.seen.facts)
+        else:
+            names = self._fs.listdir(directory) if self._fs.exists(directory) else []
+        names = [name for name in names if name.endswith((".snap", ".gz"))]
         return [posixpath.join(directory, name) for name in names if snapshot_file_id(name)]

@@ -199,7 +199,7 @@ class Parts:
         return partial(self._read_again, placed.offset)
 
     def _read_again(self, start: int, offset: int, count: int) -> bytes:
-        return self._context.fs.read(self._archive.path, start + offset, count)
+        return self._archive.source.read(start + offset, count)
 
     def _let_go(self) -> None:
         for name, placed in self._members.items():

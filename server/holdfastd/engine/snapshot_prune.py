@@ -7,10 +7,11 @@ by name alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import HoldfastError, InvalidArgument, NotFound
+from ..format.urls import is_object_url
 from ..storage.files import FileSystem, parent_of
 from .keeping import Candidate, RetentionPolicy, deletion_order, reasons_to_keep
 from .snapshot_catalog import SnapshotCatalog
@@ -114,8 +115,11 @@ class Pruning:
         listing = self._catalog.listing(self._request.path)
         infos = [info for info in listing.snapshots if self._is_asked_for(info)]
         paths = self._catalog.named_paths()
+        beside = self._beside(info for info in infos if info.path in paths)
+        # What lies in an object store is believed to be there until somebody looks: now it was looked at.
+        infos = [beside.get(info.path, info) for info in infos]
         named = [info for info in infos if info.path in paths]
-        strays = self._strays(named, paths)
+        strays = [info for path, info in beside.items() if path not in paths]
         candidates = [self._candidate(info, strays) for info in named]
         reasons = reasons_to_keep(candidates, self._request.policy, now_us)
         path_of = {info.id: info.path for info in named}
@@ -128,16 +132,15 @@ class Pruning:
     def _is_asked_for(self, info: SnapshotInfo) -> bool:
         return self._request.collection is None or scope_of(info) == self._request.collection
 
-    def _strays(self, infos: Iterable[SnapshotInfo], paths: Container[str]) -> list[SnapshotInfo]:
-        """Files beside these that the registry does not name in ``paths``: they may build on one of them, too."""
+    def _beside(self, infos: Iterable[SnapshotInfo]) -> dict[str, SnapshotInfo]:
+        """All that lies beside these, by path. What the registry does not name there may build on one of them, too."""
         directories = {parent_of(info.path) for info in infos}
-        found = [
-            info
+        return {
+            info.path: info
             for directory in sorted(directories)
-            if self._fs.is_dir(directory)
+            if is_object_url(directory) or self._fs.is_dir(directory)
             for info in self._catalog.listing(directory).snapshots
-        ]
-        return [info for info in found if info.path not in paths]
+        }
 
     def _candidate(self, info: SnapshotInfo, strays: Iterable[SnapshotInfo]) -> Candidate:
         above = {stray.id for stray in strays if is_base_of(info.record, stray.record)}

@@ -19,6 +19,7 @@ from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem
 from ..storage.registry import SnapshotRecord
 from .snapshot_context import SnapshotContext
+from .snapshot_seen import Seen
 
 if TYPE_CHECKING:
     from .snapshot_catalog import SnapshotCatalog
@@ -103,17 +104,18 @@ def with_reading(record: SnapshotRecord, receipt: VerifyReceipt) -> SnapshotReco
     )
 
 
-def standing_of(fs: FileSystem, record: SnapshotRecord, path: str) -> Standing | None:
+def standing_of(fs: FileSystem, record: SnapshotRecord, path: str, seen: Seen) -> Standing | None:
     """How far, and when, the whole file was read and found right; None where it never was, or was written to since.
 
-    Asks the file system for its time of change, and reads nothing.
+    Asks the file system for its time of change, and reads nothing. ``seen``: what an object store has told just now;
+    an object that is not among it is taken for the one that was read last.
     """
     if record.damage:
         return None
     if not record.receipts:
         return Standing(CHECKSUMS, record.verified_us) if record.verified_us else None
     try:
-        modified_ns = fs.modified_ns(path)
+        modified_ns = seen.modified_ns(fs, path, record.receipts[-1].modified_ns)
     except OSError:
         return None
     sums = {record.sha256, ""} if record.sha256 else None

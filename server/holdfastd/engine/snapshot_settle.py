@@ -12,6 +12,7 @@ from ..errors import HoldfastError
 from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout
 from ..storage.registry import PendingSnapshot, Registry, snapshot_file_id
+from ..storage.store_errors import StoreError
 from .snapshot_adoption import is_same_file
 from .snapshot_marks import marked_as
 from .snapshot_record import record_of
@@ -20,7 +21,7 @@ from .snapshot_record import record_of
 def settle(fs: FileSystem, layout: Layout, registry: Registry, pending: PendingSnapshot) -> None:
     """Remove what is half-written and let the registry know of what is there. Durable on return; raises OSError.
 
-    What cannot be removed now stays noted, for the next start to remove.
+    What cannot be removed now stays noted, for the next start to remove, or the next look into an object store.
     """
     path = layout.resolve(pending.path)
     if not _removed(fs, replace(pending, path=path).part_path):
@@ -33,6 +34,8 @@ def settle(fs: FileSystem, layout: Layout, registry: Registry, pending: PendingS
         return
     try:
         found = record_of(fs, layout, path)
+    except StoreError:
+        raise
     except (HoldfastError, OSError):
         registry.abandon(pending.id)
         return

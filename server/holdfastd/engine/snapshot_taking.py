@@ -10,6 +10,7 @@ from ..storage.registry import Registry
 from .snapshot_adoption import judge
 from .snapshot_errors import id_is_taken
 from .snapshot_record import record_of
+from .snapshot_seen import NOTHING_SEEN
 
 
 def take_in(fs: FileSystem, layout: Layout, registry: Registry, store_id: str, part: str, path: str) -> None:
@@ -20,7 +21,7 @@ def take_in(fs: FileSystem, layout: Layout, registry: Registry, store_id: str, p
     """
     record = replace(record_of(fs, layout, part), path=layout.relative(path))
     known = registry.find(record.id)
-    is_there = known is not None and fs.exists(layout.resolve(known.path))
+    is_there = known is not None and NOTHING_SEEN.exists(fs, layout.resolve(known.path))
     finding = judge(record, path, known, is_there=is_there, store_id=store_id)
     being_written = any(pending.id == record.id for pending in registry.pending)
     if finding.warning or being_written or fs.exists(path):

@@ -24,6 +24,7 @@ from ..format.snapshot import (
     encode_snapshot,
     readme_text,
 )
+from ..format.urls import is_object_url
 from ..storage.archive_writer import ArchiveWriter, Piece
 from ..storage.bulk import BulkWriter
 from .meter import Advance
@@ -86,7 +87,9 @@ def write_archive(
         if compress:
             pool = stack.enter_context(ThreadPoolExecutor(COMPRESSION_THREADS, thread_name_prefix="compress"))
             submit = pool.submit
-        reserve = 0 if compress else plan.size
+        # What is compressed will be smaller by nobody knows how much. In an object store nothing is reserved, and the
+        # parts must be large enough.
+        reserve = 0 if compress and not is_object_url(path) else plan.size
         out = stack.enter_context(BulkWriter(context.fs, path, reserve, pace=context.pace))
         mtime = plan.manifest.created_us // 1_000_000
         archive = ArchiveWriter(out, mtime=mtime, submit=submit, beside=context.fs.beside)

@@ -26,6 +26,7 @@ from .document import decode_document, encode_document
 from .planes import planes_shape
 from .segment import ROW_DTYPE, TOMBSTONE_DTYPE
 from .tar import END, member_bytes
+from .urls import is_kept_url
 
 SNAPSHOT_VERSION = 1
 MANIFEST = "MANIFEST.json"
@@ -314,8 +315,8 @@ def _check_base(base: SnapshotBase, manifest: SnapshotManifest) -> None:
         raise ValueError("snapshot: its base is named by no snapshot id, or by no SHA-256")
     if not 0 <= base.sequence <= manifest.sequence or not 0 < base.timeline <= manifest.timeline:
         raise ValueError("snapshot: its base is younger than itself")
-    if base.path and (not base.path.startswith("/") or "\0" in base.path):
-        raise ValueError("snapshot: the path of its base is no absolute one")
+    if base.path and not is_kept_url(base.path) and (not base.path.startswith("/") or "\0" in base.path):
+        raise ValueError("snapshot: the path of its base is neither an absolute one nor the URL of an object")
     if base.store_id != manifest.store_id:
         raise ValueError("snapshot: its base is of another store")
 

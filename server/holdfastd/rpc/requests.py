@@ -14,6 +14,7 @@ import msgspec
 
 from ..engine.tickets import Caller
 from ..errors import InvalidArgument, PermissionDenied, Unimplemented
+from ..format.urls import is_object_url, place_of
 
 MAX_REQUEST_ID_BYTES = 128
 DEFAULT_PAGE = 100
@@ -82,11 +83,18 @@ class Paths:
     real_path: Callable[[str], str]
 
     def resolve(
-        self, path: str, working_directory: str, context: grpc.ServicerContext, *, field: str = "path"
+        self,
+        path: str,
+        working_directory: str,
+        context: grpc.ServicerContext,
+        *,
+        field: str = "path",
+        objects: bool = False,
     ) -> str | None:
         """The absolute, normalised path; None for an empty one. Raises InvalidArgument or PermissionDenied.
 
-        Of a path sent over TCP, links are followed, which asks the file system.
+        ``objects``: the URL of an object store will do as well; that of a file is its path everywhere. Of a path sent
+        over TCP, links are followed, which asks the file system.
         """
         local = is_local(context)
         if working_directory and not local:
@@ -99,6 +107,11 @@ class Paths:
             return None
         if "\0" in path or "\0" in working_directory:
             raise InvalidArgument(f"{field} contains a NUL character", field=field)
+        path = place_of(path, field=field)
+        if is_object_url(path):
+            if not objects:
+                raise _not_on_a_disk(field)
+            return path if local else self._inside(path, field)
         if not posixpath.isabs(path):
             path = posixpath.join(_base(path, working_directory, field), path)
         resolved = posixpath.normpath(path)
@@ -129,6 +142,15 @@ class Paths:
             field=field,
             path=path,
         )
+
+
+def _not_on_a_disk(field: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"{field} lies in an object store, and only the snapshots that the daemon writes and reads itself may",
+        field=field,
+        reason="NOT_ON_A_DISK",
+        hint="name a directory of the daemon's machine",
+    )
 
 
 def _below(path: str, root: str) -> str | None:

@@ -58,7 +58,7 @@ class SnapshotService(SnapshotServiceServicer):
             )
         asked = SnapshotRequest(
             collection=request.collection or None,
-            path=self._paths.resolve(request.path, request.working_directory, context),
+            path=self._place(request.path, request.working_directory, context),
             compress=request.compress,
             incremental=request.incremental,
             base_id=self._reference(request.base_id, request.working_directory, context, field="base_id") or None,
@@ -73,7 +73,7 @@ class SnapshotService(SnapshotServiceServicer):
     def ListSnapshots(
         self, request: snapshot_pb2.ListSnapshotsRequest, context: grpc.ServicerContext
     ) -> snapshot_pb2.ListSnapshotsResponse:
-        path = self._paths.resolve(request.path, request.working_directory, context)
+        path = self._place(request.path, request.working_directory, context)
         listing = self._snapshots.listing(path=path, collection=request.collection or None)
         page, token = page_by_key(listing.snapshots, age_key, request.page_size, request.page_token, descending=True)
         return snapshot_pb2.ListSnapshotsResponse(
@@ -100,7 +100,7 @@ class SnapshotService(SnapshotServiceServicer):
             overwrite=request.overwrite,
             verify=request.verify,
             validate_only=request.validate_only,
-            base_path=self._paths.resolve(request.base_path, request.working_directory, context, field="base_path"),
+            base_path=self._place(request.base_path, request.working_directory, context, field="base_path"),
             ending=None if end == Bound() else Ending(end.sequence, end.time_us),
         )
         operation = self._snapshots.start_restore(asked, caller=self._callers.of(context, request.request_id))
@@ -114,7 +114,7 @@ class SnapshotService(SnapshotServiceServicer):
             level=request.level if request.HasField("level") else CHECKSUMS,
             subset=self._snapshots.subset(request.subset, request.subset_seed),
             skip_chain=request.skip_chain,
-            base_path=self._paths.resolve(request.base_path, request.working_directory, context, field="base_path"),
+            base_path=self._place(request.base_path, request.working_directory, context, field="base_path"),
         )
         return operation_message(
             self._snapshots.start_verify(asked, caller=self._callers.of(context, request.request_id))
@@ -143,7 +143,7 @@ class SnapshotService(SnapshotServiceServicer):
     ) -> snapshot_pb2.PruneSnapshotsResponse:
         asked = PruneRequest(
             policy_of(request.policy),
-            path=self._paths.resolve(request.path, request.working_directory, context),
+            path=self._place(request.path, request.working_directory, context),
             collection=request.collection or None,
             allowed=self._paths.allowed_for(context),
         )
@@ -161,7 +161,7 @@ class SnapshotService(SnapshotServiceServicer):
             second=self._reference(request.second, directory, context, field="second") or LIVE,
             collection=request.collection or None,
             sample=request.sample_size or DEFAULT_SAMPLE,
-            base_path=self._paths.resolve(request.base_path, directory, context, field="base_path"),
+            base_path=self._place(request.base_path, directory, context, field="base_path"),
         )
         return operation_message(
             self._snapshots.start_diff(asked, caller=self._callers.of(context, request.request_id))
@@ -202,4 +202,10 @@ class SnapshotService(SnapshotServiceServicer):
         """The snapshot as the engine takes it: an id or `latest` as they are, a path made absolute."""
         if not is_path(snapshot):
             return snapshot
-        return self._paths.resolve(snapshot, working_directory, context, field=field) or snapshot
+        return self._place(snapshot, working_directory, context, field=field) or snapshot
+
+    def _place(
+        self, path: str, working_directory: str, context: grpc.ServicerContext, *, field: str = "path"
+    ) -> str | None:
+        """Where a snapshot may lie: a path of this machine made absolute, or the URL of an object store."""
+        return self._paths.resolve(path, working_directory, context, field=field, objects=True)

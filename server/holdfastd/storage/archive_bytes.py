@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
 
+from ..format.urls import is_object_url
 from .archive_reader import FileInput
-from .beside import Pending
+from .beside import Done, Pending
 from .files import FileSystem
 from .gzip_members import GzipReader
 
@@ -38,11 +39,12 @@ class PlainBytes:
     def __init__(self, fs: FileSystem, path: str, *, keep: bool) -> None:
         self._fs = fs
         self._path = path
+        self._source = fs.reader(path)
         self._keep = keep
         forget(fs, path, 0, fs.size(path))
 
     def read(self, offset: int, count: int) -> bytes:
-        return self._fs.read(self._path, offset, count)
+        return self._source.read(offset, count)
 
     def pieces(self, offset: int, count: int) -> Iterator[bytes]:
         starts = iter(range(offset, offset + count, PIECE_BYTES))
@@ -60,6 +62,9 @@ class PlainBytes:
             forget(self._fs, self._path, offset, count)
 
     def _begin(self, start: int, count: int) -> Pending:
+        if is_object_url(self._path):
+            # Its reader is for one thread, and has what comes next on its way.
+            return Done(lambda: self._source.read(start, count))
         return self._fs.beside(lambda: self._fs.read(self._path, start, count))
 
 
@@ -69,7 +74,7 @@ class GzipBytes:
     def __init__(self, fs: FileSystem, path: str) -> None:
         self._fs = fs
         self._path = path
-        self._source = FileInput(fs, path)
+        self._source = FileInput(fs.reader(path))
         self._reader = GzipReader(self._source)
         self._at = self._forgotten = 0
         forget(fs, path, 0, fs.size(path))

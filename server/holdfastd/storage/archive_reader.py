@@ -15,7 +15,7 @@ from ..errors import Corruption, UnsupportedFormat
 from ..format import snapshot as layout
 from ..format.snapshot import Member, SnapshotManifest
 from ..format.tar import BLOCK, END, TarHeader, decode_extended, decode_header, padding
-from .files import FileSystem
+from .files import FileSystem, Reader
 from .gzip_members import MAGIC, MAX_RATIO, GzipReader, Input
 from .hash_beside import HashBeside
 
@@ -32,15 +32,14 @@ def nobody(_data: bytes) -> None:
 class FileInput:
     """The bytes of a file in order, by reads that fail on a bad block instead of killing the process."""
 
-    def __init__(self, fs: FileSystem, path: str, tap: Tap = nobody) -> None:
-        self._fs = fs
-        self._path = path
+    def __init__(self, file: Reader, tap: Tap = nobody) -> None:
+        self._file = file
         self._tap = tap
         self.position = 0
 
     def read(self, count: int) -> bytes:
         """At most ``count`` bytes, b"" at the end."""
-        data = self._fs.read(self._path, self.position, count)
+        data = self._file.read(self.position, count)
         self.position += len(data)
         self._tap(data)
         return data
@@ -55,10 +54,11 @@ class ArchiveReader:
 
     def __init__(self, fs: FileSystem, path: str, tap: Tap = nobody) -> None:
         self.path = path
-        self.size = fs.size(path)
-        self.compressed = fs.read(path, 0, len(MAGIC)) == MAGIC
+        self.source = fs.reader(path)
+        self.size = self.source.size
+        self.compressed = self.source.read(0, len(MAGIC)) == MAGIC
         self._beside = fs.beside
-        self._file = FileInput(fs, path, tap)
+        self._file = FileInput(self.source, tap)
         self._input: Input = GzipReader(self._file) if self.compressed else self._file
         self._where = ""
         self._sums: dict[str, str] = {}

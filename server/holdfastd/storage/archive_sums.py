@@ -35,9 +35,9 @@ def read_sums_sha256(fs: FileSystem, archive: ArchiveReader) -> str:
         return whole.sums_sha256
     if archive.compressed:
         start = max(0, archive.size - expected - _SLACK_BYTES)
-        tail = _last_member(archive, fs.read(archive.path, start, archive.size - start), expected)
+        tail = _last_member(archive, archive.source.read(start, archive.size - start), expected)
     else:
-        tail = fs.read(archive.path, max(0, archive.size - expected), expected)
+        tail = archive.source.read(max(0, archive.size - expected), expected)
     text = _sums_in(archive, tail, expected)
     _check(archive, text)
     return hashlib.sha256(text).hexdigest()

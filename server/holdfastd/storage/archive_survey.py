@@ -21,6 +21,7 @@ from .archive_reader import ArchiveReader
 from .checks import DAMAGE
 from .files import FileSystem
 from .hash_beside import HashBeside
+from .store_errors import StoreError
 
 _SHOWN = 80
 
@@ -310,7 +311,7 @@ class Survey:
 
     def _unreadable(self, name: str, offset: int, error: OSError) -> None:
         """A block that the disk does not give any more is damage; what says nothing of the file is raised."""
-        if error.errno not in DAMAGE:
+        if isinstance(error, StoreError) or error.errno not in DAMAGE:
             raise error
         self._found(Finding(CHECKSUMS, self._place(name), f"cannot be read: {error.strerror}", self._offset(offset)))
         if self._archive.compressed:

@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from ..format.checksum import crc32c
 from ..format.npy import NPY_ALIGN, npy_header
 from ..format.segment import FileInfo
+from ..format.urls import is_object_url
 from .files import Buffer, ByteArray, FileSystem
 from .write_behind import WriteBehind
 
@@ -51,9 +52,9 @@ class BulkWriter:
         self._pace = pace
         self._piece_bytes = PIECE_BYTES if reserve < LARGE_BYTES else LARGE_PIECE_BYTES
         self._staging = _aligned(self._piece_bytes)
-        self._behind = (
-            None if reserve < LARGE_BYTES else WriteBehind(self._file, fs.beside, lambda: _aligned(LARGE_PIECE_BYTES))
-        )
+        # An object store takes its bytes in order, and has several parts of its own on their way.
+        alone = reserve < LARGE_BYTES or is_object_url(path)
+        self._behind = None if alone else WriteBehind(self._file, fs.beside, lambda: _aligned(LARGE_PIECE_BYTES))
         self._filled = 0
         self._offset = 0
         self._crc = 0

@@ -10,11 +10,12 @@ import contextlib
 import errno
 import posixpath
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..format.urls import is_object_url, split_url
 from .beside import Pending
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -85,6 +86,24 @@ class Mapping(Protocol):
         """Unpin the range."""
 
 
+class FileFacts(NamedTuple):
+    """What a file system tells of a file without reading it: bytes, and when it was last written to."""
+
+    size: int
+    modified_ns: int
+
+
+class Reader(Protocol):
+    """One file open for reading, mostly from its beginning to its end. One thread."""
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes when it was opened."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """``length`` bytes from ``offset``, fewer at the end of the file."""
+
+
 class Lock(Protocol):
     """A lock on a file, held until it is released or the process ends."""
 
@@ -111,11 +130,17 @@ class FileSystem(Protocol):
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         """``length`` bytes from ``offset``, fewer at the end of the file; everything when ``length`` is None."""
 
+    def reader(self, path: str) -> Reader:
+        """Open an existing file for reading."""
+
     def size(self, path: str) -> int:
         """Size of a file in bytes."""
 
     def modified_ns(self, path: str) -> int:
         """When a file was last written to, as far as the file system tells: another number, another content."""
+
+    def facts(self, path: str) -> dict[str, FileFacts]:
+        """Of the files in a directory, by their names, what ``size`` and ``modified_ns`` say, in one go."""
 
     def exists(self, path: str) -> bool:
         """Whether a file or directory has this name."""
@@ -163,8 +188,33 @@ class FileSystem(Protocol):
         """
 
 
+class PathReader:
+    """A file of a file system that opens it for each read."""
+
+    def __init__(self, fs: FileSystem, path: str) -> None:
+        self._fs = fs
+        self._path = path
+        self.size = fs.size(path)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._fs.read(self._path, offset, length)
+
+
+def facts_in(fs: FileSystem, directory: str) -> dict[str, FileFacts]:
+    """``FileSystem.facts`` by calls for each name; what is removed meanwhile is left out."""
+    found = {}
+    for name in fs.listdir(directory):
+        path = posixpath.join(directory, name)
+        with contextlib.suppress(FileNotFoundError):
+            if not fs.is_dir(path):
+                found[name] = FileFacts(fs.size(path), fs.modified_ns(path))
+    return found
+
+
 def parent_of(path: str) -> str:
-    """The directory that holds ``path``; ``.`` for a bare name."""
+    """The directory that holds ``path``; ``.`` for a bare name, and of a bucket itself."""
+    if is_object_url(path) and not split_url(path).key:
+        return path
     return posixpath.dirname(path.rstrip("/")) or ("/" if path.startswith("/") else ".")
 
 

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ..errors import InvalidArgument
+from ..format.urls import is_object_url, place_of
 
 COLLECTION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 SNAPSHOT_ID = re.compile(r"snap-\d{4}-\d{2}-\d{2}-\d{6}(-[1-9]\d{0,5})?", re.ASCII)
@@ -76,13 +77,21 @@ class Layout:
         self.operations = self._join("operations")
 
     def resolve(self, path: str) -> str:
-        """An operator's path as an absolute one: a relative path is taken against the data directory."""
+        """An operator's path as an absolute one: a relative path is taken against the data directory.
+
+        An object's URL is as absolute as a path can be. Raises InvalidArgument for an URL that is no place.
+        """
+        path = place_of(path)
+        if is_object_url(path):
+            return path
         # Two slashes at the beginning are one here; normpath keeps them.
         return "/" + posixpath.normpath(posixpath.join(self.root, path)).lstrip("/")
 
     def relative(self, path: str) -> str:
         """How a path is recorded: relative where it lies inside the data directory, so that this can be moved."""
         resolved = self.resolve(path)
+        if is_object_url(resolved):
+            return resolved
         prefix = self.root.rstrip("/") + "/"
         return resolved.removeprefix(prefix) if resolved != self.root else "."
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ..errors import DataDirectoryLocked
 from .beside import Beside, Done
-from .files import Buffer
+from .files import Buffer, FileFacts, PathReader, facts_in
 from .osmap import OsMapping
 
 BUFFERS_PER_CALL = 1024
@@ -120,11 +120,17 @@ class OsFileSystem:
         finally:
             os.close(descriptor)
 
+    def reader(self, path: str) -> PathReader:
+        return PathReader(self, path)
+
     def size(self, path: str) -> int:
         return os.stat(path).st_size
 
     def modified_ns(self, path: str) -> int:
         return os.stat(path).st_mtime_ns
+
+    def facts(self, path: str) -> dict[str, FileFacts]:
+        return facts_in(self, path)
 
     def exists(self, path: str) -> bool:
         return os.path.lexists(path)

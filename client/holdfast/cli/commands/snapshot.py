@@ -54,7 +54,9 @@ _CONSOLIDATE_KEYS = (
 )
 @click.argument("collection", required=False, shell_complete=complete_collections)
 @click.option(
-    "--path", metavar="DIR", help="Directory to write to, on the daemon's machine.  [default: DATA/snapshots]"
+    "--path",
+    metavar="DIR|URL",
+    help="Directory to write to, on the daemon's machine, or s3://, gs://, az://.  [default: DATA/snapshots]",
 )
 @click.option("--compress", is_flag=True, help="Compress with gzip.")
 @click.option("--incremental", is_flag=True, help="Only what changed since the last snapshot.")
@@ -121,7 +123,7 @@ def create(
     help="The moment to restore: the log is followed through this time, sequence or mark (inclusive).",
 )  # fmt: skip
 @before_option
-@click.option("--base-path", metavar="DIR", help="Where else to look for the snapshots that it builds on.")
+@click.option("--base-path", metavar="DIR|URL", help="Where else to look for the snapshots that it builds on.")
 @dry_run
 @no_wait
 @pass_state
@@ -177,7 +179,10 @@ def restore(
     ],
 )
 @click.option(
-    "--path", metavar="DIR", help="Only the snapshots in this directory of the daemon's machine.  [default: all known]"
+    "--path",
+    metavar="DIR|URL",
+    help="Only the snapshots in this directory of the daemon's machine, or below this s3://, gs://, az://.  "
+    "[default: all known]",
 )
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only those that contain it.")
 @pass_state
@@ -229,7 +234,7 @@ def show(state: State, snapshot: str) -> Document:
 @click.option("--subset", metavar="N/T|P%", help="A part: the N-th of T slices, or P percent at random; level 2 or 3.")
 @click.option("--seed", type=click.IntRange(1, 2**64 - 1), metavar="N", help="Choose the same P percent again.")
 @click.option("--chain/--skip-chain", default=True, help="With what it builds on, or only this file.  [default: chain]")
-@click.option("--base-path", metavar="DIR", help="Where else to look for the snapshots that it builds on.")
+@click.option("--base-path", metavar="DIR|URL", help="Where else to look for the snapshots that it builds on.")
 @no_wait
 @pass_state
 def verify(

@@ -45,7 +45,11 @@ _COUNT = click.IntRange(1, INT32_MAX)
 @click.option("--keep-monthly", type=_COUNT, metavar="N", help="The same by months.")
 @click.option("--keep-yearly", type=_COUNT, metavar="N", help="The same by years.")
 @click.option("--keep-within", type=DURATION, metavar="DURATION", help="All that are younger, counted from the newest.")
-@click.option("--path", metavar="DIR", help="Only in this directory of the daemon's machine.  [default: all known]")
+@click.option(
+    "--path",
+    metavar="DIR|URL",
+    help="Only in this directory of the daemon's machine, or below this s3://, gs://, az://.  [default: all known]",
+)
 @click.option(
     "--collection", metavar="NAME", shell_complete=complete_collections, help="Only those of this collection alone."
 )
