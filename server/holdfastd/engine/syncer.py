@@ -56,6 +56,12 @@ class Syncer:
             self._waiting.append((submission, outcome))
             self._wake.notify()
 
+    def sync_every(self, seconds: float) -> None:
+        """From now on periodic mode leaves nothing unsynced for longer."""
+        with self._wake:
+            self.flush_interval_seconds = seconds
+            self._wake.notify()
+
     def stop(self) -> None:
         """Let the thread end after it has answered who waits."""
         with self._wake:
@@ -67,7 +73,7 @@ class Syncer:
         while True:
             with self._wake:
                 if not self._waiting and not self._stopped:
-                    self._wake.wait(min(self.flush_interval_seconds, IDLE_SECONDS))
+                    self._wake.wait(self._patience())
                 waiting, self._waiting = self._waiting, []
                 stopped = self._stopped
             try:
@@ -81,9 +87,10 @@ class Syncer:
 
     def _tend(self, waiting: list[tuple[Submission, Outcome]]) -> None:
         log = self._committer.log
-        if log is not None and (waiting or self._interval_is_over()):
+        if waiting or self._interval_is_over():
             self._last_sync_ns = self._clock.monotonic_ns()
-            log.sync()
+            if log is not None:
+                log.sync()
         # Without a log now they were logged before it was disabled, and closing it has synced it.
         for submission, outcome in waiting:
             answer = replace(outcome, durable=outcome.kept_in is not KeptIn.NOTHING)
@@ -113,6 +120,13 @@ class Syncer:
             return
         while log.zeros_ahead < ZEROS_AHEAD_BYTES and self._committer.between_groups(log.write_ahead):
             pass
+
+    def _patience(self) -> float:
+        """Seconds until the next look: to the end of the interval, or until the log may have become idle."""
+        if self._committer.sync_mode is not SyncMode.PERIODIC:
+            return IDLE_SECONDS
+        left = self.flush_interval_seconds - (self._clock.monotonic_ns() - self._last_sync_ns) / 1e9
+        return min(max(left, 0.0), IDLE_SECONDS)
 
     def _interval_is_over(self) -> bool:
         if self._committer.sync_mode is not SyncMode.PERIODIC:

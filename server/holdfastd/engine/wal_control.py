@@ -411,7 +411,7 @@ class WalControl:
         log.resize(wanted.segment_size_bytes)
         self._committer.log = log
         self._committer.sync_mode = wanted.sync_mode
-        self._syncer.flush_interval_seconds = wanted.flush_interval_us / 1e6
+        self._syncer.sync_every(wanted.flush_interval_us / 1e6)
 
     def _begin_log(self, manifest: Manifest, wanted: WalSettings, directory: str, closed: Wal | None) -> Wal:
         """``closed``: the log before it, where disabling it was not completed."""
