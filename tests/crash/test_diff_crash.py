@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ def compare(kit: SnapshotKit) -> dict[str, Any]:
 
 
 def test_a_power_cut_while_snapshots_are_compared(record_property: Recorder) -> None:
-    sweep = Sweep(two_full(), compare, draws=1, every=8)
+    sweep = Sweep(two_full(), compare, draws=1, every=int(os.environ.get("HOLDFAST_CRASH_EVERY", "8")))
     assert sweep.after == sweep.before
     assert sweep.end - sweep.start > 100, "both were put together"
 
@@ -47,4 +48,4 @@ def test_a_power_cut_while_snapshots_are_compared(record_property: Recorder) -> 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
 def test_a_failing_file_operation_of_a_comparison(code: int) -> None:
-    failing(compare, code, two_full, every=20)
+    failing(compare, code, two_full, every=int(os.environ.get("HOLDFAST_CRASH_EVERY", "20")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import Any
 
 import pytest
@@ -54,7 +55,7 @@ def levels(found: Known) -> list[list[int]]:
 def test_a_power_cut_while_a_chain_is_verified_by_a_restore(record_property: Recorder) -> None:
     kit = a_chain()
     before = known(kit)
-    sweep = Sweep(kit, drill, draws=1, every=3)
+    sweep = Sweep(kit, drill, draws=1, every=int(os.environ.get("HOLDFAST_CRASH_EVERY", "3")))
     after = known(kit)
     assert (levels(before), levels(after)) == ([[2], [2]], [[4], [3]])
     assert sweep.after == sweep.before
@@ -123,4 +124,4 @@ def test_a_power_cut_while_a_verified_snapshot_is_deleted() -> None:
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
 def test_a_failing_file_operation_of_a_verification(code: int) -> None:
-    failing(drill, code, a_chain, every=9)
+    failing(drill, code, a_chain, every=int(os.environ.get("HOLDFAST_CRASH_EVERY", "9")))

@@ -17,7 +17,10 @@ from tests.support.sources import ROOT
 
 DEMO = ROOT / "examples" / "demo.py"
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+TWO_MINUTES = 120
+"""What a tour may take once everything is installed."""
 
 
 @pytest.fixture
@@ -38,7 +41,8 @@ def test_the_tour_ends_well_and_shows_what_the_readme_says(tmp_path: Path) -> No
         "HOME": str(tmp_path),
         "TMPDIR": str(tmp_path) if len(str(tmp_path)) < 60 else "/tmp",
     }
-    done = subprocess.run([sys.executable, str(DEMO)], env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, str(DEMO)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=TWO_MINUTES)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     promised = re.findall(r"^ *✓ .*", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert len(promised) >= 5

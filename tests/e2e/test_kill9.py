@@ -108,6 +108,7 @@ class Scene:
                 client.check(db)
             assert db.wal.status().sync_mode == self.mode
             assert db.storage.status().status == "serving"
+            assert {operation.state for operation in db.operations.list()} <= {"succeeded", "interrupted"}
 
     def check_recovery(self) -> None:
         """The last snapshot, rolled forward from the log, is what is there."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import random
 import threading
 from typing import Any
 
+import grpc
 import pytest
 
 from holdfastd.engine import operations
 from holdfastd.engine.operations import Operation, OperationState, Work
 from holdfastd.errors import HoldfastError, NotFound
+from holdfastd.rpc.convert_operations import operation_message
 from tests.support.engines import ROOT, Kit
 from tests.support.snapshots import SnapshotKit
 from tests.support.waiting import until
@@ -35,6 +38,26 @@ def ended(kit: Kit, *, fails: bool = False, code: int = errno.EIO, times: int = 
 def after_a_restart(kit: Kit, operation: Operation) -> OperationState:
     kit.reopen()
     return kit.engine.operations.get(operation.id).state
+
+
+@pytest.mark.parametrize("kind", ["snapshot", "restore", "verify", "replay"])
+def test_one_that_was_at_work_when_the_power_went_is_marked_at_the_start(kind: str) -> None:
+    kit, left = Kit(), []
+
+    def run(work: Work) -> dict[str, Any]:
+        left.append(kit.fs.crash(random.Random(1)))
+        return {"status": "completed", "warnings": []}
+
+    done = kit.engine.operations.start("verify", lambda _: {"status": "completed", "warnings": []}, request={})
+    kit.engine.operations.wait(done.id)
+    operation = kit.engine.operations.wait(kit.engine.operations.start(kind, run, request={}).id)
+    assert operation.state is OperationState.SUCCEEDED
+    for fs in (left[0], left[0].crash(random.Random(2))):
+        found = Kit(fs).engine.operations.get(operation.id)
+        assert (found.kind, found.state, found.result) == (kind, OperationState.INTERRUPTED, None)
+        assert operation_message(found).error.code == grpc.StatusCode.ABORTED.value[0]
+        assert "OPERATION_INTERRUPTED" in str(operation_message(found).error)
+        fs.locked.clear()
 
 
 def test_a_success_that_is_not_on_the_disk_says_so() -> None:

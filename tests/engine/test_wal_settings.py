@@ -13,6 +13,7 @@ from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import FailedPrecondition, HoldfastError, InvalidArgument
 from holdfastd.model import SyncMode
+from holdfastd.storage.files import parent_of
 from tests.support.engines import CALLER, ROOT, Kit
 
 
@@ -35,6 +36,23 @@ def test_options_left_out_keep_their_values(kit: Kit) -> None:
     assert status.settings.flush_interval_us == 2_000_000
     assert status.settings.segment_size_bytes == kit.segment_size
     assert crashed(kit).engine.wal.status().settings == status.settings
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_directory_mode_and_size_hold_at_once_and_after_a_restart(kit: Kit, restarted: bool) -> None:
+    asked = WalChanges(path="/mnt/log", sync_mode=SyncMode.ASYNC, segment_size_bytes=1 << 20)
+    settings = kit.engine.wal.enable(asked, caller=CALLER).settings
+    assert (settings.path, settings.sync_mode, settings.segment_size_bytes) == ("/mnt/log", SyncMode.ASYNC, 1 << 20)
+    if restarted:
+        kit = crashed(kit)
+        assert kit.engine.wal.status().settings == settings
+    for number in range(24):
+        text = random.Random(number).randbytes(50_000).hex().encode()
+        outcome = kit.upsert([f"n{number}"], payloads=[b'{"text":"%s"}' % text])
+        assert not outcome.durable
+    files = kit.engine.wal.status().files
+    assert {parent_of(file.path) for file in files[1:]} == {"/mnt/log"}
+    assert [file.size_bytes for file in files if 900_000 < file.size_bytes <= 1 << 20], "none was as large as was asked"
 
 
 @pytest.mark.parametrize(
