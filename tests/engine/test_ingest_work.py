@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections import Counter
 from collections.abc import Callable
@@ -162,3 +163,47 @@ def test_a_batch_is_let_go_with_its_memtable_and_needs_no_collector() -> None:
         assert watched() is None
     finally:
         gc.enable()
+
+
+def test_opening_sealed_rows_takes_no_step_and_no_read_for_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened_with(10, monkeypatch)  # what a process does once, is done
+    few, many = opened_with(10, monkeypatch), opened_with(5_000, monkeypatch)
+    assert many.reads == few.reads
+    assert many.bytes - few.bytes < 200, "only numbers in documents get longer"
+    assert abs(many.calls - few.calls) <= few.calls // 50
+
+
+class Opening:
+    """What a start on sealed rows did: files read, bytes of them, and calls of functions, of C included."""
+
+    def __init__(self) -> None:
+        self.reads = self.bytes = self.calls = 0
+
+
+def opened_with(rows: int, monkeypatch: pytest.MonkeyPatch) -> Opening:
+    kit = Kit(segment_size=1 << 24)
+    kit.create()
+    kit.upsert([f"{row:06d}" for row in range(rows)])
+    kit.engine.checkpoint()
+    kit.engine.stop()
+    kit.fs.locked.clear()
+    done, read = Opening(), kit.fs.read
+
+    def counted(path: str, offset: int = 0, length: int | None = None) -> bytes:
+        data = read(path, offset, length)
+        done.reads += 1
+        done.bytes += len(data)
+        return data
+
+    def called(_frame: object, event: str, _argument: object) -> None:
+        done.calls += event in ("call", "c_call")
+
+    monkeypatch.setattr(kit.fs, "read", counted)
+    gc.collect()
+    sys.setprofile(called)
+    try:
+        again = Kit(kit.fs)
+    finally:
+        sys.setprofile(None)
+    assert again.engine._applier.catalog.resolve("c").count == rows
+    return done
