@@ -9,7 +9,7 @@ import random
 import pytest
 
 from holdfastd.engine import open_upload, snapshot_download
-from holdfastd.engine.open_upload import LIFE_US, Upload
+from holdfastd.engine.open_upload import LIFE_US
 from holdfastd.engine.snapshot_info import SnapshotInfo
 from holdfastd.engine.snapshot_upload import UploadRequest
 from holdfastd.errors import (
@@ -29,7 +29,7 @@ from holdfastd.format.document import encode_document
 from tests.support.oracle import observe
 from tests.support.snapshot_sweeps import BACKUPS, assert_tidy
 from tests.support.snapshots import SNAPSHOTS_DIR, SnapshotKit
-from tests.support.transfers import bring, read_file, request_of, send
+from tests.support.transfers import begun, bring, parts, read_file, request_of, send
 
 UPLOADS = "/data/UPLOADS.json"
 
@@ -53,16 +53,6 @@ def source(request: pytest.FixtureRequest) -> SnapshotKit:
 @pytest.fixture
 def target() -> SnapshotKit:
     return SnapshotKit(seed=11)
-
-
-def begun(kit: SnapshotKit, request: UploadRequest) -> Upload:
-    upload = kit.engine.snapshots.uploads.begin(request)
-    assert isinstance(upload, Upload)
-    return upload
-
-
-def parts(kit: SnapshotKit, directory: str = SNAPSHOTS_DIR) -> list[str]:
-    return [name for name in kit.fs.listdir(directory) if name.endswith(".upload")]
 
 
 # Out ------------------------------------------------------------------------------------------------------------------

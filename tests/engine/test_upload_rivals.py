@@ -13,12 +13,11 @@ import pytest
 from holdfastd.engine import open_upload, snapshot_upload
 from holdfastd.engine.open_upload import LIFE_US, Upload
 from holdfastd.engine.snapshot_info import SnapshotInfo
-from holdfastd.engine.snapshot_upload import UploadRequest
 from holdfastd.engine.upload_expiry import UploadExpiry
 from holdfastd.errors import Aborted, Corruption, FailedPrecondition, InvalidArgument, Unavailable, UnsupportedFormat
 from tests.support.snapshot_sweeps import BACKUPS
 from tests.support.snapshots import SNAPSHOTS_DIR, SnapshotKit, two_points
-from tests.support.transfers import bring, read_file, request_of, send
+from tests.support.transfers import begun, bring, parts, read_file, request_of, send
 from tests.support.waiting import until
 
 
@@ -33,16 +32,6 @@ def file() -> tuple[str, bytes]:
 @pytest.fixture
 def kit() -> SnapshotKit:
     return SnapshotKit(seed=11)
-
-
-def begun(kit: SnapshotKit, request: UploadRequest) -> Upload:
-    upload = kit.engine.snapshots.uploads.begin(request)
-    assert isinstance(upload, Upload)
-    return upload
-
-
-def parts(kit: SnapshotKit, directory: str = SNAPSHOTS_DIR) -> list[str]:
-    return [name for name in kit.fs.listdir(directory) if name.endswith(".upload")]
 
 
 # Two at once ----------------------------------------------------------------------------------------------------------

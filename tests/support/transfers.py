@@ -9,7 +9,7 @@ from holdfastd.engine.open_upload import Upload
 from holdfastd.engine.snapshot_info import SnapshotInfo
 from holdfastd.engine.snapshot_upload import UploadRequest
 from holdfastd.format.checksum import crc32c
-from tests.support.snapshots import SnapshotKit
+from tests.support.snapshots import SNAPSHOTS_DIR, SnapshotKit
 
 
 def request_of(name: str, content: bytes, directory: str | None = None) -> UploadRequest:
@@ -31,13 +31,25 @@ def send(kit: SnapshotKit, upload: Upload, content: bytes, piece: int, upto: int
         upload.write(at, data, crc32c(data), kit.clock.now_us())
 
 
+def begun(kit: SnapshotKit, request: UploadRequest) -> Upload:
+    """An upload, of a file that is not there yet."""
+    upload = kit.engine.snapshots.uploads.begin(request)
+    assert isinstance(upload, Upload)
+    return upload
+
+
+def parts(kit: SnapshotKit, directory: str = SNAPSHOTS_DIR) -> list[str]:
+    """The names under which uploads gather in a directory."""
+    return [name for name in kit.fs.listdir(directory) if name.endswith(".upload")]
+
+
 def bring(
     kit: SnapshotKit, name: str, content: bytes, directory: str | None = None, *, piece: int = 64 << 10
 ) -> SnapshotInfo:
     """The whole of an upload, or what is left of it."""
-    begun = kit.engine.snapshots.uploads.begin(request_of(name, content, directory))
-    if isinstance(begun, SnapshotInfo):
-        return begun
-    with begun as upload:
+    opened = kit.engine.snapshots.uploads.begin(request_of(name, content, directory))
+    if isinstance(opened, SnapshotInfo):
+        return opened
+    with opened as upload:
         send(kit, upload, content, piece)
         return kit.engine.snapshots.uploads.publish(upload)
