@@ -102,7 +102,7 @@ class SnapshotCatalog:
         unnamed, unreadable = look.unnamed_in(directory)
         changed = look.changed_in(None if path is None else directory)
         warnings += [*unreadable.values(), *self._adopt((*unnamed, *changed))]
-        shown = {self._layout.resolve(record.path): record for record in self._records()}
+        shown = self._by_path()
         if path is not None:
             shown = {where: record for where, record in shown.items() if parent_of(where) == directory}
         shown = {self._layout.resolve(record.path): record for record in unnamed} | shown
@@ -146,7 +146,7 @@ class SnapshotCatalog:
 
     def named_paths(self) -> set[str]:
         """Where the registry knows snapshots to lie, absolute."""
-        return {self._layout.resolve(record.path) for record in self._records()}
+        return set(self._by_path())
 
     def newest_moment(self, goes_on: Callable[[int, int], bool]) -> int | None:
         """The newest sequence that a snapshot of this store can bring back, as far as names and sizes of files tell.
@@ -181,9 +181,9 @@ class SnapshotCatalog:
 
     def _at(self, path: str) -> SnapshotInfo:
         self._adopt(self._look().changed_in(parent_of(path)))
-        for record in self._records():
-            if self._layout.resolve(record.path) == path:
-                return self._lineage().info(record)
+        known = self.record_at(path)
+        if known is not None:
+            return self._lineage().info(known)
         if not self._fs.exists(path) or self._fs.is_dir(path):
             raise file_missing(path)
         return self._lineage().info(record_of(self._fs, self._layout, path))
@@ -202,6 +202,10 @@ class SnapshotCatalog:
             registry = self._the_registry()
             settle_in_store(self._fs, self._layout, registry, directory, self._under_way)
             return left_in_stores(registry, self._under_way)
+
+    def _by_path(self) -> dict[str, SnapshotRecord]:
+        """What the registry knows, by where it lies, absolute."""
+        return {self._layout.resolve(record.path): record for record in self._records()}
 
     def _records(self) -> tuple[SnapshotRecord, ...]:
         return self._the_registry().snapshots
@@ -299,7 +303,7 @@ class SnapshotCatalog:
         Returns the paths of those that the registry does not know, of which nothing is kept. Raises OSError.
         """
         with self._lock:
-            known = {self._layout.resolve(record.path): record for record in self._records()}
+            known = self._by_path()
             changed = [with_reading(known[path], receipt) for path, receipt in found.items() if path in known]
             self._the_registry().note(*changed)
             return [path for path in found if path not in known]
@@ -311,12 +315,11 @@ class SnapshotCatalog:
 
     def record_at(self, path: str) -> SnapshotRecord | None:
         """What the registry knows of the file at an absolute path."""
-        return next((each for each in self._records() if self._layout.resolve(each.path) == path), None)
+        return self._by_path().get(path)
 
     def path_in(self, place: str) -> str:
         """The path of the file that is known and that an error's place, which may name a member, lies in; else ""."""
-        paths = (self._layout.resolve(record.path) for record in self._records())
-        return next((path for path in paths if f"{place}:".startswith(f"{path}:")), "")
+        return next((path for path in self._by_path() if f"{place}:".startswith(f"{path}:")), "")
 
     def mark(self, info: SnapshotInfo, marks: Marks) -> None:
         """Keep what is said of a snapshot. Durable on return. FailedPrecondition for a file that no id stands for."""
