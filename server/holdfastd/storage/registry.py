@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..errors import UnsupportedFormat
-from ..format.document import decode_document, encode_document
+from ..format.document import encode_document
 from ..format.verify_receipt import VerifyReceipt
 from .files import FileSystem, replace_file
+from .kept_document import load_or_move_aside
 from .names import SNAPSHOT_ID, Layout
 
 REGISTRY_VERSION = 1
@@ -123,21 +123,9 @@ class Registry:
     @classmethod
     def load(cls, fs: FileSystem, layout: Layout) -> Registry:
         """Read it; a damaged one is moved aside, since every snapshot can be found again without it."""
-        try:
-            return cls(fs, layout, decode_document("registry", fs.read(layout.registry), _Content, REGISTRY_VERSION))
-        except FileNotFoundError:
-            return cls(fs, layout, _Content())
-        except UnsupportedFormat as error:
-            error.metadata.setdefault("path", layout.registry)
-            raise
-        except ValueError as error:
-            aside = f"{layout.registry}.damaged"
-            fs.rename(layout.registry, aside)
-            fs.sync_dir(layout.root)
-            problem = (
-                f"{layout.registry} was damaged ({error}) and moved to {aside}; snapshots are found by their files"
-            )
-            return cls(fs, layout, _Content(), problem)
+        content, damage = load_or_move_aside(fs, layout.registry, "registry", _Content, REGISTRY_VERSION)
+        problem = f"{damage}; snapshots are found by their files" if damage else None
+        return cls(fs, layout, content or _Content(), problem)
 
     @property
     def snapshots(self) -> tuple[SnapshotRecord, ...]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, replace
 
-from ..errors import UnsupportedFormat
-from ..format.document import decode_document, encode_document
+from ..format.document import encode_document
 from .files import FileSystem, replace_file
+from .kept_document import load_or_move_aside
 from .names import Layout
 
 UPLOADS_VERSION = 1
@@ -65,19 +65,9 @@ class UploadList:
     def load(cls, fs: FileSystem, layout: Layout) -> UploadList:
         """Read it; a damaged one is moved aside: what was under way begins anew. Raises OSError, UnsupportedFormat."""
         path = layout.uploads
-        try:
-            return cls(fs, path, decode_document("uploads", fs.read(path), _Content, UPLOADS_VERSION))
-        except FileNotFoundError:
-            return cls(fs, path, _Content())
-        except UnsupportedFormat as error:
-            error.metadata.setdefault("path", path)
-            raise
-        except ValueError as error:
-            aside = f"{path}.damaged"
-            fs.rename(path, aside)
-            fs.sync_dir(layout.root)
-            problem = f"{path} was damaged ({error}) and moved to {aside}; remove files that end in .upload by hand"
-            return cls(fs, path, _Content(), problem)
+        content, damage = load_or_move_aside(fs, path, "uploads", _Content, UPLOADS_VERSION)
+        problem = f"{damage}; remove files that end in .upload by hand" if damage else None
+        return cls(fs, path, content or _Content(), problem)
 
     @property
     def uploads(self) -> tuple[UploadRecord, ...]:
