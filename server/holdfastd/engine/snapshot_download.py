@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import Corruption, FailedPrecondition, OutOfRange
-from ..storage.archive_reader import ArchiveReader
 from ..storage.beside import Beside
 from ..storage.hash_beside import HashBeside
 from .disk_errors import disk_errors_of
@@ -65,7 +64,7 @@ class Download:
         self.total_bytes = archive.size
         self._check(start, if_match)
         position = start
-        for _ in _steps(archive):
+        for _ in archive.steps():
             for data in outgoing.whole_pieces():
                 yield FilePiece(position, data)
                 position += len(data)
@@ -88,13 +87,6 @@ class Download:
                 reason="SNAPSHOT_CHANGED",
                 hint="begin the transfer anew",
             )
-
-
-def _steps(archive: ArchiveReader) -> Iterator[None]:
-    """Read the whole archive, piece by piece. Raises Corruption."""
-    for _ in archive.members():
-        for _ in archive.pieces():
-            yield
 
 
 class _Outgoing:

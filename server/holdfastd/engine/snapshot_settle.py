@@ -9,7 +9,7 @@ import posixpath
 from dataclasses import replace
 
 from ..errors import HoldfastError
-from ..storage.files import FileSystem, parent_of
+from ..storage.files import FileSystem, parent_of, remove_file
 from ..storage.names import Layout
 from ..storage.registry import PendingSnapshot, Registry, snapshot_file_id
 from ..storage.store_errors import StoreError
@@ -71,9 +71,7 @@ def remove_parts(fs: FileSystem, directory: str) -> None:
 def _removed(fs: FileSystem, part: str) -> bool:
     """Whether a half-written file is gone."""
     try:
-        if fs.exists(part):
-            fs.unlink(part)
-            fs.sync_dir(parent_of(part))
+        remove_file(fs, part)
     except OSError:
         return False
     return True

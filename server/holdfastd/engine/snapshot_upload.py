@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from ..errors import AlreadyExists, Corruption, HoldfastError, InvalidArgument, UnsupportedFormat
 from ..storage.archive_reader import ArchiveReader
-from ..storage.files import make_lasting_dir, parent_of
+from ..storage.files import make_lasting_dir, parent_of, remove_file
 from ..storage.registry import snapshot_file_id
 from ..storage.uploads import UploadList, UploadRecord
 from .open_upload import LIFE_US, Upload, refused_upload
@@ -248,9 +248,8 @@ class Uploads:
         found = hashlib.sha256()
         try:
             archive = ArchiveReader(self._context.fs, path, found.update)
-            for _ in archive.members():
-                for _ in archive.pieces():
-                    check()
+            for _ in archive.steps():
+                check()
         except (Corruption, UnsupportedFormat) as error:
             return self._sha256_of(path, check), error
         if archive.manifest.id != snapshot_file_id(posixpath.basename(final)):
@@ -271,10 +270,7 @@ class Uploads:
 
     def _remove_part(self, record: UploadRecord) -> None:
         """Before it is forgotten: a crash in between leaves a note of nothing, never a file that nobody knows."""
-        part = self._part_of(record)
-        if self._context.fs.exists(part):
-            self._context.fs.unlink(part)
-            self._context.fs.sync_dir(parent_of(part))
+        remove_file(self._context.fs, self._part_of(record))
 
     def _forget(self, record: UploadRecord) -> None:
         with self._lock:

@@ -91,6 +91,12 @@ class ArchiveReader:
         self._read_sums()
         self._read_end()
 
+    def steps(self) -> Iterator[None]:
+        """Read and prove all of it, content that nobody wants included: a step for each piece of a member."""
+        for _ in self.members():
+            for _ in self.pieces():
+                yield
+
     def pieces(self, at_most: int = PIECE_BYTES) -> Iterator[bytes]:
         """The content of the current member, in pieces of at most ``at_most`` bytes."""
         while self._left:

@@ -277,6 +277,13 @@ def make_lasting_dir(fs: FileSystem, path: str) -> None:
             raise
 
 
+def remove_file(fs: FileSystem, path: str) -> None:
+    """Remove a file, if it is there. Durable on return."""
+    if fs.exists(path):
+        fs.unlink(path)
+        fs.sync_dir(parent_of(path))
+
+
 def remove_tree(fs: FileSystem, path: str) -> None:
     """Remove a file or a directory with all it holds, if it exists. Durable after ``sync_dir`` of its parent."""
     if not fs.exists(path):
