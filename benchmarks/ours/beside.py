@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import holdfast
 from benchmarks import contender, data, load
 from benchmarks.ours.bulk import COLLECTION, Streamed, check
+from benchmarks.ours.measured import print_measured
 
 CLIENTS = 4
 ROWS_PER_UPSERT = 10
@@ -31,19 +30,7 @@ class Beside:
     busy: float
 
 
-def main() -> None:
-    """Parses the command line and runs."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, required=True)
-    parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--data", type=Path)
-    options = parser.parse_args()
-    measured = _measure(data.load(options.data), options.rows, options.seconds, options.work)
-    print(json.dumps(asdict(measured)), flush=True)
-
-
-def _measure(rows: data.Rows, total: int, seconds: float, directory: Path) -> Beside:
+def _measure(rows: data.Rows, total: int, directory: Path, *, seconds: float) -> Beside:
     store = Streamed(directory)
     with store.daemon:
         for start in range(0, total, contender.CHUNK):
@@ -104,4 +91,4 @@ def _snapshots_without_end(store: Streamed, directory: Path, taken: list[float])
 
 
 if __name__ == "__main__":
-    main()
+    print_measured(_measure, seconds=float)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import contender, data
 from benchmarks.ours.bulk import COLLECTION, Streamed
+from benchmarks.ours.measured import print_measured
 from benchmarks.pairs import alternate
 
 ROUNDS = 3
@@ -28,16 +27,6 @@ class Find:
     grep_read: list[float]
     stats: list[float]
     stats_read: list[float]
-
-
-def main() -> None:
-    """Parses the command line and runs."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--data", type=Path)
-    options = parser.parse_args()
-    print(json.dumps(asdict(_measure(data.load(options.data), options.rows, options.work))), flush=True)
 
 
 def _measure(rows: data.Rows, total: int, directory: Path) -> Find:
@@ -90,4 +79,4 @@ def _read(log: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    print_measured(_measure)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import holdfast
 from benchmarks import contender, data
 from benchmarks.ours.bulk import COLLECTION, Streamed
+from benchmarks.ours.measured import print_measured
 
 REPLAYED = "replayed"
 MOMENT = "moment"
@@ -27,16 +26,6 @@ class Restart:
     replay: float
     moment: float
     sealed: float
-
-
-def main() -> None:
-    """Parses the command line and runs."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--data", type=Path)
-    options = parser.parse_args()
-    print(json.dumps(asdict(_measure(data.load(options.data), options.rows, options.work))), flush=True)
 
 
 def _measure(rows: data.Rows, total: int, directory: Path) -> Restart:
@@ -100,4 +89,4 @@ def _require(address: str, collection: str, total: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    print_measured(_measure)

@@ -4,20 +4,19 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import contender, data
 from benchmarks.ours.bulk import COLLECTION, Streamed
+from benchmarks.ours.measured import print_measured
 from benchmarks.pairs import alternate
 
 ROUNDS = 3
@@ -56,16 +55,6 @@ class Snapshot:
     restore_chain: float
     memory_before: int
     memory_peak: int
-
-
-def main() -> None:
-    """Parses the command line and runs."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--data", type=Path)
-    options = parser.parse_args()
-    print(json.dumps(asdict(_measure(data.load(options.data), options.rows, options.work))), flush=True)
 
 
 def _measure(rows: data.Rows, total: int, directory: Path) -> Snapshot:
@@ -234,4 +223,4 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    print_measured(_measure)
