@@ -364,7 +364,6 @@ def _wal_control(ground: Ground, machinery: Machinery) -> WalControl:
 
 def _logs(ground: Ground, machinery: Machinery, control: WalControl) -> ReplayLogs:
     return ReplayLogs(
-        fs=ground.fs,
         layout=ground.layout,
         clock=ground.clock,
         applier=ground.store.applier,

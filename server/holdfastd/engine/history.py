@@ -14,10 +14,9 @@ from itertools import pairwise
 from ..errors import OutOfRange
 from ..format.record import RecordKind
 from ..model import Sequence64
-from ..storage.files import FileSystem
 from ..storage.wal_files import FoundFile
 from ..storage.wal_reader import LogReader, sequence_at_time
-from .wal_control import LogSource
+from .log_source import LogSource
 
 OUT_OF_WINDOW = "PITR_OUT_OF_WINDOW"
 
@@ -90,14 +89,12 @@ class History:
 
     def __init__(
         self,
-        fs: FileSystem,
         source: LogSource,
         files: list[FoundFile],
         end: Sequence64,
         end_us: int,
         went_through: Callable[[int, Sequence64], bool] | None = None,
     ) -> None:
-        self._fs = fs
         self._files = files
         self._went_through = went_through
         self._gaps: dict[str, Gap | None] = {}
@@ -141,7 +138,7 @@ class History:
 
     def _at_time(self, time_us: int) -> Moment | None:
         found = sequence_at_time(
-            self._fs,
+            self.source.fs,
             self.source.directories,
             time_us,
             store_id=self.source.store_id,
@@ -229,7 +226,7 @@ class History:
         header, closed = file.sound_header(), False
         last, time_us = header.previous_sequence, header.created_us
         reader = LogReader(
-            self._fs,
+            self.source.fs,
             self.source.directories,
             store_id=self.source.store_id,
             first_path=file.path,

@@ -6,13 +6,13 @@ import uuid
 
 from ..errors import FailedPrecondition
 from ..model import Sequence64
-from ..storage.files import FileSystem
+from ..storage.files import ReadsFiles
 from ..storage.wal_errors import unreadable
 from ..storage.wal_files import FoundFile, find_wal_files
 from ..storage.wal_reader import trimmed
 
 
-def check_holds_log(fs: FileSystem, directory: str, store_id: uuid.UUID) -> None:
+def check_holds_log(fs: ReadsFiles, directory: str, store_id: uuid.UUID) -> None:
     """Raise FailedPrecondition for a directory without a WAL segment. Blocks."""
     if not _found(fs, (directory,), store_id):
         raise FailedPrecondition(
@@ -24,7 +24,7 @@ def check_holds_log(fs: FileSystem, directory: str, store_id: uuid.UUID) -> None
 
 
 def check_reaches_back(
-    fs: FileSystem,
+    fs: ReadsFiles,
     directories: tuple[str, ...],
     store_id: uuid.UUID,
     from_us: int | None,
@@ -46,7 +46,7 @@ def check_reaches_back(
         raise trimmed("records from that time on", why, sequence=header.previous_sequence)
 
 
-def _found(fs: FileSystem, directories: tuple[str, ...], store_id: uuid.UUID) -> list[FoundFile]:
+def _found(fs: ReadsFiles, directories: tuple[str, ...], store_id: uuid.UUID) -> list[FoundFile]:
     try:
         return find_wal_files(fs, directories, store_id=store_id)
     except OSError as error:

@@ -20,6 +20,7 @@ from .apply import Applier
 from .checkpoint import Checkpointer
 from .collection import Collection
 from .committer import Committer
+from .log_source import LogSource
 from .moments import Moments
 from .operations import Operation, OperationRegistry, Work
 from .quarantine import require_writable
@@ -28,7 +29,7 @@ from .replay_log import ReplayLogs, ReplayRequest
 from .replay_one import CollectionReplay, Tally
 from .retention import Retention
 from .tickets import Caller
-from .wal_control import LogSource, WalControl
+from .wal_control import WalControl
 
 __all__ = ["Replay", "ReplayRequest"]
 

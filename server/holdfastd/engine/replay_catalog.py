@@ -30,12 +30,12 @@ from .changes import (
 )
 from .collection import Collection
 from .committer import Committer
+from .log_source import LogSource
 from .logged import decode_record
 from .operations import Work
 from .replay_log import ReplayLogs, ReplayRequest, check_start, timeline_of
 from .replay_one import Tally, own_writes
 from .tickets import Caller
-from .wal_control import LogSource
 
 _NAME = "the catalog"
 

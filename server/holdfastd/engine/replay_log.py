@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from ..errors import EngineFailed, FailedPrecondition, OutOfRange
 from ..model import Origin, Sequence64
 from ..storage.clock import Clock
-from ..storage.files import FileSystem
 from ..storage.names import Layout, parse_wal_name
 from ..storage.wal import LoggedRecord
 from ..storage.wal_files import FoundFile, find_wal_files
@@ -19,8 +18,9 @@ from .collection import Collection
 from .committer import Committer
 from .history import History, left
 from .left_out import Ranges
+from .log_source import LogSource
 from .manifest_keeper import ManifestKeeper
-from .wal_control import LogSource, WalControl
+from .wal_control import WalControl
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,6 @@ class ReplayLogs:
     def __init__(
         self,
         *,
-        fs: FileSystem,
         layout: Layout,
         clock: Clock,
         applier: Applier,
@@ -58,7 +57,6 @@ class ReplayLogs:
         keeper: ManifestKeeper,
         control: WalControl,
     ) -> None:
-        self._fs = fs
         self._layout = layout
         self._clock = clock
         self._applier = applier
@@ -91,9 +89,9 @@ class ReplayLogs:
         source = self.open(path)
         if not self.is_own(source):
             sequence, time_us = self._end(source)
-            return History(self._fs, source, self.files(source), sequence, time_us)
+            return History(source, self.files(source), sequence, time_us)
         went_through = self._keeper.current.reaches_back_to
-        return History(self._fs, source, self.files(source), sequence, time_us, went_through)
+        return History(source, self.files(source), sequence, time_us, went_through)
 
     def check_sound(self, path: str | None) -> None:
         """Read a log against every checksum and link. Raises Corruption for the first thing that is wrong with it."""
@@ -110,7 +108,7 @@ class ReplayLogs:
 
     def files(self, source: LogSource) -> list[FoundFile]:
         """The WAL segments of a log, oldest first."""
-        return find_wal_files(self._fs, source.directories, store_id=source.store_id)
+        return find_wal_files(source.fs, source.directories, store_id=source.store_id)
 
     def read(self, source: LogSource, through: Sequence64, request: ReplayRequest) -> Iterator[LoggedRecord]:
         """The operations of a log behind ``through`` and up to the request's end: see ``between``."""
@@ -127,7 +125,7 @@ class ReplayLogs:
         if to_sequence is not None and to_sequence <= through:
             return
         records = read_log(
-            self._fs,
+            source.fs,
             source.directories,
             store_id=source.store_id,
             from_sequence=through + 1,
@@ -182,7 +180,7 @@ class ReplayLogs:
         header = files[-1].sound_header()
         sequence, time_us = header.previous_sequence, 0
         reader = LogReader(
-            self._fs, source.directories, store_id=source.store_id, first_path=files[-1].path, allow_gaps=True
+            source.fs, source.directories, store_id=source.store_id, first_path=files[-1].path, allow_gaps=True
         )
         for record in reader.read():
             sequence, time_us = record.sequence, record.header.timestamp_us

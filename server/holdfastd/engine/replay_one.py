@@ -17,11 +17,11 @@ from .changes import Change, DeleteIds, DropCollection, Replayed, Restore, Trunc
 from .collection import Collection
 from .committer import Committer
 from .history import timeline_at
+from .log_source import LogSource
 from .logged import decode_record
 from .operations import Work
 from .replay_log import ReplayLogs, ReplayRequest, check_start, timeline_of
 from .tickets import Caller, Outcome, Ticket
-from .wal_control import LogSource
 
 MAX_IN_FLIGHT = 1024
 MAX_IN_FLIGHT_BYTES = 32 << 20

@@ -6,7 +6,6 @@ so that a crash in between leaves either the old settings or the new ones.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
@@ -19,7 +18,6 @@ from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem
 from ..storage.names import Layout, check_mark_name
 from ..storage.wal import LoggedRecord, NewLock, Wal, WalFileInfo
-from ..storage.wal_files import Position, store_in
 from ..storage.wal_reader import read_log
 from ..storage.wal_verify import LogCheck, verify_log
 from . import writer
@@ -28,7 +26,8 @@ from .change_codec import decode_change
 from .changes import SetMark
 from .checkpoint import Checkpointer
 from .committer import Committer
-from .log_reach import check_holds_log, check_reaches_back
+from .log_reach import check_reaches_back
+from .log_source import LogSource, log_source
 from .logged import NO_OPERATION, LoggedOperation
 from .manifest_keeper import ManifestKeeper
 from .places import check_log_place
@@ -80,15 +79,6 @@ class WalStatus:
     latest_us: int
     window_reason: str
     marks: tuple[Mark, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LogSource:
-    """A log to read: its directories, whose it is, and where it ends while it is being written."""
-
-    directories: tuple[str, ...]
-    store_id: uuid.UUID
-    upto_synced: Position | None
 
 
 class WalControl:
@@ -185,7 +175,7 @@ class WalControl:
         source = self.source(path)
         with self._retention.pinned(self._oldest()):
             return verify_log(
-                self._fs,
+                source.fs,
                 source.directories,
                 store_id=source.store_id,
                 upto_synced=source.upto_synced,
@@ -193,19 +183,11 @@ class WalControl:
             )
 
     def source(self, path: str | None = None) -> LogSource:
-        """The store's own log, or the one in the directory ``path``, whatever store wrote it.
+        """The store's own log, or the one in the directory ``path``, archived or not, whatever store wrote it.
 
         Blocks; raises FailedPrecondition where ``path`` holds none.
         """
-        manifest, log = self._keeper.current, self._committer.log
-        store_id = manifest.store_id
-        directories = tuple(self._layout.wal_dir(each) for each in manifest.wal_directories)
-        if path is not None:
-            directories = (self._layout.resolve(path),)
-            store_id = store_in(self._fs, directories[0]) or store_id
-            check_holds_log(self._fs, directories[0], store_id)
-        written = log is not None and log.files[-1].directory in directories
-        return LogSource(directories, store_id, log.synced_position if log is not None and written else None)
+        return log_source(self._fs, self._layout, self._keeper.current, self._committer.log, path)
 
     def records(
         self,
@@ -225,7 +207,7 @@ class WalControl:
         with self._retention.pinned(from_sequence or self._oldest()):
             source = self.source(path)
             if not from_sequence:
-                check_reaches_back(self._fs, source.directories, source.store_id, from_us, to_sequence, to_us)
+                check_reaches_back(source.fs, source.directories, source.store_id, from_us, to_sequence, to_us)
             for record in self._read(from_sequence, source, operations_only=operations_only):
                 time_us = record.timestamp_us
                 past = to_sequence is not None and record.sequence > to_sequence
@@ -240,7 +222,7 @@ class WalControl:
 
     def _read(self, from_sequence: Sequence64, source: LogSource, *, operations_only: bool) -> Iterator[LoggedRecord]:
         return read_log(
-            self._fs,
+            source.fs,
             source.directories,
             store_id=source.store_id,
             from_sequence=from_sequence,

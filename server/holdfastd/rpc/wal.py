@@ -92,7 +92,7 @@ class WalService(WalServiceServicer):
     def ReplayWal(self, request: wal_pb2.ReplayWalRequest, context: grpc.ServicerContext) -> operation_pb2.Operation:
         start, end = start_of(request, self._wal), end_of(request, self._wal)
         asked = ReplayRequest(
-            path=self._paths.resolve(request.path, request.working_directory, context),
+            path=self._paths.resolve(request.path, request.working_directory, context, objects=True),
             from_sequence=start.sequence,
             from_us=start.time_us,
             to_sequence=end.sequence,
@@ -108,7 +108,7 @@ class WalService(WalServiceServicer):
         return started_or_planned(self._engine.operations, operation, planned=request.validate_only)
 
     def VerifyWal(self, request: wal_pb2.VerifyWalRequest, context: grpc.ServicerContext) -> operation_pb2.Operation:
-        path = self._paths.resolve(request.path, request.working_directory, context)
+        path = self._paths.resolve(request.path, request.working_directory, context, objects=True)
         caller = self._callers.of(context, request.request_id)
         started_ns = self._clock.monotonic_ns()
 
@@ -141,7 +141,7 @@ class WalService(WalServiceServicer):
             to_sequence=end.sequence,
             from_us=start.time_us,
             to_us=end.time_us,
-            path=self._paths.resolve(request.path, request.working_directory, context),
+            path=self._paths.resolve(request.path, request.working_directory, context, objects=True),
         )
         runs = self._search(request, live=False).runs(where)
         yield from self._counted(runs, context) if request.stats else self._shown(runs, request.limit, context)

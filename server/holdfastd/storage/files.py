@@ -111,6 +111,19 @@ class Lock(Protocol):
         """Give the lock up; releasing twice is allowed."""
 
 
+class ReadsFiles(Protocol):
+    """What reading a log asks of a file system; each as ``FileSystem`` says."""
+
+    def listdir(self, path: str) -> list[str]:
+        """The names in a directory, sorted."""
+
+    def size(self, path: str) -> int:
+        """Size of a file in bytes."""
+
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        """``length`` bytes from ``offset``, fewer at the end of the file; everything when ``length`` is None."""
+
+
 class FileSystem(Protocol):
     """Everything that the engine asks of a file system."""
 

@@ -34,6 +34,7 @@ TOMBSTONE_IDS = "tombstone-ids.npy"
 SEGMENT_JSON = "segment.json"
 
 _WAL_NAME = re.compile(r"(\d{8,10})-(\d{20})\.wal")
+_PIECE_NAME = re.compile(r"(\d{8,10}-\d{20}\.wal)\.(\d{12})-(\d{12})")
 _KILLS_NAME = re.compile(r"kills-(\d{20})-([0-9a-f]{8})\.npy")
 _REQUESTS_NAME = re.compile(r"requests-(\d{20})\.json")
 _DURATION = re.compile(r"\d+(us|ms|s|sec|m|min|h|d|w)", re.IGNORECASE)
@@ -129,6 +130,27 @@ def wal_file(directory: str, timeline: int, first_sequence: int) -> str:
 def parse_wal_name(name: str) -> tuple[int, int] | None:
     """(timeline, first sequence) of a log file's base name, or None for any other file."""
     return _numbers(_WAL_NAME, name)
+
+
+class PieceName(NamedTuple):
+    """What the name of an archived piece says: bytes ``start`` up to ``end`` of the log file named ``of``."""
+
+    of: str
+    start: int
+    end: int
+
+
+def piece_name(piece: PieceName) -> str:
+    """Base name of an archived piece; zero-padded, so that names sort in log order."""
+    return f"{piece.of}.{piece.start:012d}-{piece.end:012d}"
+
+
+def parse_piece_name(name: str) -> PieceName | None:
+    """What the base name of an archived piece says, or None for any other file."""
+    match = _PIECE_NAME.fullmatch(name)
+    if match is None or parse_wal_name(match[1]) is None or int(match[2]) >= int(match[3]):
+        return None
+    return PieceName(match[1], int(match[2]), int(match[3]))
 
 
 def kills_name(sequence: int, crc32c: int) -> str:

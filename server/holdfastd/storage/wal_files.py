@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from ..errors import Corruption, FailedPrecondition, UnsupportedFormat
 from ..format.record import HEADER_SIZE, RecordHeader, RecordKind, decode_header
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header
-from .files import FileSystem, parent_of
+from .files import ReadsFiles, parent_of
 from .names import parse_wal_name
 from .wal_errors import unreadable
 
@@ -84,7 +84,7 @@ class FoundFile:
         return self.header
 
 
-def find_wal_files(fs: FileSystem, directories: Iterable[str], *, store_id: uuid.UUID) -> list[FoundFile]:
+def find_wal_files(fs: ReadsFiles, directories: Iterable[str], *, store_id: uuid.UUID) -> list[FoundFile]:
     """Every WAL segment of these directories in log order, damaged ones included. Blocks; reads only the heads.
 
     Raises UnsupportedFormat for a file of a newer version and FailedPrecondition for a directory that is not there.
@@ -102,7 +102,7 @@ def find_wal_files(fs: FileSystem, directories: Iterable[str], *, store_id: uuid
     return _without_twins(fs, found)
 
 
-def store_in(fs: FileSystem, directory: str) -> uuid.UUID | None:
+def store_in(fs: ReadsFiles, directory: str) -> uuid.UUID | None:
     """The store that wrote the log in ``directory``, or None where no WAL segment tells.
 
     Raises FailedPrecondition for a directory that is not there or cannot be read, UnsupportedFormat for a newer log.
@@ -144,7 +144,7 @@ def start_index(files: Sequence[FoundFile], from_sequence: int) -> int:
     return start
 
 
-def has_operations(fs: FileSystem, path: str, header: WalFileHeader) -> bool:
+def has_operations(fs: ReadsFiles, path: str, header: WalFileHeader) -> bool:
     """Whether the file holds an intact operation; marker records do not count. Reads headers from the start on."""
     offset, size = FILE_HEADER_SIZE, fs.size(path)
     while True:
@@ -157,7 +157,7 @@ def has_operations(fs: FileSystem, path: str, header: WalFileHeader) -> bool:
         offset += record.size
 
 
-def _names_in(fs: FileSystem, directory: str) -> list[str]:
+def _names_in(fs: ReadsFiles, directory: str) -> list[str]:
     try:
         return fs.listdir(directory)
     except FileNotFoundError as error:
@@ -169,7 +169,7 @@ def _names_in(fs: FileSystem, directory: str) -> list[str]:
         ) from error
 
 
-def _look_at(fs: FileSystem, path: str, timeline: int, first_sequence: int, store_id: uuid.UUID) -> FoundFile:
+def _look_at(fs: ReadsFiles, path: str, timeline: int, first_sequence: int, store_id: uuid.UUID) -> FoundFile:
     raw = fs.read(path, 0, FILE_HEADER_SIZE + HEADER_SIZE)
     size = fs.size(path)
     try:
@@ -205,7 +205,7 @@ def _first_timestamp(raw: bytes, size: int, header: WalFileHeader) -> int:
     return first.timestamp_us if isinstance(first, RecordHeader) else 0
 
 
-def _without_twins(fs: FileSystem, files: list[FoundFile]) -> list[FoundFile]:
+def _without_twins(fs: ReadsFiles, files: list[FoundFile]) -> list[FoundFile]:
     """The files with one for each place in the log.
 
     A file without operations that moves to another directory, or is begun anew, is written again before the old one is
@@ -224,7 +224,7 @@ def _without_twins(fs: FileSystem, files: list[FoundFile]) -> list[FoundFile]:
     return kept
 
 
-def _rank(fs: FileSystem, file: FoundFile) -> tuple[bool, int]:
+def _rank(fs: ReadsFiles, file: FoundFile) -> tuple[bool, int]:
     """Which of two files for one place counts: the greater one. A damaged header may hide operations."""
     if file.header is None:
         return True, 0

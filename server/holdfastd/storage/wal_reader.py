@@ -13,7 +13,7 @@ from typing import Literal, cast
 from ..errors import OutOfRange, Unavailable
 from ..format.record import RecordKind
 from ..format.walfile import FILE_HEADER_SIZE
-from .files import FileSystem
+from .files import ReadsFiles
 from .wal_errors import unreadable
 from .wal_files import FoundFile, Position, find_wal_files, start_index
 from .wal_scan import PIECE_BYTES, LoggedRecord, Scan, ScanEnd, scan_file
@@ -27,7 +27,7 @@ _OPERATION = int(RecordKind.OPERATION)
 
 
 def read_log(
-    fs: FileSystem,
+    fs: ReadsFiles,
     directories: Sequence[str],
     *,
     store_id: uuid.UUID,
@@ -51,7 +51,7 @@ def read_log(
 
 
 def sequence_at_time(
-    fs: FileSystem,
+    fs: ReadsFiles,
     directories: Sequence[str],
     timestamp_us: int,
     *,
@@ -86,7 +86,7 @@ class LogReader:
 
     def __init__(
         self,
-        fs: FileSystem,
+        fs: ReadsFiles,
         directories: Sequence[str],
         *,
         store_id: uuid.UUID,

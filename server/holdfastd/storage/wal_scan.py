@@ -18,7 +18,7 @@ from ..format.checksum import crc32c
 from ..format.record import HEADER_SIZE, RecordFlag, RecordHeader, RecordKind, decode_header
 from ..format.records import RecordArray, header_of, intact_run
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader
-from .files import FileSystem
+from .files import ReadsFiles
 from .wal_entry import Link
 
 PIECE_BYTES = 4 << 20
@@ -88,7 +88,7 @@ Scan = Generator[LoggedRecord, None, ScanEnd]
 
 
 def scan_file(
-    fs: FileSystem,
+    fs: ReadsFiles,
     path: str,
     header: WalFileHeader,
     link: Link,
@@ -182,7 +182,7 @@ def exhaust(scan: Scan) -> ScanEnd:
             return cast(ScanEnd, stop.value)
 
 
-def first_nonzero(fs: FileSystem, path: str, offset: int) -> int | None:
+def first_nonzero(fs: ReadsFiles, path: str, offset: int) -> int | None:
     """Where the first byte other than zero stands at or after ``offset``; None when there is none."""
     while piece := fs.read(path, offset, PIECE_BYTES):
         array = np.frombuffer(piece, np.uint8)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ..errors import Corruption
 from ..format.record import ALIGNMENT, HEADER_SIZE, RecordHeader, RecordKind, find_headers
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader
-from .files import FileSystem
+from .files import ReadsFiles
 from .wal_entry import Link
 from .wal_files import DAMAGE_HINT, FoundFile
 from .wal_scan import PIECE_BYTES, ScanEnd, first_nonzero
@@ -79,7 +79,7 @@ def chain_problem(file: FoundFile, before: Before | None) -> Problem | None:
     )
 
 
-def sealed_problem(fs: FileSystem, path: str, end: ScanEnd) -> Problem | None:
+def sealed_problem(fs: ReadsFiles, path: str, end: ScanEnd) -> Problem | None:
     """Why a WAL segment that is not the last does not end well, or None."""
     if not end.clean:
         return Problem(path, end.bad_offset, f"{end.finding}, in a WAL segment that is not the last")
@@ -98,7 +98,7 @@ def live_problem(path: str, end: ScanEnd, synced_offset: int) -> Problem | None:
 
 
 def tail_problem(
-    fs: FileSystem, path: str, header: WalFileHeader, end: ScanEnd, *, required_sequence: int = 0
+    fs: ReadsFiles, path: str, header: WalFileHeader, end: ScanEnd, *, required_sequence: int = 0
 ) -> Problem | None:
     """Why the end of the last WAL segment is corruption; None for a clean end or a torn tail.
 
@@ -124,7 +124,7 @@ def tail_problem(
     return None
 
 
-def torn_bytes(fs: FileSystem, path: str, end: ScanEnd) -> int:
+def torn_bytes(fs: ReadsFiles, path: str, end: ScanEnd) -> int:
     """Bytes from the end of history to the last one that is not zero; 0 for a clean end."""
     if first_nonzero(fs, path, end.offset) is None:
         return 0
@@ -138,7 +138,7 @@ def torn_bytes(fs: FileSystem, path: str, end: ScanEnd) -> int:
     return 0
 
 
-def _later_witness(fs: FileSystem, path: str, salt: int, bad_offset: int) -> tuple[int, RecordHeader] | None:
+def _later_witness(fs: ReadsFiles, path: str, salt: int, bad_offset: int) -> tuple[int, RecordHeader] | None:
     """The first intact header after ``bad_offset`` that knew this place to be durable."""
     overlap = HEADER_SIZE - ALIGNMENT
     offset = max(bad_offset, FILE_HEADER_SIZE)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..format.record import ALIGNMENT, HEADER_SIZE, RecordHeader, RecordKind, find_headers
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader
-from .files import FileSystem
+from .files import ReadsFiles
 from .wal_entry import Link
 from .wal_errors import unreadable
 from .wal_files import FoundFile, Position, find_wal_files
@@ -46,7 +46,7 @@ class LogCheck:
 
 
 def verify_log(
-    fs: FileSystem,
+    fs: ReadsFiles,
     directories: Sequence[str],
     *,
     store_id: uuid.UUID,
@@ -74,7 +74,7 @@ def verify_log(
 class _Check:
     """The counters of one verification."""
 
-    def __init__(self, fs: FileSystem, inspect: Callable[[LoggedRecord], str | None]) -> None:
+    def __init__(self, fs: ReadsFiles, inspect: Callable[[LoggedRecord], str | None]) -> None:
         self.fs = fs
         self.inspect = inspect
         self.problems: list[Problem] = []

@@ -1,0 +1,40 @@
+"""Which log is read: the store's own, or one that lies elsewhere, in a directory or an archive."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from ..format.manifest import Manifest
+from ..storage.archived_log import ArchivedLog
+from ..storage.files import FileSystem, ReadsFiles
+from ..storage.names import Layout
+from ..storage.wal import Wal
+from ..storage.wal_files import Position, store_in
+from .log_reach import check_holds_log
+
+
+@dataclass(frozen=True, slots=True)
+class LogSource:
+    """A log to read: its directories, as ``fs`` has them, whose it is, and where it ends while it is being written."""
+
+    fs: ReadsFiles
+    directories: tuple[str, ...]
+    store_id: uuid.UUID
+    upto_synced: Position | None
+
+
+def log_source(fs: FileSystem, layout: Layout, manifest: Manifest, log: Wal | None, path: str | None) -> LogSource:
+    """The log of a store that writes ``log``, or the one in the directory ``path``, whatever store wrote it.
+
+    Blocks; raises FailedPrecondition where ``path`` holds none.
+    """
+    own = tuple(layout.wal_dir(each) for each in manifest.wal_directories)
+    if path is None:
+        return LogSource(fs, own, manifest.store_id, log.synced_position if log is not None else None)
+    directory = layout.resolve(path)
+    files = fs if directory in own else ArchivedLog(fs, directory)
+    store_id = store_in(files, directory) or manifest.store_id
+    check_holds_log(files, directory, store_id)
+    written = log is not None and log.files[-1].directory == directory
+    return LogSource(files, (directory,), store_id, log.synced_position if log is not None and written else None)

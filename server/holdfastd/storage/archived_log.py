@@ -1,0 +1,135 @@
+"""A log that was archived, read as if it were a log's own directory.
+
+An archive holds each WAL segment byte for byte under its own name. Of one that is still being written it holds pieces:
+bytes ``from`` up to ``to`` of it, synced when they were taken, under a name that says so. They may overlap; a whole
+file stands for all of its pieces. Nothing in an archive is ever changed: pieces go when something larger has them.
+"""
+
+from __future__ import annotations
+
+import errno
+import posixpath
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..errors import Corruption
+from .files import FileSystem, Reader
+from .names import parse_piece_name, parse_wal_name
+
+HEADS = 4096
+"""Bytes at the beginning of each file that are asked for many times: its header, and that of its first record."""
+
+
+class Piece(NamedTuple):
+    """Bytes ``start`` up to ``end`` of a WAL segment, in the file ``path``."""
+
+    start: int
+    end: int
+    path: str
+
+
+class ArchivedLog:
+    """See the module: what ``find_wal_files`` and all that read with it ask of a file system. One thread.
+
+    The directory is listed once, and again where a file has gone meanwhile. Raises Corruption where bytes between two
+    pieces are missing, OSError as the file system does.
+    """
+
+    def __init__(self, fs: FileSystem, directory: str) -> None:
+        self._fs = fs
+        self._directory = directory
+        self._pieces: dict[str, list[Piece]] | None = None
+        self._heads: dict[str, bytes] = {}
+        self._open: tuple[str, Reader] | None = None
+
+    def listdir(self, path: str) -> list[str]:
+        """The names of the WAL segments, whether the archive has them whole or in pieces."""
+        self._check(path)
+        return sorted(self._listed())
+
+    def size(self, path: str) -> int:
+        """Bytes up to where the archive has the WAL segment."""
+        return max(piece.end for piece in self._pieces_of(path))
+
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        """As ``FileSystem.read``."""
+        end = self.size(path) if length is None else min(offset + length, self.size(path))
+        if end <= HEADS:
+            if path not in self._heads:
+                self._heads[path] = self._read(path, 0, min(HEADS, self.size(path)))
+            if len(self._heads[path]) >= end:
+                return self._heads[path][offset:end]
+        return self._read(path, offset, end)
+
+    def _read(self, path: str, offset: int, end: int) -> bytes:
+        try:
+            return self._joined(path, offset, end)
+        except FileNotFoundError:
+            # Whoever archives has put something larger in its place.
+            self._pieces = self._open = None
+            return self._joined(path, offset, end)
+
+    def _joined(self, path: str, offset: int, end: int) -> bytes:
+        found = []
+        for piece in self._pieces_of(path):
+            if piece.start > offset:
+                break
+            if piece.end > offset and offset < end:
+                found.append(self._bytes_of(piece, offset, min(end, piece.end)))
+                offset = min(end, piece.end)
+        if offset < end:
+            raise Corruption(
+                f"bytes from {offset} on of this WAL segment are missing from the archive, which has some behind them",
+                path=path,
+                offset=offset,
+                reason="ARCHIVE_PIECE_MISSING",
+                hint="bring the piece back that begins there; without it, restore to a moment before it",
+            )
+        return b"".join(found)
+
+    def _bytes_of(self, piece: Piece, offset: int, end: int) -> bytes:
+        if self._open is None or self._open[0] != piece.path:
+            self._open = (piece.path, self._fs.reader(piece.path))
+        found = self._open[1].read(offset - piece.start, end - offset)
+        if len(found) < end - offset:
+            raise Corruption(
+                f"the file ends after {self._open[1].size} bytes; its name says {piece.end - piece.start}",
+                path=piece.path,
+                offset=self._open[1].size,
+                reason="ARCHIVE_PIECE_SHORT",
+                hint="bring it back whole; without it, restore to a moment before it",
+            )
+        return found
+
+    def _pieces_of(self, path: str) -> list[Piece]:
+        self._check(posixpath.dirname(path))
+        pieces = self._listed().get(posixpath.basename(path))
+        if not pieces:
+            raise FileNotFoundError(errno.ENOENT, "the archive has no such WAL segment", path)
+        return pieces
+
+    def _listed(self) -> dict[str, list[Piece]]:
+        if self._pieces is None:
+            sizes = {name: facts.size for name, facts in self._fs.facts(self._directory).items()}
+            self._pieces = pieces_among(self._directory, sizes.items())
+        return self._pieces
+
+    def _check(self, directory: str) -> None:
+        if directory != self._directory:
+            raise FileNotFoundError(errno.ENOENT, f"this is the archive in {self._directory}", directory)
+
+
+def pieces_among(directory: str, files: Iterable[tuple[str, int]]) -> dict[str, list[Piece]]:
+    """What an archive has of each WAL segment, by its name, in order: one piece where it has it whole.
+
+    ``files``: names and sizes in bytes of what lies in the directory; whatever else lies there is left out.
+    """
+    whole: dict[str, list[Piece]] = {}
+    parts: dict[str, list[Piece]] = {}
+    for name, size in files:
+        path = posixpath.join(directory, name)
+        if parse_wal_name(name) is not None:
+            whole[name] = [Piece(0, size, path)]
+        elif (part := parse_piece_name(name)) is not None:
+            parts.setdefault(part.of, []).append(Piece(part.start, part.end, path))
+    return {name: sorted(pieces) for name, pieces in parts.items()} | whole
