@@ -85,14 +85,14 @@ class Snapshots:
     def restore(
         self, snapshot: str, *, collection: str | None = ..., from_collection: str | None = ..., overwrite: bool = ...,
         verify: bool = ..., to: Moment | None = ..., before: Moment | None = ..., base_path: AnyPath | None = ...,
-        validate_only: bool = ..., request_id: str | None = ...,
+        wal_path: AnyPath | None = ..., validate_only: bool = ..., request_id: str | None = ...,
         wait: Literal[True] = ..., on_progress: OnProgress | None = ...,
     ) -> Document: ...  # fmt: skip
     @overload
     def restore(
         self, snapshot: str, *, collection: str | None = ..., from_collection: str | None = ..., overwrite: bool = ...,
         verify: bool = ..., to: Moment | None = ..., before: Moment | None = ..., base_path: AnyPath | None = ...,
-        validate_only: bool = ..., request_id: str | None = ...,
+        wal_path: AnyPath | None = ..., validate_only: bool = ..., request_id: str | None = ...,
         wait: bool, on_progress: OnProgress | None = ...,
     ) -> Document | Operation: ...  # fmt: skip
     def restore(
@@ -106,6 +106,7 @@ class Snapshots:
         to: Moment | None = None,
         before: Moment | None = None,
         base_path: AnyPath | None = None,
+        wal_path: AnyPath | None = None,
         validate_only: bool = False,
         request_id: str | None = None,
         wait: bool = True,
@@ -115,19 +116,21 @@ class Snapshots:
 
         collection: the name to restore to; to, before: the moment to restore (a time, a sequence, a mark), for which
         the log is followed behind the snapshot; ``latest`` is then the newest from before it. base_path: a directory to
-        look for the snapshots in that an incremental one builds on, besides where they are known to be. AlreadyExists
+        look for the snapshots in that an incremental one builds on, besides where they are known to be. wal_path: the
+        log to follow in place of the store's own, such as an archived one; without a moment to its end. AlreadyExists
         unless ``overwrite``; OutOfRange, with the window, for a moment that nothing leads to.
         """
         from holdfast.v1 import snapshot_pb2
 
         request = snapshot_pb2.RestoreSnapshotRequest(
             snapshot=snapshot,
-            working_directory=self._directory(snapshot, base_path),
+            working_directory=self._directory(snapshot, base_path, wal_path),
             collection=text_or_none(collection, "collection"),
             from_collection=from_collection or "",
             overwrite=overwrite,
             verify=verify,
             base_path=path_text(base_path, "base_path"),
+            wal_path=path_text(wal_path, "wal_path"),
             to=history_point(to, "to"),
             before=history_point(before, "before"),
             validate_only=validate_only,

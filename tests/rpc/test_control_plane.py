@@ -169,6 +169,7 @@ class TestSnapshots:
             (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", to=Point(mark="m")), grpc.StatusCode.NOT_FOUND),
             (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", to=Point()), WRONG),
             (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", base_path="x"), WRONG),
+            (snapshot_pb2.RestoreSnapshotRequest(snapshot="latest", wal_path="x"), WRONG),
             (snapshot_pb2.VerifySnapshotRequest(snapshot="latest", base_path="x"), WRONG),
             (snapshot_pb2.DeleteSnapshotRequest(snapshot="latest"), WRONG),
             (snapshot_pb2.PruneSnapshotsRequest(), WRONG),

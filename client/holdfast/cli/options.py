@@ -35,7 +35,9 @@ def _all_ids(ctx: click.Context, param: click.Parameter, values: tuple[list[str]
 
 
 log_path: Decorator = click.option(
-    "--path", metavar="DIR", help="Directory of the log, on the daemon's machine.  [default: the store's own]"
+    "--path",
+    metavar="DIR|URL",
+    help="Where the log lies, on the daemon's machine or archived.  [default: the store's own]",
 )
 before_option: Decorator = click.option(
     "--before", type=MOMENT, metavar="WHEN", help="As --to, but up to just before it."

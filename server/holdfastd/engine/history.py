@@ -6,6 +6,7 @@ recovery has cut the log, what a snapshot reflects may not be what the log goes 
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from itertools import pairwise
 from ..errors import OutOfRange
 from ..format.record import RecordKind
 from ..model import Sequence64
-from ..storage.wal_files import FoundFile
+from ..storage.wal_files import FoundFile, link_at_end
 from ..storage.wal_reader import LogReader, sequence_at_time
 from .log_source import LogSource
 
@@ -47,26 +48,32 @@ class Stretch:
     why: str = ""
 
 
+class Cause(enum.Enum):
+    """Why something that was done is not in a log."""
+
+    DISABLED = "the log was disabled"
+    CUT = "a recovery has cut the log"
+    LOST = "WAL segments are missing where this log lies"
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What was done that no log has: behind ``last``, not before ``closed_us``, and through ``through``.
+    """What was done that a log has not: behind ``last``, not before ``closed_us``, and through ``through``.
 
-    ``disabled``: the log was switched off then, else a recovery has cut it. ``begun_us``: when the log went on, with
-    ``first``; both 0 where it never did.
+    ``begun_us``: when the log went on, with ``first``; both 0 where it never did.
     """
 
     last: Sequence64
     closed_us: int
     through: Sequence64
-    disabled: bool
+    cause: Cause
     first: Sequence64
     begun_us: int
 
     def __str__(self) -> str:
         if not self.first:
-            return f"the log was disabled behind sequence {self.last}"
-        what = "the log was disabled" if self.disabled else "a recovery has cut the log"
-        return f"{what} between sequence {self.last} and {self.first}"
+            return f"{self.cause.value} behind sequence {self.last}"
+        return f"{self.cause.value} between sequence {self.last} and {self.first}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +210,12 @@ class History:
         """
         for before, file in pairwise(self._files):
             header = file.header
-            if header is not None and header.gap_before and header.previous_sequence > sequence:
+            if header is None or header.previous_sequence <= sequence:
+                continue
+            if header.gap_before:
                 yield from self._gap(before, header.previous_sequence, file.first_sequence, header.created_us)
+            elif self.source.elsewhere:
+                yield from self._lost(before, header.previous_sequence, file)
         if self._files and self.source.upto_synced is None and self.end > sequence:
             yield from self._gap(self._files[-1], self.end, 0, 0)
 
@@ -212,8 +223,22 @@ class History:
         """The time without a log behind the WAL segment ``before``, if anything was done in it."""
         if before.path not in self._gaps:
             last, closed_us, closed = self._end_of(before)
-            gap = Gap(last, closed_us, through, closed, first, begun_us)
+            gap = Gap(last, closed_us, through, Cause.DISABLED if closed else Cause.CUT, first, begun_us)
             self._gaps[before.path] = gap if last < through else None
+        found = self._gaps[before.path]
+        if found is not None:
+            yield found
+
+    def _lost(self, before: FoundFile, through: Sequence64, file: FoundFile) -> Iterator[Gap]:
+        """What lay between two WAL segments and is not here, if anything: a log of its own store's has all of it."""
+        if before.path not in self._gaps:
+            link = link_at_end(self.source.fs, before)
+            lost = link is not None and link.sequence < through
+            self._gaps[before.path] = (
+                Gap(link.sequence, link.timestamp_us, through, Cause.LOST, file.first_sequence, file.first_timestamp_us)
+                if link is not None and lost
+                else None
+            )
         found = self._gaps[before.path]
         if found is not None:
             yield found
@@ -230,12 +255,10 @@ class History:
             self.source.directories,
             store_id=self.source.store_id,
             first_path=file.path,
-            allow_gaps=True,
+            one_file=True,
             operations_only=False,
         )
         for record in reader.read(self.source.upto_synced):
-            if record.path != file.path:
-                break
             time_us = max(time_us, record.timestamp_us)
             closed = record.kind == RecordKind.CLOSED
             if record.kind == RecordKind.OPERATION:

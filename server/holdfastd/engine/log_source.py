@@ -16,12 +16,16 @@ from .log_reach import check_holds_log
 
 @dataclass(frozen=True, slots=True)
 class LogSource:
-    """A log to read: its directories, as ``fs`` has them, whose it is, and where it ends while it is being written."""
+    """A log to read: its directories, as ``fs`` has them, whose it is, and where it ends while it is being written.
+
+    ``elsewhere``: it is not the store's own, and may be one of which something was lost on the way.
+    """
 
     fs: ReadsFiles
     directories: tuple[str, ...]
     store_id: uuid.UUID
     upto_synced: Position | None
+    elsewhere: bool = False
 
 
 def log_source(fs: FileSystem, layout: Layout, manifest: Manifest, log: Wal | None, path: str | None) -> LogSource:
@@ -33,8 +37,10 @@ def log_source(fs: FileSystem, layout: Layout, manifest: Manifest, log: Wal | No
     if path is None:
         return LogSource(fs, own, manifest.store_id, log.synced_position if log is not None else None)
     directory = layout.resolve(path)
-    files = fs if directory in own else ArchivedLog(fs, directory)
+    elsewhere = directory not in own
+    files = ArchivedLog(fs, directory) if elsewhere else fs
     store_id = store_in(files, directory) or manifest.store_id
     check_holds_log(files, directory, store_id)
     written = log is not None and log.files[-1].directory == directory
-    return LogSource(files, (directory,), store_id, log.synced_position if log is not None and written else None)
+    upto_synced = log.synced_position if log is not None and written else None
+    return LogSource(files, (directory,), store_id, upto_synced, elsewhere)

@@ -55,6 +55,8 @@ class Moments:
     def start_restore(self, request: RestoreRequest, *, caller: Caller) -> Operation:
         """Begin a restore to ``request.ending``, from the named snapshot or, for ``latest``, from the best one.
 
+        The way leads along the log in ``request.wal_path``, or the store's own.
+
         Raises OutOfRange (PITR_OUT_OF_WINDOW) with the window where nothing leads there, NotFound, AlreadyExists,
         InvalidArgument, FailedPrecondition or Corruption.
         """
@@ -90,6 +92,7 @@ class Moments:
             verify=request.verify,
             validate_only=request.validate_only,
             ending=Ending(request.to_sequence, request.to_us),
+            wal_path=request.path,
             left_out=merged(request.skip),
             left_out_requests=request.skip_request_ids,
         )
@@ -100,8 +103,8 @@ class Moments:
                 hint="choose another name for --into",
                 collection=request.into,
             )
-        route = self._find(asked, None, request.path)
-        return self._start("replay", asked, route, None, _as_replay, caller, path=request.path)
+        route = self._find(asked, None)
+        return self._start("replay", asked, route, None, _as_replay, caller)
 
     def lost_with(self, going: Iterable[SnapshotInfo]) -> tuple[str, ...]:
         """What of the window is lost once these snapshots are deleted, in sentences; or why nobody can say. Blocks."""
@@ -112,14 +115,16 @@ class Moments:
 
     # Finding --------------------------------------------------------------------------------------------------------
 
-    def _find(self, request: RestoreRequest, snapshot: str | None, path: str | None = None, first: int = 0) -> Route:
+    def _find(self, request: RestoreRequest, snapshot: str | None, first: Sequence64 = 0) -> Route:
         """The route that begins before ``first``, where that is one, and before the first sequence that is left out."""
         name, firsts = request.from_collection, [each for each, _ in request.left_out]
         before = min([*firsts, *([first] if first else [])], default=None)
         try:
             with disk_errors_of("looking for a way to that moment"):
                 assert request.ending is not None
-                route = self._routes.find(request.ending, snapshot=snapshot, path=path, name=name, before=before)
+                route = self._routes.find(
+                    request.ending, snapshot=snapshot, path=request.wal_path, name=name, before=before
+                )
         except OutOfRange as error:
             if before is None:
                 raise
@@ -137,10 +142,12 @@ class Moments:
         warning = f"{route.base.id} holds {', '.join(names)} alone: other collections stay as they are"
         return replace(route, warnings=(*route.warnings, warning))
 
-    def _own(self) -> list[SnapshotInfo]:
-        return [info for info in self._catalog.listing().snapshots if not info.foreign]
+    def _snapshots_along(self, wal_path: str | None) -> list[SnapshotInfo]:
+        """Those of the store that wrote the log."""
+        store = str(self._logs.open(wal_path).store_id)
+        return [info for info in self._catalog.listing().snapshots if info.record.store_id == store]
 
-    def _first_of_requests(self, request: RestoreRequest, path: str | None, work: Work) -> Sequence64:
+    def _first_of_requests(self, request: RestoreRequest, work: Work) -> Sequence64:
         """The first sequence of the request ids that are left out, 0 for none. Reads the log. Raises NotFound.
 
         In any collection: that of which the wanted one is made may be gone, and no name of it known.
@@ -152,7 +159,7 @@ class Moments:
         search = LogSearch(
             self._control, Wanted(request_ids=frozenset(request.left_out_requests)), LogNames(()), look_around=False
         )
-        for run in search.runs(Range(to_sequence=ending.sequence, to_us=ending.time_us, path=path)):
+        for run in search.runs(Range(to_sequence=ending.sequence, to_us=ending.time_us, path=request.wal_path)):
             work.check_cancelled()
             if run.findings:
                 return run.findings[0].record.sequence
@@ -167,7 +174,7 @@ class Moments:
         if request.collection is None or request.from_collection is not None:
             return request
         with disk_errors_of("listing snapshots"):
-            known = {name for info in self._own() for name in info.collections}
+            known = {name for info in self._snapshots_along(request.wal_path) for name in info.collections}
         if request.collection in known:
             return replace(request, from_collection=request.collection)
         if request.collection in self._context.applier.catalog.names:
@@ -196,19 +203,18 @@ class Moments:
         snapshot: str | None,
         told: Callable[[Restoration, dict[str, Any]], dict[str, Any]],
         caller: Caller,
-        path: str | None = None,
     ) -> Operation:
         names = self._check(request, route)
 
         def run(work: Work) -> dict[str, Any]:
             with contextlib.ExitStack() as pins:
-                if request.verify:
-                    work.report(phase="verifying the log")
-                    self._logs.check_sound(path)
                 with self._retention.pinned(1):
                     # Again: since the request came, a checkpoint may have trimmed the log.
-                    found = self._find(request, snapshot, path, self._first_of_requests(request, path, work))
+                    found = self._find(request, snapshot, self._first_of_requests(request, work))
                     pins.enter_context(self._retention.pinned(found.start + 1))
+                if request.verify:
+                    work.report(phase="verifying the log")
+                    self._logs.check_sound(request.wal_path, found.start + 1)
                 if found.base is not None:
                     pins.enter_context(self._catalog.in_use(found.base.path))
                 done = Restoration(
@@ -221,7 +227,7 @@ class Moments:
             run,
             request={
                 "snapshot": "" if route.base is None else route.base.id,
-                "path": path if route.base is None else route.base.path,
+                "path": request.wal_path if route.base is None else route.base.path,
                 "collections": names,
                 "overwrite": request.overwrite,
                 "verify": request.verify,

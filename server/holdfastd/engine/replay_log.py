@@ -93,9 +93,12 @@ class ReplayLogs:
         went_through = self._keeper.current.reaches_back_to
         return History(source, self.files(source), sequence, time_us, went_through)
 
-    def check_sound(self, path: str | None) -> None:
-        """Read a log against every checksum and link. Raises Corruption for the first thing that is wrong with it."""
-        problems = self._control.verify(path).problems
+    def check_sound(self, path: str | None, from_sequence: Sequence64 = 0) -> None:
+        """Read a log, but what lies before a sequence, against every checksum and link.
+
+        Raises Corruption for the first thing that is wrong with it.
+        """
+        problems = self._control.verify(path, from_sequence).problems
         if problems:
             raise problems[0].error()
 
@@ -180,7 +183,7 @@ class ReplayLogs:
         header = files[-1].sound_header()
         sequence, time_us = header.previous_sequence, 0
         reader = LogReader(
-            source.fs, source.directories, store_id=source.store_id, first_path=files[-1].path, allow_gaps=True
+            source.fs, source.directories, store_id=source.store_id, first_path=files[-1].path, one_file=True
         )
         for record in reader.read():
             sequence, time_us = record.sequence, record.header.timestamp_us

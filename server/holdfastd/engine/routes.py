@@ -72,7 +72,9 @@ class RouteFinder:
                 passed.append(f"{base.id} would have been nearer, and was passed over: it is {base.state}")
                 continue
             return Route(history, base, base.record.sequence, end, tuple(passed))
-        if snapshot is None and moment is not None and _begins_with_the_store(history, moment):
+        # Along another log than the store's own `latest` may find nothing, where that log alone has everything.
+        needs_none = snapshot is None or (history.source.elsewhere and not bases)
+        if needs_none and moment is not None and _begins_with_the_store(history, moment):
             return Route(history, None, 0, moment.sequence, tuple(passed))
         raise self._out_of_window(ending, moment, history, bases)
 
@@ -145,6 +147,11 @@ class RouteFinder:
         if begin is not None:
             why = f"{begin.id} does not lead there: {_why_not(begin, history, moment)}"
             hint = "`latest` in its place takes the snapshot that does, if there is one"
+        elif not bases and history.source.elsewhere:
+            hint = (
+                f"show the daemon where the snapshots of store {history.source.store_id} lie, then ask again: "
+                "holdfast storage snapshot list --path DIR|URL"
+            )
         elif gap is not None:
             why = f"what was done by then is in no log, for {gap}"
             hint = f"the last moment before that is --to {gap.last}"

@@ -20,6 +20,7 @@ class RestoreRequest:
     """What to restore. ``snapshot``: an id, ``latest`` or a path; ``collection``: the name to restore to.
 
     ``ending``: the moment of the history that is wanted, behind the snapshot; None: the snapshot's own.
+    ``wal_path``: the directory or archive of the log that leads there; None: the store's own log.
     ``implied``: nobody said ``from_collection``; it is the only one that there seems to be. ``left_out``: operations of
     the history that are to be left out, by sequence, ``left_out_requests`` by request id.
     """
@@ -32,6 +33,7 @@ class RestoreRequest:
     validate_only: bool = False
     base_path: str | None = None
     ending: Ending | None = None
+    wal_path: str | None = None
     implied: bool = False
     left_out: Ranges = ()
     left_out_requests: tuple[str, ...] = ()

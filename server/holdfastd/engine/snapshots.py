@@ -179,6 +179,8 @@ class Snapshots:
         if request.base_path is not None or request.ending is not None:
             ending = request.ending or Ending()
             asked = (*asked, request.base_path, ending.sequence, ending.time_us)
+        if request.wal_path is not None:
+            asked = (*asked, request.wal_path)
         caller = caller.asking("restore", *asked)
         known = None if request.validate_only else self._operations.begun(caller.request_id, caller.request_digest)
         if known is not None:

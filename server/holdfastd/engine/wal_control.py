@@ -26,6 +26,7 @@ from .change_codec import decode_change
 from .changes import SetMark
 from .checkpoint import Checkpointer
 from .committer import Committer
+from .log_marks import find_mark_in
 from .log_reach import check_reaches_back
 from .log_source import LogSource, log_source
 from .logged import NO_OPERATION, LoggedOperation
@@ -150,8 +151,13 @@ class WalControl:
         """That of the newest operation, whether or not the log has it. Does not block."""
         return self._applier.sequence
 
-    def find_mark(self, name: str) -> Mark:
-        """The mark of this name, whether or not the log still reaches back to it. Raises NotFound."""
+    def find_mark(self, name: str, path: str | None = None) -> Mark:
+        """The mark of this name, whether or not the log still reaches back to it; ``path``: in the log that lies there.
+
+        Raises NotFound. Blocks for another log than the store's own: it is read.
+        """
+        if path is not None:
+            return find_mark_in(self.source(path), name)
         mark = self._applier.marks.get(name)
         if mark is None:
             raise NotFound(
@@ -167,9 +173,10 @@ class WalControl:
         files = log.files if log is not None else ()
         return any(file.first_sequence <= mark.sequence <= file.last_sequence for file in files)
 
-    def verify(self, path: str | None = None) -> LogCheck:
+    def verify(self, path: str | None = None, from_sequence: Sequence64 = 0) -> LogCheck:
         """Read the whole log, or the one in ``path``, and check every record and the chain, going on behind damage.
 
+        ``from_sequence``: leave out the WAL segments that lie before it.
         Blocks. Raises FailedPrecondition where there is nothing to read.
         """
         source = self.source(path)
@@ -179,6 +186,7 @@ class WalControl:
                 source.directories,
                 store_id=source.store_id,
                 upto_synced=source.upto_synced,
+                from_sequence=from_sequence,
                 inspect=_fault_of,
             )
 

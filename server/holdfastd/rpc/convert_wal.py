@@ -36,11 +36,14 @@ class Bound:
         return Bound(time_us=max(0, (self.time_us or 0) - 1))
 
 
-def bound_of(point: common_pb2.HistoryPoint, field: str, wal: WalControl) -> Bound:
-    """The moment that a request names. Raises InvalidArgument for none, NotFound for a mark that ``wal`` lacks."""
+def bound_of(point: common_pb2.HistoryPoint, field: str, wal: WalControl, path: str | None = None) -> Bound:
+    """The moment that a request names. Raises InvalidArgument for none, NotFound for a mark that the log lacks.
+
+    ``path``: of another log than the store's own.
+    """
     which = point.WhichOneof("point")
     if which == "mark":
-        return Bound(sequence=wal.find_mark(point.mark).sequence)
+        return Bound(sequence=wal.find_mark(point.mark, path).sequence)
     if which == "time":
         return Bound(time_us=time_of(point.time, f"{field}.time"))
     if which == "sequence":
@@ -51,20 +54,24 @@ def bound_of(point: common_pb2.HistoryPoint, field: str, wal: WalControl) -> Bou
 
 
 def start_of(
-    request: wal_pb2.DumpWalRequest | wal_pb2.TailWalRequest | wal_pb2.ReplayWalRequest, wal: WalControl
+    request: wal_pb2.DumpWalRequest | wal_pb2.TailWalRequest | wal_pb2.ReplayWalRequest,
+    wal: WalControl,
+    path: str | None = None,
 ) -> Bound:
-    """Where a range begins."""
-    return bound_of(request.start, "start", wal) if request.HasField("start") else Bound()
+    """Where a range of the store's own log begins, or of the one in ``path``."""
+    return bound_of(request.start, "start", wal, path) if request.HasField("start") else Bound()
 
 
 def end_of(
-    request: wal_pb2.DumpWalRequest | wal_pb2.ReplayWalRequest | snapshot_pb2.RestoreSnapshotRequest, wal: WalControl
+    request: wal_pb2.DumpWalRequest | wal_pb2.ReplayWalRequest | snapshot_pb2.RestoreSnapshotRequest,
+    wal: WalControl,
+    path: str | None = None,
 ) -> Bound:
     """Where a range ends, as an inclusive bound."""
     if request.HasField("to"):
-        return bound_of(request.to, "to", wal)
+        return bound_of(request.to, "to", wal, path)
     if request.HasField("before"):
-        return bound_of(request.before, "before", wal).before()
+        return bound_of(request.before, "before", wal, path).before()
     return Bound()
 
 

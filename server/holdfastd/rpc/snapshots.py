@@ -92,7 +92,8 @@ class SnapshotService(SnapshotServiceServicer):
     def RestoreSnapshot(
         self, request: snapshot_pb2.RestoreSnapshotRequest, context: grpc.ServicerContext
     ) -> operation_pb2.Operation:
-        end = end_of(request, self._wal)
+        wal_path = self._place(request.wal_path, request.working_directory, context, field="wal_path")
+        end = end_of(request, self._wal, wal_path)
         asked = RestoreRequest(
             snapshot=self._reference(request.snapshot, request.working_directory, context),
             collection=request.collection or None,
@@ -101,7 +102,9 @@ class SnapshotService(SnapshotServiceServicer):
             verify=request.verify,
             validate_only=request.validate_only,
             base_path=self._place(request.base_path, request.working_directory, context, field="base_path"),
-            ending=None if end == Bound() else Ending(end.sequence, end.time_us),
+            # Along another log than its own a snapshot is followed to the end, unless something else is said.
+            ending=None if end == Bound() and wal_path is None else Ending(end.sequence, end.time_us),
+            wal_path=wal_path,
         )
         operation = self._snapshots.start_restore(asked, caller=self._callers.of(context, request.request_id))
         return started_or_planned(self._operations, operation, planned=request.validate_only)

@@ -90,9 +90,10 @@ class WalService(WalServiceServicer):
         return wal_pb2.GetWalStatusResponse(status=status_message(status), marks=map(mark_message, status.marks))
 
     def ReplayWal(self, request: wal_pb2.ReplayWalRequest, context: grpc.ServicerContext) -> operation_pb2.Operation:
-        start, end = start_of(request, self._wal), end_of(request, self._wal)
+        path = self._paths.resolve(request.path, request.working_directory, context, objects=True)
+        start, end = start_of(request, self._wal, path), end_of(request, self._wal, path)
         asked = ReplayRequest(
-            path=self._paths.resolve(request.path, request.working_directory, context, objects=True),
+            path=path,
             from_sequence=start.sequence,
             from_us=start.time_us,
             to_sequence=end.sequence,
@@ -132,7 +133,8 @@ class WalService(WalServiceServicer):
     ) -> Iterator[wal_pb2.DumpWalResponse]:
         if request.limit < 0:
             raise InvalidArgument(f"limit is {request.limit}, it cannot be negative", field="limit")
-        start, end = start_of(request, self._wal), end_of(request, self._wal)
+        path = self._paths.resolve(request.path, request.working_directory, context, objects=True)
+        start, end = start_of(request, self._wal, path), end_of(request, self._wal, path)
         check_order(request, start, end)
         if request.stats and request.limit:
             raise InvalidArgument("stats count every record of a range", field="limit", hint="leave limit out")
@@ -141,7 +143,7 @@ class WalService(WalServiceServicer):
             to_sequence=end.sequence,
             from_us=start.time_us,
             to_us=end.time_us,
-            path=self._paths.resolve(request.path, request.working_directory, context, objects=True),
+            path=path,
         )
         runs = self._search(request, live=False).runs(where)
         yield from self._counted(runs, context) if request.stats else self._shown(runs, request.limit, context)

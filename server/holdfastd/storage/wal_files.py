@@ -14,14 +14,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import Corruption, FailedPrecondition, UnsupportedFormat
-from ..format.record import HEADER_SIZE, RecordHeader, RecordKind, decode_header
+from ..format.record import HEADER_SIZE, RecordHeader, RecordKind, decode_header, find_headers
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header
 from .files import ReadsFiles, parent_of
 from .names import parse_wal_name
+from .wal_entry import Link
 from .wal_errors import unreadable
 
 NEXT_SUFFIX = ".next"
 BROKEN_SUFFIX = ".broken"
+_FIRST_LOOK_BYTES = 64 << 10
+"""From the end of a file, for its last record; four times as much where that is longer."""
 
 DAMAGE_HINT = (
     "restore the newest snapshot, or start with --recovery=point-in-time to keep everything before this place "
@@ -155,6 +158,24 @@ def has_operations(fs: ReadsFiles, path: str, header: WalFileHeader) -> bool:
         if record.kind == RecordKind.OPERATION:
             return True
         offset += record.size
+
+
+def link_at_end(fs: ReadsFiles, file: FoundFile) -> Link | None:
+    """What the WAL segment after this one has to take up, read from its end alone; None where no record ends there.
+
+    Raises Corruption for a file without a header.
+    """
+    header, size = file.sound_header(), file.size
+    if size == FILE_HEADER_SIZE:
+        return Link(header.chain, header.previous_sequence, 0)
+    length, start = _FIRST_LOOK_BYTES, size
+    while start > FILE_HEADER_SIZE:
+        start = max(FILE_HEADER_SIZE, size - length)
+        for offset, record in find_headers(fs.read(file.path, start, size - start), start, header.salt):
+            if offset + record.size == size:
+                return Link(record.crc, record.sequence, record.timestamp_us)
+        length *= 4
+    return None
 
 
 def _names_in(fs: ReadsFiles, directory: str) -> list[str]:

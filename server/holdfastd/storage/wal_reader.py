@@ -60,14 +60,14 @@ def sequence_at_time(
 ) -> int | None:
     """The last sequence whose timestamp is at most ``timestamp_us``; None when the oldest record is later.
 
-    Reads one WAL segment, at most two. Raises as ``LogReader`` does.
+    Reads one WAL segment. Raises as ``LogReader`` does.
     """
     files = up_to(find_wal_files(fs, directories, store_id=store_id), upto_synced)
     for file in reversed(files):
         if not 0 < file.first_timestamp_us <= timestamp_us:
             continue
         found = None
-        reader = LogReader(fs, directories, store_id=store_id, first_path=file.path, allow_gaps=True)
+        reader = LogReader(fs, directories, store_id=store_id, first_path=file.path, one_file=True)
         for record in reader.read(upto_synced):
             if record.timestamp_us > timestamp_us:
                 break
@@ -81,7 +81,8 @@ class LogReader:
 
     ``mode``: ``strict`` raises Corruption at damage; ``point-in-time`` ends the log before it and sets ``problem``.
     ``allow_gaps``: read on across a time in which the log was disabled, instead of raising OutOfRange.
-    ``operations_only``: leave out markers and closing records. ``first_path`` names the file to begin with.
+    ``operations_only``: leave out markers and closing records. ``first_path`` names the file to begin with, and with
+    ``one_file`` to end with: whether another one follows it is nobody's business then.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class LogReader:
         allow_gaps: bool = False,
         operations_only: bool = True,
         first_path: str | None = None,
+        one_file: bool = False,
         piece_bytes: int = PIECE_BYTES,
     ) -> None:
         self._fs = fs
@@ -106,6 +108,7 @@ class LogReader:
         self._piece_bytes = piece_bytes
         self._from = from_sequence
         self._first_path = first_path
+        self._one_file = one_file
         self._before: Before | None = None
         self.problem: Problem | None = None
 
@@ -133,6 +136,8 @@ class LogReader:
                 raise problem.error()
             if problem is not None:
                 self.problem = problem
+                return
+            if self._one_file:
                 return
 
     def _read_file(

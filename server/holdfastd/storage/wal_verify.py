@@ -11,7 +11,7 @@ from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader
 from .files import ReadsFiles
 from .wal_entry import Link
 from .wal_errors import unreadable
-from .wal_files import FoundFile, Position, find_wal_files
+from .wal_files import FoundFile, Position, find_wal_files, start_index
 from .wal_reader import up_to
 from .wal_scan import PIECE_BYTES, LoggedRecord, ScanEnd, scan_file
 from .wal_tail import Before, Problem, chain_problem, link_into, live_problem, sealed_problem, tail_problem, torn_bytes
@@ -51,19 +51,21 @@ def verify_log(
     *,
     store_id: uuid.UUID,
     upto_synced: Position | None = None,
+    from_sequence: int = 0,
     inspect: Callable[[LoggedRecord], str | None] = lambda record: None,
 ) -> LogCheck:
     """Read every WAL segment and check all that can be checked. Blocks; changes nothing; memory as in ``scan_file``.
 
-    With the log being written, ``upto_synced`` is its ``synced_position``. ``inspect`` says what is wrong with an
-    operation whose bytes are whole, or None. Damage is reported, not raised; raises
+    With the log being written, ``upto_synced`` is its ``synced_position``. ``from_sequence``: leave out the WAL
+    segments before it. ``inspect`` says what is wrong with an operation whose bytes are whole, or None. Damage is
+    reported, not raised. Raises
     UnsupportedFormat for what a newer version wrote, Corruption where the disk refuses to read.
     """
     check = _Check(fs, inspect)
     try:
         files = up_to(find_wal_files(fs, directories, store_id=store_id), upto_synced)
         before: Before | None = None
-        for file in files:
+        for file in files[start_index(files, from_sequence) :]:
             limit = upto_synced.offset if upto_synced and file is files[-1] else None
             before = check.file(file, before, last=file is files[-1], limit=limit)
     except OSError as error:

@@ -111,6 +111,7 @@ def create(
         "holdfast storage snapshot restore /mnt/usb/snap-2024-01-20-110000.gz --base-path /mnt/usb/daily",
         'holdfast storage snapshot restore latest --to "yesterday 10:32" --from-collection products --collection old',
         "holdfast storage snapshot restore latest --before 48211 --from-collection products --collection old",
+        "holdfast storage snapshot restore latest --wal-path s3://backups/log --verify",
     ],
 )
 @click.argument("snapshot", shell_complete=complete_snapshots)
@@ -124,6 +125,10 @@ def create(
 )  # fmt: skip
 @before_option
 @click.option("--base-path", metavar="DIR|URL", help="Where else to look for the snapshots that it builds on.")
+@click.option(
+    "--wal-path", metavar="DIR|URL",
+    help="The log to follow, such as an archived one, to its end or to WHEN.  [default: the store's own]",
+)  # fmt: skip
 @dry_run
 @no_wait
 @pass_state
@@ -137,6 +142,7 @@ def restore(
     to: Target | None,
     before: Target | None,
     base_path: str | None,
+    wal_path: str | None,
     dry_run: bool,
     no_wait: bool,
 ) -> Document | None:
@@ -152,6 +158,10 @@ def restore(
     the window in which that is possible is said. --dry-run then tells with which snapshot it begins and how much of the
     log follows, not what would change. WHEN is a time (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a
     mark.
+
+    With --wal-path it is another log that is followed: one that was archived, or saved from a machine that is gone. On
+    an empty machine this brings back everything up to the last moment that was archived; "latest" is then the newest
+    snapshot of the store that wrote the log, from what `storage snapshot list --path DIR|URL` has shown the daemon.
     """
     refuse_two_ends(to, before)
     started = state.client.snapshots.restore(
@@ -163,10 +173,12 @@ def restore(
         to=to,
         before=before,
         base_path=base_path,
+        wal_path=wal_path,
         validate_only=dry_run,
         wait=False,
     )
-    keys = (*_RESTORE_KEYS, "changes") if to is None and before is None else _MOMENT_KEYS
+    of_a_moment = not (to is None and before is None and wal_path is None)
+    keys = _MOMENT_KEYS if of_a_moment else (*_RESTORE_KEYS, "changes")
     return conclude(state, started, keys, wait=not no_wait)
 
 
