@@ -36,7 +36,7 @@ class Contender(Protocol):
         """Bytes that the storing process has sent to the disk so far."""
 
     def memory(self) -> int:
-        """Largest anonymous memory, in bytes, that the storing process had so far."""
+        """Largest anonymous memory, in bytes, that the storing process had since the last call."""
 
     def close(self) -> None:
         """Ends the store in an orderly way."""
@@ -65,7 +65,10 @@ class Searches:
 
 @dataclass(frozen=True)
 class Bulk:
-    """One run: `chunks` are rows per second of each chunk of up to 100,000 rows; memory in bytes."""
+    """One run: `chunks` are rows per second of each chunk of up to 100,000 rows.
+
+    `memory` is the peak in bytes while each of them was written, `memory_before` the one before the first.
+    """
 
     name: str
     version: str
@@ -77,7 +80,7 @@ class Bulk:
     chunks: list[float]
     written_per_row: float
     memory_before: int
-    memory_peak: int
+    memory: list[int]
     search: Searches | None
 
 
@@ -97,6 +100,7 @@ def _measure(contender: Contender, rows: data.Rows, options: argparse.Namespace)
     before, written = contender.memory(), contender.bytes_written()
     seconds: list[float] = []
     chunks: list[float] = []
+    memory: list[int] = []
     for start in range(0, total, CHUNK):
         stop = min(start + CHUNK, total)
         batches = rows.batches(start, stop, options.batch)
@@ -104,6 +108,7 @@ def _measure(contender: Contender, rows: data.Rows, options: argparse.Namespace)
         contender.write(batches)
         seconds.append(time.perf_counter() - began)
         chunks.append((stop - start) / seconds[-1])
+        memory.append(contender.memory())
     per_row = (contender.bytes_written() - written) / total
     if (stored := contender.count()) != total:
         raise SystemExit(f"{contender.name} acknowledged {total} rows but holds {stored}: the run is void")
@@ -118,7 +123,7 @@ def _measure(contender: Contender, rows: data.Rows, options: argparse.Namespace)
         chunks=chunks,
         written_per_row=per_row,
         memory_before=before,
-        memory_peak=contender.memory(),
+        memory=memory,
         search=_search(contender, rows, total, options.queries) if options.queries else None,
     )
 

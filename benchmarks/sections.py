@@ -238,12 +238,20 @@ def _chunks(what: str, runs: list[Result]) -> Row:
 
 
 def _memory(runs: list[Result]) -> Row:
-    peaks = [(run["memory_peak"] - run["memory_before"]) / MB for run in runs]
-    millions = runs[0]["rows"] / 1e6
-    base = f"{spread([run['memory_before'] / MB for run in runs]).median:,.0f} MB when empty"
-    figure = quantity(spread([peak / millions for peak in peaks]), "MB per million vectors")
+    """The daemon's memory in each chunk, medians over the runs; flat is: the last third takes what the first did.
+
+    Per million vectors: what it grew by from the first third to the last, over the rows between their middles.
+    """
+    peaks = [spread([run["memory"][i] for run in runs]).median / MB for i in range(len(runs[0]["memory"]))]
+    third = max(1, len(peaks) // 3)
+    first, last = spread(peaks[:third]).median, spread(peaks[-third:]).median
+    between = runs[0]["rows"] / 1e6 * (len(peaks) - third) / len(peaks)
+    grown = f"{(last - first) / between:+,.0f} MB per million vectors; " if between else ""
     return Row(
-        "daemon memory while ingesting (peak, not file-backed)", figure, f"{quantity(spread(peaks), 'MB')} above {base}"
+        "daemon memory per 100,000 rows (peak, not file-backed)",
+        f"{' '.join(f'{peak:,.0f}' for peak in peaks)} MB",
+        f"{grown}{spread([run['memory_before'] / MB for run in runs]).median:,.0f} MB when empty",
+        f"{last / first:.2f} ×",
     )
 
 

@@ -45,7 +45,7 @@ class Ours:
         return self.daemon.bytes_written()
 
     def memory(self) -> int:
-        """The daemon's largest anonymous memory so far, in bytes."""
+        """The daemon's largest anonymous memory since the last call, in bytes."""
         return self.daemon.memory_peak()
 
     def close(self) -> None:

@@ -64,9 +64,10 @@ class Daemon:
         return process.bytes_written(self._process.pid)
 
     def memory_peak(self) -> int:
-        """Largest anonymous memory in bytes since the first start, sampled every 20 ms."""
-        self._peak = max(self._peak, process.anonymous_memory(self._process.pid))
-        return self._peak
+        """Largest anonymous memory in bytes since the last call, sampled every 20 ms."""
+        now = process.anonymous_memory(self._process.pid)
+        peak, self._peak = max(self._peak, now), now
+        return peak
 
     def __enter__(self) -> Daemon:
         return self

@@ -8,14 +8,13 @@ from benchmarks import process
 class InProcess:
     """A store inside the measuring process."""
 
-    def __init__(self) -> None:
-        self._peak = 0
-
     def bytes_written(self) -> int:
         """Bytes that this process has sent to the disk."""
         return process.bytes_written()
 
     def memory(self) -> int:
-        """Anonymous memory seen so far at most; holds the chunk of rows being written as well."""
-        self._peak = max(self._peak, process.anonymous_memory())
-        return self._peak
+        """Anonymous memory as it is now: the measuring process does not watch itself while it writes.
+
+        It holds the chunk of rows being written as well.
+        """
+        return process.anonymous_memory()

@@ -23,7 +23,6 @@ class LanceDB(InProcess):
     durable = "NOT synced (append, left to the OS)"
 
     def __init__(self, directory: Path) -> None:
-        super().__init__()
         self._table = lancedb.connect(str(directory / "lance")).create_table("rows", schema=SCHEMA)
         self._encode = msgspec.json.Encoder().encode
 

@@ -20,7 +20,6 @@ class QdrantEdge(InProcess):
     durable = "flushed per batch (EdgeShard.flush)"
 
     def __init__(self, directory: Path) -> None:
-        super().__init__()
         vectors = edge.EdgeVectorParams(size=data.DIMENSIONS, distance=edge.Distance.Cosine, memory=edge.Memory.Cold)
         self._shard = edge.EdgeShard.create(str(directory / "shard"), edge.EdgeConfig(vectors=vectors))
 

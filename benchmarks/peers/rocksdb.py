@@ -20,7 +20,6 @@ class RocksDB(InProcess):
     durable = "log synced per batch (WriteOptions.sync)"
 
     def __init__(self, directory: Path) -> None:
-        super().__init__()
         options = rocksdict.Options(raw_mode=True)
         options.create_if_missing(True)
         self._database = rocksdict.Rdict(str(directory / "rocksdb"), options)

@@ -22,7 +22,6 @@ class SQLite(InProcess):
     durable = "log synced per batch (WAL, synchronous=FULL)"
 
     def __init__(self, directory: Path) -> None:
-        super().__init__()
         self._database = sqlite3.connect(directory / "rows.sqlite", isolation_level=None)
         mode = self._database.execute("PRAGMA journal_mode=WAL").fetchone()[0]
         if mode != "wal":
