@@ -36,6 +36,18 @@ def kit() -> SnapshotKit:
 # What comes of it -----------------------------------------------------------------------------------------------------
 
 
+def test_what_was_written_and_read_back_is_verified_until_somebody_writes_to_it(kit: SnapshotKit) -> None:
+    full, one, _ = chained(kit)
+    kit.consolidate(full.id)
+    found = info(kit, one)
+    assert found.standing is not None
+    assert [(each.level, each.source) for each in found.record.receipts] == [(2, "consolidate")]
+    data = kit.fs.read(one.path)
+    at = data.index(b"README.txt")
+    kit.put(one.path, data[:at] + b"READMF" + data[at + 6 :])
+    assert info(kit, one).standing is None
+
+
 @pytest.mark.parametrize("compress", [False, True], ids=["plain", "gz"])
 def test_what_built_on_it_stands_alone_and_holds_what_it_held(kit: SnapshotKit, compress: bool) -> None:
     full, one, two = chained(kit, compress=compress)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from holdfastd.engine import snapshot_decode
+from holdfastd.engine import snapshot_decode, snapshot_verify
 from holdfastd.engine.operations import OperationState
 from holdfastd.engine.snapshot_verify import VerifyRequest
 from holdfastd.errors import InvalidArgument, NotFound, ResourceExhausted
@@ -327,6 +327,45 @@ def test_a_restore_of_one_collection_has_read_the_rows_of_that_one_alone(kit: Sn
     assert [each.level for each in info(kit, made).record.receipts] == [2]
     kit.restore(made.id, overwrite=True, verify=True)
     assert [each.level for each in info(kit, made).record.receipts] == [3]
+
+
+@pytest.mark.parametrize("level", [0, 2, 4])
+def test_nobody_may_replace_what_was_read_before_its_receipt_is_kept(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch, level: int
+) -> None:
+    """Else the receipt, and the size that it knows, would be said of the file of a consolidation."""
+    full, one, two = chained(kit)
+    catalog, held = kit.engine.snapshots._catalog, []
+    note = catalog.note
+
+    def noted(found: Any) -> list[str]:
+        held.extend(catalog.is_in_use(each.path, own=0) for each in (full, one, two))
+        return note(found)
+
+    monkeypatch.setattr(catalog, "note", noted)
+    assert kit.verify(two.id, level=level)["receipt_kept"]
+    assert held == [True, True, True]
+
+
+def test_much_damage_in_one_link_hides_none_in_the_next(kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot_verify, "MAX_FINDINGS", 1)
+    full, one, two = chained(kit)
+    for each in (full, one):
+        flip(kit, each.path, "ids.npy")
+        flip(kit, each.path, "rows.npy")
+    assert not kit.verify(two.id, level=2)["valid"]
+    assert [info(kit, each).state for each in (full, one, two)] == ["damaged", "damaged", "base_missing"]
+
+
+def test_slices_of_files_and_slices_of_parts_are_no_whole_together(kit: SnapshotKit) -> None:
+    """The middle of the only part lies in the second half, which nobody decoded; its files were in both halves."""
+    id = kit.later().id
+    assert kit.verify(id, level=3, subset=Subset(number=1, of=2))["rows_checked"] == 0
+    kit.verify(id, level=2, subset=Subset(number=2, of=2))
+    assert kit.engine.snapshots.get(id).standing is None
+    first = kit.engine.snapshots.get(id).record.receipts[1]
+    kit.verify(id, level=2, subset=Subset(number=1, of=2))
+    assert kit.engine.snapshots.get(id).standing == Standing(2, first.time_us)
 
 
 def test_a_receipt_that_cannot_be_written_is_told(kit: SnapshotKit) -> None:

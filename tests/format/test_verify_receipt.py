@@ -40,7 +40,9 @@ STANDINGS: list[tuple[str, list[VerifyReceipt], Standing | None]] = [
     ("checksums after a restore", [receipt(RESTORE, 1), receipt(CHECKSUMS, 9)], Standing(CHECKSUMS, 9)),
     ("the files after checksums", [receipt(CHECKSUMS, 1), receipt(FILES, 9)], Standing(CHECKSUMS, 1)),
     ("one slice of two", [receipt(CHECKSUMS, 1, "1/2")], None),
-    ("both slices", [receipt(ROWS, 3, "2/2"), receipt(CHECKSUMS, 7, "1/2")], Standing(CHECKSUMS, 3)),
+    ("both slices", [receipt(CHECKSUMS, 3, "2/2"), receipt(CHECKSUMS, 7, "1/2")], Standing(CHECKSUMS, 3)),
+    ("both slices, decoded", [receipt(ROWS, 3, "2/2"), receipt(ROWS, 7, "1/2")], Standing(ROWS, 3)),
+    ("slices of files and of parts", [receipt(ROWS, 3, "2/2"), receipt(CHECKSUMS, 7, "1/2")], None),
     ("slices of two divisions", [receipt(CHECKSUMS, 1, "1/2"), receipt(CHECKSUMS, 2, "2/3")], None),
     ("a share", [receipt(ROWS, 4, "50%")], None),
     ("damage", [receipt(CHECKSUMS, 4, problem="bad")], None),
@@ -62,7 +64,14 @@ KEPT: list[tuple[str, list[VerifyReceipt], list[int]]] = [
     ("all of it after a slice", [receipt(CHECKSUMS, 1, "1/2"), receipt(CHECKSUMS, 2)], [2]),
     ("a share again", [receipt(CHECKSUMS, 1, "5%"), receipt(CHECKSUMS, 2, "10%")], [2]),
     ("damage after a success", [receipt(RESTORE, 1), receipt(CHECKSUMS, 2, problem="bad")], [1, 2]),
-    ("damage again", [receipt(ROWS, 1, problem="bad"), receipt(FILES, 2, problem="worse")], [2]),
+    ("a slice at a higher level", [receipt(CHECKSUMS, 1, "1/2"), receipt(ROWS, 2, "1/2")], [1, 2]),
+    ("damage again", [receipt(FILES, 1, problem="bad"), receipt(ROWS, 2, problem="worse")], [2]),
+    ("other damage on top", [receipt(ROWS, 1, problem="bad"), receipt(FILES, 2, problem="worse")], [1, 2]),
+    (
+        "the lesser of two damages mended",
+        [receipt(ROWS, 1, problem="bad"), receipt(FILES, 2, problem="worse"), receipt(CHECKSUMS, 3)],
+        [1, 3],
+    ),
     ("a success that damage outranks", [receipt(ROWS, 1, problem="bad"), receipt(CHECKSUMS, 2)], [1, 2]),
     ("a success that ends damage", [receipt(ROWS, 1, problem="bad"), receipt(ROWS, 2)], [2]),
     ("a slice ends no damage", [receipt(CHECKSUMS, 1, problem="bad"), receipt(CHECKSUMS, 2, "1/1")], [1, 2]),
@@ -97,3 +106,9 @@ def test_what_is_dropped_changes_no_standing_of_the_newest(readings: list[Verify
 def test_their_number_is_bounded() -> None:
     kept = after(*(receipt(CHECKSUMS, at, f"{at % of + 1}/{of}") for of in (97, 98, 99) for at in range(of)))
     assert len(kept) == MAX_RECEIPTS
+
+
+def test_damage_is_not_forgotten_among_many_slices_that_are_right() -> None:
+    slices = (receipt(CHECKSUMS, 2 + at, f"{at % of + 1}/{of}") for of in (97, 98, 99) for at in range(of))
+    kept = after(receipt(CHECKSUMS, 1, problem="bad"), *slices)
+    assert (len(kept), kept[0].problem) == (MAX_RECEIPTS, "bad")

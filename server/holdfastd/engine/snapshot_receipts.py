@@ -110,10 +110,8 @@ def standing_of(fs: FileSystem, record: SnapshotRecord, path: str, seen: Seen) -
     Asks the file system for its time of change, and reads nothing. ``seen``: what an object store has told just now;
     an object that is not among it is taken for the one that was read last.
     """
-    if record.damage:
+    if record.damage or not record.receipts:
         return None
-    if not record.receipts:
-        return Standing(CHECKSUMS, record.verified_us) if record.verified_us else None
     try:
         modified_ns = seen.modified_ns(fs, path, record.receipts[-1].modified_ns)
     except OSError:

@@ -19,6 +19,7 @@ from .. import __version__
 from ..errors import Corruption, FailedPrecondition
 from ..format.segment import ROW_DTYPE
 from ..format.snapshot import IDS, PAYLOADS, SNAPSHOT_VERSION, SnapshotCollection, SnapshotManifest
+from ..format.verify_receipt import CHECKSUMS
 from ..model import Digest
 from ..storage.archive_reader import ArchiveReader
 from ..storage.registry import PendingSnapshot, SnapshotRecord
@@ -27,6 +28,7 @@ from .meter import Meter
 from .snapshot_chain import Chain
 from .snapshot_context import SnapshotContext
 from .snapshot_info import SnapshotInfo
+from .snapshot_receipts import make_receipt, with_reading
 from .snapshot_record import make_record
 from .snapshot_removed import NOTHING_REMOVED
 from .snapshot_rows import TakenPart, digest_of, take
@@ -94,7 +96,16 @@ class Rewriter:
             plan.manifest, path=pending.path, size_bytes=size, uncompressed_bytes=plan.size, compressed=compressed
         )
         elapsed_ms = (context.clock.monotonic_ns() - started_ns) // 1_000_000
-        return replace(record, sha256=new_sums, duration_ms=elapsed_ms, verified_us=context.clock.now_us())
+        # A rename leaves the time of change as it is.
+        read = make_receipt(
+            context,
+            pending.part_path,
+            level=CHECKSUMS,
+            sums_sha256=new_sums,
+            modified_ns=context.fs.modified_ns(pending.part_path),
+            source="consolidate",
+        )
+        return with_reading(replace(record, sha256=new_sums, duration_ms=elapsed_ms), read)
 
     def _staged(self) -> contextlib.AbstractContextManager[tuple[list[View], str]]:
         """The collections as the chain adds up to them, and the SHA-256 of the increment's sums; gone afterwards."""

@@ -34,7 +34,7 @@ from .snapshot_receipts import make_receipt, sums_of
 MAX_PROBLEMS = 100
 """As many as are told; more are counted."""
 MAX_FINDINGS = 10_000
-"""As many as are remembered, to tell how bad each file is."""
+"""As many as are remembered of each file, to tell how bad it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,13 @@ class VerifyRequest:
             raise InvalidArgument(
                 f"a subset is of what is read at level {CHECKSUMS} or {ROWS}, and not at level {self.level}",
                 field="subset",
-                hint=f"leave the subset out, or verify at level {CHECKSUMS}",
+                hint=f"leave --subset out, or verify with --level {CHECKSUMS} or {ROWS}",
             )
         if self.skip_chain and self.level == RESTORE:
             raise InvalidArgument(
                 "a restore takes the whole chain",
                 field="skip_chain",
-                hint=f"leave it out, or verify the file alone at level {ROWS}",
+                hint=f"leave --skip-chain out, or verify the file alone with --level {ROWS}",
             )
 
 
@@ -95,6 +95,7 @@ class Verification:
         self._finder = ChainFinder(context.fs, catalog, request.base_path)
         self._started_ns = context.clock.monotonic_ns()
         self._findings: list[Finding] = []
+        self._remembered = MAX_FINDINGS
         self._count = 0
         self._hints: dict[int, str] = {}
         self._warnings: list[str] = []
@@ -108,9 +109,10 @@ class Verification:
         try:
             with self._held() as links:
                 self._verify(links)
+                # While nobody may put another file in the place of one that was read.
+                self._keep()
         except OSError as error:
             raise disk_error(error, "the snapshot cannot be read", self._info.path) from error
-        self._keep()
         return self._document(links)
 
     # What -----------------------------------------------------------------------------------------------------------
@@ -186,6 +188,7 @@ class Verification:
 
     def _verify_link(self, link: Link) -> None:
         fs, before = self._context.fs, len(self._findings)
+        self._remembered = before + MAX_FINDINGS
         modified_ns, archive = fs.modified_ns(link.path), open_link(fs, link)
         if self._request.level < FILES:
             self._files += 1
@@ -238,7 +241,7 @@ class Verification:
 
     def _found(self, finding: Finding) -> None:
         self._count += 1
-        if self._count <= MAX_FINDINGS:
+        if len(self._findings) < self._remembered:
             self._findings.append(finding)
 
     def _warn_of_change(self, link: Link, sums: str, modified_ns: int) -> None:

@@ -26,7 +26,8 @@ class VerifyReceipt:
     """One reading. ``subset``: "" for all of it. ``time_us``: when it ended.
 
     ``level``: how far it looked; where it found damage (``valid`` is false), the level that it takes to find that.
-    ``problem``: the first damage. ``sums_sha256``: "" where a damaged file does not tell. ``source``: ``verify``, or
+    ``problem``: the first damage. ``sums_sha256``: "" where a damaged file does not tell. ``source``: what has read it:
+    ``verify``, ``restore``, or ``consolidate``, which has written it.
     """
 
     level: int
@@ -47,6 +48,11 @@ class VerifyReceipt:
         number, slash, of = self.subset.partition("/")
         return (int(number), int(of)) if slash else None
 
+    @property
+    def decodes(self) -> bool:
+        """Whether slices of it are of parts, which are decoded, and not of single files: they divide otherwise."""
+        return self.level >= ROWS
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -59,7 +65,9 @@ class Standing:
 def with_receipt(receipts: Iterable[VerifyReceipt], new: VerifyReceipt) -> tuple[VerifyReceipt, ...]:
     """The receipts of a file, newest last, after one more: what it says again, or better, is dropped."""
     kept = [each for each in receipts if not _says_at_least(new, each)]
-    return (*kept, new)[-MAX_RECEIPTS:]
+    # Damage is not forgotten because many slices were right.
+    too_many = [each for each in kept if each.valid][: max(0, len(kept) + 1 - MAX_RECEIPTS)]
+    return (*(each for each in kept if each not in too_many), new)
 
 
 def standing(receipts: Iterable[VerifyReceipt]) -> Standing | None:
@@ -75,15 +83,17 @@ def standing(receipts: Iterable[VerifyReceipt]) -> Standing | None:
 
 def _from_slices(receipts: Iterable[VerifyReceipt]) -> list[Standing]:
     """What the slices of each division come to, of those that are complete."""
-    divisions: dict[int, dict[int, VerifyReceipt]] = {}
+    divisions: dict[tuple[int, bool], dict[int, VerifyReceipt]] = {}
     for each in receipts:
         if each.slice is not None:
-            known = divisions.setdefault(each.slice[1], {}).get(each.slice[0])
+            number, of = each.slice
+            slices = divisions.setdefault((of, each.decodes), {})
+            known = slices.get(number)
             if known is None or known.time_us < each.time_us:
-                divisions[each.slice[1]][each.slice[0]] = each
+                slices[number] = each
     return [
         Standing(min(each.level for each in slices.values()), min(each.time_us for each in slices.values()))
-        for of, slices in divisions.items()
+        for (of, _), slices in divisions.items()
         if len(slices) == of
     ]
 
@@ -91,7 +101,8 @@ def _from_slices(receipts: Iterable[VerifyReceipt]) -> list[Standing]:
 def _says_at_least(new: VerifyReceipt, old: VerifyReceipt) -> bool:
     """Whether nothing is lost when the older one goes."""
     if not new.valid:
-        return not old.valid
+        # What takes a higher level to be found is not taken back by a reading that would not find it.
+        return not old.valid and new.level >= old.level
     if new.level < old.level:
         return False
     if not new.subset:
@@ -100,4 +111,4 @@ def _says_at_least(new: VerifyReceipt, old: VerifyReceipt) -> bool:
         return False
     if new.slice is None or old.slice is None:
         return new.slice is None and old.slice is None
-    return new.slice == old.slice
+    return (new.slice, new.decodes) == (old.slice, old.decodes)
