@@ -60,7 +60,7 @@ def test_a_rule_that_has_not_found_enough_keeps_the_oldest_as_well() -> None:
         ("daily", ("2026-11-20T00:00", "2026-11-19T23:59", "2026-11-19T00:00"), "2026-11-19T23:59"),
         # ISO weeks begin on Mondays, and the first days of a year may belong to the last week of the one before.
         ("weekly", ("2026-11-16T00:00", "2026-11-15T23:59", "2026-11-09T00:00"), "2026-11-15T23:59"),
-        ("weekly", ("2027-01-04T00:00", "2027-01-03T12:00", "2026-12-28T00:00"), "2027-01-03T12:00"),
+        ("weekly", ("2021-01-04T00:00", "2021-01-03T12:00", "2020-12-28T00:00"), "2021-01-03T12:00"),
         ("monthly", ("2026-11-01T00:00", "2026-10-31T23:59", "2026-10-01T00:00"), "2026-10-31T23:59"),
         ("yearly", ("2026-01-01T00:00", "2025-12-31T23:59", "2025-01-01T00:00"), "2025-12-31T23:59"),
         ("last", ("2026-01-01T00:00", "2025-12-31T23:59", "2025-01-01T00:00"), "2025-12-31T23:59"),
@@ -79,10 +79,20 @@ def test_within_counts_back_from_the_newest_and_not_from_now() -> None:
     }
 
 
-def test_a_snapshot_from_the_future_makes_nothing_old() -> None:
+def test_a_snapshot_from_the_future_makes_nothing_old_and_pushes_nothing_out() -> None:
     found = at("2035-01-01T00:00", "2026-11-27T11:00", "2026-11-27T01:00", "2026-11-20T00:00")
     assert list(kept(found, within_us=DAY_US)) == ["2035-01-01T00:00", "2026-11-27T11:00", "2026-11-27T01:00"]
+    for rule in RULES[:-1]:
+        assert kept(found, **{rule: 1}) == {"2035-01-01T00:00": ("in the future",), "2026-11-27T11:00": (rule,)}
     assert len(kept(at("2035-01-02T00:00", "2035-01-01T00:00"), within_us=1)) == 2, "the clock is wrong, not they"
+
+
+def test_what_holds_the_newest_moment_stays_though_a_clock_was_set_back() -> None:
+    found = at("2026-11-27T11:00", "1970-01-01T01:00", "1970-01-01T00:30")
+    found = [replace(each, moment=(1, sequence)) for each, sequence in zip(found, (10, 12, 11), strict=True)]
+    assert kept(found, last=1) == {"2026-11-27T11:00": ("last",), "1970-01-01T01:00": ("newest",)}
+    found[2] = replace(found[2], moment=(2, 5))
+    assert list(kept(found, last=1)) == ["2026-11-27T11:00", "1970-01-01T00:30"], "a later timeline is later"
 
 
 def test_each_scope_is_counted_on_its_own() -> None:

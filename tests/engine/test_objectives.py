@@ -104,6 +104,34 @@ def test_another_stores_snapshot_keeps_no_promise_of_ours() -> None:
     assert OVERDUE in alarms(kit)
 
 
+def test_a_snapshot_from_the_future_keeps_no_promise_of_today() -> None:
+    kit = store()
+    old = kit.later()
+    kit.clock.jump_us(400 * DAY_US)
+    kit.upsert(["c"])
+    ahead = kit.later()
+    kit.clock.jump_us(-400 * DAY_US)
+    assert OVERDUE not in alarms(kit), "nothing was written since"
+    kit.upsert(["d"])
+    assert OVERDUE not in alarms(kit)
+    kit.clock.advance_us(2 * DAY_US)
+    said = alarms(kit)[OVERDUE].message
+    assert f"c was last saved with {old.id}, 2d ago ({ahead.id} is dated in the future, and does not count)" in said
+    kit.later()
+    assert OVERDUE not in alarms(kit)
+
+
+def test_a_collection_from_the_future_is_in_no_snapshot_all_the_same() -> None:
+    kit = SnapshotKit(recovery_point_objective_us=DAY_US)
+    kit.clock.jump_us(400 * DAY_US)
+    kit.create("c")
+    kit.upsert(["a"])
+    kit.clock.jump_us(-400 * DAY_US)
+    assert "c is in no snapshot, and was made in the future, by a clock that was wrong" in alarms(kit)[OVERDUE].message
+    kit.later()
+    assert OVERDUE not in alarms(kit)
+
+
 # How long ago -------------------------------------------------------------------------------------------------------
 
 
@@ -138,6 +166,46 @@ def test_an_old_snapshot_that_is_verified_again_and_again_says_nothing_of_new_on
     kit.verify(old.id)
     assert UNVERIFIED in alarms(kit)
     kit.verify("latest")
+    assert alarms(kit) == {}
+
+
+def test_a_verification_in_the_future_keeps_no_promise_of_today() -> None:
+    kit = store(0, 7 * DAY_US)
+    made = kit.later()
+    kit.clock.jump_us(400 * DAY_US)
+    kit.verify(made.id)
+    kit.clock.jump_us(-400 * DAY_US)
+    kit.clock.advance_us(8 * DAY_US)
+    assert "no snapshot of late was ever verified" in alarms(kit)[UNVERIFIED].message
+    kit.verify(made.id)
+    assert alarms(kit) == {}
+
+
+def test_a_snapshot_from_the_future_makes_no_other_old_and_stands_for_no_other() -> None:
+    kit = store(0, 7 * DAY_US)
+    kit.clock.jump_us(400 * DAY_US)
+    ahead = kit.later()
+    kit.clock.jump_us(-400 * DAY_US)
+    assert "was made in the future, by a clock that was wrong" in alarms(kit)[UNVERIFIED].message
+    kit.verify(ahead.id)
+    assert alarms(kit) == {}, "it is all that there is"
+    made = kit.later()
+    kit.verify(made.id)
+    kit.clock.advance_us(8 * DAY_US)
+    kit.verify(ahead.id)
+    assert f"the last snapshot that was verified is {made.id}, 8d ago" in alarms(kit)[UNVERIFIED].message
+
+
+def test_snapshots_of_which_none_can_be_read_are_told_of() -> None:
+    kit = store(0, 7 * DAY_US)
+    made = kit.later()
+    kit.verify(made.id)
+    kit.fs.unlink(made.path)
+    kit.clock.advance_us(8 * DAY_US)
+    alarm = alarms(kit)[UNVERIFIED]
+    assert "no snapshot can be restored as it is, and the oldest of 1 was made 8d ago" in alarm.message
+    assert "holdfast storage snapshot list" in alarm.hint
+    kit.verify(kit.later().id)
     assert alarms(kit) == {}
 
 

@@ -67,6 +67,31 @@ def test_a_dry_run_says_the_same_and_touches_nothing(kit: SnapshotKit) -> None:
     assert len(kit.ids()) == 1
 
 
+def test_a_clock_that_was_ahead_costs_nothing_that_is_made_after_it(kit: SnapshotKit) -> None:
+    kit.clock.jump_us(400 * DAY_US)
+    ahead = kit.later()
+    kit.clock.jump_us(-400 * DAY_US)
+    kit.upsert(["x"])
+    old, new = kit.later(), kit.later()
+    for dry in (True, False):
+        pruned = prune(kit, validate_only=dry)
+        assert told(pruned) == [(ahead.id, ("in the future",)), (new.id, ("last",)), (old.id, ())]
+        assert f"{ahead.id} is dated in the future, by a clock that was wrong" in pruned.warnings[0]
+        assert f"holdfast storage snapshot delete {ahead.id}" in pruned.warnings[0]
+    assert kit.ids() == [ahead.id, new.id]
+
+
+def test_a_clock_that_fell_back_does_not_cost_the_only_snapshot_of_what_is_there_now(kit: SnapshotKit) -> None:
+    before = kit.later()
+    kit.clock.jump_us(-400 * DAY_US)
+    kit.upsert(["x"])
+    middle = kit.later()
+    kit.upsert(["y"])
+    after = kit.later()
+    kit.clock.jump_us(400 * DAY_US)
+    assert told(prune(kit)) == [(before.id, ("last",)), (after.id, ("newest",)), (middle.id, ())]
+
+
 def test_a_chain_stays_as_long_as_its_end_is_kept_and_goes_from_its_end(kit: SnapshotKit) -> None:
     chain = chained(kit)
     held = restored(kit, chain[2])

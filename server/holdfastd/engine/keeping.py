@@ -4,6 +4,8 @@
               have one, and what is young. Where a rule has not found as many as it may keep, it keeps the oldest, too:
               history is as long as it was asked for, from the first day on
     held      what stays whatever the rules say: pinned, in use, damaged, …
+    clocks    a snapshot from the future was made by a clock that was wrong: it stays, and counts for no rule, else it
+              would push out what is made today. The one that holds the newest moment stays, whatever its date
     bases     what a snapshot that stays builds on stays
 
 Hours, days, ISO weeks, months and years are those of UTC. Only whole snapshots count for the rules, so that a damaged
@@ -17,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+FUTURE, NEWEST = "in the future", "newest"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_SECOND = 253_402_300_799  # of the year 9999, beyond which there is no calendar
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
@@ -45,6 +48,7 @@ class Candidate:
     """A snapshot as the policy sees it. ``scope``: what it is counted with; ``whole``: whether it counts at all.
 
     ``held``: why it stays in any case. ``needed_by``: ids of those that build directly on it, candidates or not.
+    ``moment``: the timeline and the sequence that it holds, which go on when a clock is set back.
     """
 
     id: str
@@ -53,6 +57,7 @@ class Candidate:
     needed_by: tuple[str, ...] = ()
     whole: bool = True
     held: tuple[str, ...] = ()
+    moment: tuple[int, int] = (0, 0)
 
 
 def reasons_to_keep(
@@ -60,17 +65,24 @@ def reasons_to_keep(
 ) -> Mapping[str, tuple[str, ...]]:
     """Why each snapshot stays, by its id; without any reason it may go. ``candidates``: the newest first.
 
-    ``now_us``: what is younger than that was made by a clock that was wrong, and makes nothing else old.
+    ``now_us``: what is younger than that is from the future.
     """
     reasons: dict[str, list[str]] = {each.id: list(each.held) for each in candidates}
     scopes: defaultdict[str, list[Candidate]] = defaultdict(list)
     for each in candidates:
         if each.whole:
             scopes[each.scope].append(each)
-    for found in scopes.values():
+    for whole in scopes.values():
+        found = [each for each in whole if each.created_us <= now_us]
+        for each in whole:
+            if each.created_us > now_us:
+                reasons[each.id].append(FUTURE)
         for rule, count, period in _rules(policy):
             _keep_periods(found, rule, count, period, reasons)
-        _keep_young(found, policy.within_us, now_us, reasons)
+        _keep_young(found, policy.within_us, reasons)
+        newest = max(whole, key=lambda each: each.moment)
+        if not reasons[newest.id]:
+            reasons[newest.id].append(NEWEST)
     _keep_bases(candidates, reasons)
     return {id: tuple(why) for id, why in reasons.items()}
 
@@ -127,13 +139,10 @@ def _keep_periods(
         left, last = left - 1, current
 
 
-def _keep_young(found: Sequence[Candidate], within_us: int, now_us: int, reasons: dict[str, list[str]]) -> None:
+def _keep_young(found: Sequence[Candidate], within_us: int, reasons: dict[str, list[str]]) -> None:
     """What is younger, counted back from the newest: where a schedule stands still, nothing grows old."""
-    if not within_us:
-        return
-    newest_us = next((each.created_us for each in found if each.created_us <= now_us), now_us)
     for each in found:
-        if each.created_us > newest_us - within_us:
+        if each.created_us > found[0].created_us - within_us:
             reasons[each.id].append(f"within {duration_text(within_us)}")
 
 

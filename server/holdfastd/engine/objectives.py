@@ -5,7 +5,9 @@
     SNAPSHOT_UNVERIFIED   no snapshot of late was read whole, with every checksum, for as long as --verify-within says
     SNAPSHOT_DAMAGED      a snapshot was found damaged; with or without a promise
 
-Nothing is read for them but the names, sizes and times of the files that the registry knows.
+Nothing is read for them but the names, sizes and times of the files that the registry knows. A snapshot, or a
+verification, that is dated in the future was made by a clock that was wrong: it tells nothing of how old it is, and
+keeps no promise.
 """
 
 from __future__ import annotations
@@ -50,13 +52,14 @@ class Objectives:
 
     def look(self) -> None:
         """Bring the alarms up to date."""
+        now_us = self._clock.now_us()
         own = [info for info in self._known() if not info.foreign]
-        ready, now_us = [info for info in own if info.state == READY], self._clock.now_us()
+        ready = [info for info in own if info.state == READY]
         self._tell_of_damage([info for info in own if info.state == DAMAGED])
         if self._objective_us:
             self._tell_of_age(ready, now_us)
         if self._verify_within_us:
-            self._tell_of_verification(ready, now_us)
+            self._tell_of_verification(own, ready, now_us)
 
     def _tell_of_damage(self, damaged: list[SnapshotInfo]) -> None:
         if not damaged:
@@ -78,13 +81,13 @@ class Objectives:
             spec = collection.spec
             if spec.storage is StorageKind.MEMORY:
                 continue
-            newest = next((info for info in ready if _member_of(info, collection) is not None), None)
-            if newest is not None and _holds_all(newest, collection):
+            holding = [info for info in ready if _member_of(info, collection) is not None]
+            if any(_holds_all(info, collection) for info in holding):
                 continue
+            newest = next((info for info in holding if info.record.created_us <= now_us), None)
             age_us = now_us - (spec.created_us if newest is None else newest.record.created_us)
-            if age_us > self._objective_us:
-                what = "is in no snapshot, and was made" if newest is None else f"was last saved with {newest.id},"
-                late[spec.name] = f"{what} {_span(age_us)} ago"
+            if abs(age_us) > self._objective_us:
+                late[spec.name] = _last_saved(holding, newest, age_us)
         if not late:
             self._alarms.clear(OVERDUE)
             return
@@ -94,33 +97,35 @@ class Objectives:
             f"what was written to {_names(list(late))} is in no snapshot that can be restored, though it should be "
             f"within {_span(self._objective_us)} (--recovery-point-objective): {name} {late[name]}",
             hint="holdfast storage snapshot create --incremental, without --incremental where there is no base; then "
-            "look why the last one from cron failed",
+            "look why the last one from cron or from a schedule failed: holdfast storage snapshot schedules",
         )
 
-    def _tell_of_verification(self, ready: list[SnapshotInfo], now_us: int) -> None:
+    def _tell_of_verification(self, own: list[SnapshotInfo], ready: list[SnapshotInfo], now_us: int) -> None:
+        judged = [info for info in ready if info.record.created_us <= now_us] or ready
         # What was saved long before the newest says nothing of backups as they are made now.
         recent = [
             info
-            for info in ready
-            if ready[0].record.created_us - info.record.created_us <= self._verify_within_us
+            for info in judged
+            if judged[0].record.created_us - info.record.created_us <= self._verify_within_us
             and info.standing is not None
             and info.standing.level >= CHECKSUMS
+            and info.standing.time_us <= now_us
         ]
         last = max(recent, key=_verified_us, default=None)
-        since_us = _verified_us(last) if last is not None else min((i.record.created_us for i in ready), default=now_us)
-        if now_us - since_us <= self._verify_within_us:
+        since_us = min((info.record.created_us for info in judged or own), default=now_us)
+        age_us = now_us - (since_us if last is None else _verified_us(last))
+        if 0 <= age_us <= self._verify_within_us:
             self._alarms.clear(UNVERIFIED)
             return
-        ago = f"{_span(now_us - since_us)} ago"
-        what = (
-            f"no snapshot of late was ever verified, and the oldest of {len(ready)} was made {ago}"
-            if last is None
-            else f"the last snapshot that was verified is {last.id}, {ago}"
-        )
+        what = f"the last snapshot that was verified is {last.id}, {_ago(age_us)}" if last is not None else ""
         self._alarms.raise_(
             UNVERIFIED,
-            f"{what}; it should be done within {_span(self._verify_within_us)} (--verify-within)",
-            hint="holdfast storage snapshot verify latest; then look why the one from cron failed",
+            f"{what or _never(judged, own, age_us)}; it should be done within {_span(self._verify_within_us)} "
+            "(--verify-within)",
+            hint="holdfast storage snapshot verify latest; then look why the one from cron failed"
+            if judged
+            else "holdfast storage snapshot list says what is wrong with them; make a new one: "
+            "holdfast storage snapshot create",
         )
 
 
@@ -137,6 +142,23 @@ def _holds_all(info: SnapshotInfo, collection: Collection) -> bool:
 
 def _verified_us(info: SnapshotInfo) -> int:
     return 0 if info.standing is None else info.standing.time_us
+
+
+def _last_saved(holding: list[SnapshotInfo], newest: SnapshotInfo | None, age_us: int) -> str:
+    """When a collection was last saved. ``newest``: of those ``holding`` it the newest that is not from the future."""
+    what = "is in no snapshot, and was made" if newest is None else f"was last saved with {newest.id},"
+    ahead = f" ({holding[0].id} is dated in the future, and does not count)" if holding and holding[0] != newest else ""
+    return f"{what} {_ago(age_us)}{ahead}"
+
+
+def _never(judged: list[SnapshotInfo], own: list[SnapshotInfo], age_us: int) -> str:
+    """What is to be said where none was verified; ``judged``: those that could be."""
+    what = "no snapshot of late was ever verified" if judged else "no snapshot can be restored as it is"
+    return f"{what}, and the oldest of {len(judged or own)} was made {_ago(age_us)}"
+
+
+def _ago(age_us: int) -> str:
+    return f"{_span(age_us)} ago" if age_us >= 0 else "in the future, by a clock that was wrong"
 
 
 def _names(names: list[str]) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ..errors import HoldfastError, InvalidArgument, NotFound
 from ..format.urls import is_object_url
 from ..storage.files import FileSystem, parent_of
-from .keeping import Candidate, RetentionPolicy, deletion_order, reasons_to_keep
+from .keeping import FUTURE, Candidate, RetentionPolicy, deletion_order, reasons_to_keep
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_info import BASE_MISSING, DAMAGED, MISSING, READY, SnapshotInfo
 from .snapshot_lineage import is_base_of
@@ -151,6 +151,7 @@ class Pruning:
             needed_by=tuple(sorted(above.union(info.dependents))),
             whole=info.state == READY and not info.foreign,
             held=tuple(self._held(info)),
+            moment=(info.record.timeline, info.record.sequence),
         )
 
     def _held(self, info: SnapshotInfo) -> Iterable[str]:
@@ -218,5 +219,8 @@ def _told(decisions: Iterable[Decision]) -> Iterable[str]:
         odd = [reason for reason in each.reasons if reason in _WORDS.values()]
         if odd:
             yield f"{each.info.id} is {' and '.join(odd)}, and was left; {_BY_NAME} {each.info.id}"
+        elif FUTURE in each.reasons:
+            why = "is dated in the future, by a clock that was wrong"
+            yield f"{each.info.id} {why}, and was left; {_BY_NAME} {each.info.id}"
         elif each.reasons == (IN_USE,):
             yield f"{each.info.id} is in use, and was left; the next prune takes it"

@@ -75,7 +75,8 @@ def prune(
     One stays if any rule keeps it, and as long as one that stays builds on it; "reasons" says why. Rules count whole
     snapshots of this store, those of everything and those of each collection on their own; hours, days, ISO weeks,
     months and years are those of UTC. A rule that has not found as many as it may keep keeps the oldest as well. The
-    newest whole one stays under any policy. What is missing, damaged, in use, of another store, or a copy is left.
+    newest whole one stays under any policy. What is missing, damaged, in use, of another store, a copy, or dated in the
+    future is left.
 
     --dry-run tells all that would be done. On a terminal it asks first; elsewhere --confirm is required.
     """
