@@ -193,6 +193,14 @@ def test_more_of_a_rule_never_removes_what_was_kept(
 
 
 @settings(max_examples=80, deadline=None)
+@given(stores(), policies, policies)
+def test_two_policies_together_keep_what_either_keeps(
+    found: list[Candidate], one: RetentionPolicy, other: RetentionPolicy
+) -> None:
+    assert staying(found, one) | staying(found, other) <= staying(found, one.with_all_of(other))
+
+
+@settings(max_examples=80, deadline=None)
 @given(stores(), policies)
 def test_pruning_twice_does_nothing_the_second_time(found: list[Candidate], policy: RetentionPolicy) -> None:
     stay = staying(found, policy)

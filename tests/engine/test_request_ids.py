@@ -293,10 +293,14 @@ def test_on_a_full_disk_a_snapshot_can_be_deleted(kit: SnapshotKit) -> None:
     assert kit.ids() == []
 
 
-def test_damaged_receipts_are_a_warning(kit: SnapshotKit) -> None:
+def test_damaged_receipts_are_a_warning_and_moved_aside(kit: SnapshotKit) -> None:
     delete_snapshot(kit)
     kit.fs.damage(f"{ROOT}/RECEIPTS.json", 90, b"#")
-    assert ["RECEIPTS.json" in warning for warning in kit.reopen().recovery.warnings] == [True]
+    damaged = kit.fs.read(f"{ROOT}/RECEIPTS.json")
+    (warning,) = kit.reopen().recovery.warnings
+    assert f"moved to {ROOT}/RECEIPTS.json.damaged; what was deleted by requests before this start" in warning
+    assert kit.fs.read(f"{ROOT}/RECEIPTS.json.damaged") == damaged
+    assert kit.reopen().recovery.warnings == (), "it is said once"
 
 
 def test_cancelling_again_with_the_same_request_is_no_error(kit: SnapshotKit) -> None:

@@ -217,6 +217,20 @@ def test_a_schedule_of_a_collection_prunes_those_of_that_collection_alone() -> N
     assert kit.ids()[1] == everything.id
 
 
+def test_schedules_that_share_a_directory_keep_what_any_of_them_is_to_keep() -> None:
+    """Else the hourly one would delete what the daily one has made to stay for two weeks."""
+    hourly = replace(HOURLY, policy=RetentionPolicy(last=2))
+    daily = Schedule("daily", CronLine("30 2 * * *"), SnapshotRequest(path="/hourly/"), RetentionPolicy(daily=14))
+    of_c = replace(hourly, name="of c", request=SnapshotRequest(path="/hourly", collection="c"))
+    kit = kit_of(hourly, daily, of_c)
+    for _ in range(72):
+        tick(kit, 1)
+    everything = [each for each in kit.engine.snapshots.list("/hourly") if each.record.everything]
+    days = {each.record.created_us // (24 * HOUR_US) for each in everything}
+    assert (len(days), len(everything)) == (4, 5), "the newest of each day, and the newest two"
+    assert len(kit.engine.snapshots.list("/hourly", "c")) - len(everything) == 2, "another scope is not concerned"
+
+
 # Failures -------------------------------------------------------------------------------------------------------------
 
 
@@ -281,9 +295,12 @@ def test_what_is_kept_and_damaged_is_said_and_begun_anew() -> None:
     kit = kit_of(HOURLY)
     tick(kit, 1)
     kit.fs.damage(STATES, 100, b"zz")
+    damaged = kit.fs.read(STATES)
     kit.clock.advance_us(5 * HOUR_US)
     kit.reopen()
-    assert any("schedules begin anew" in warning for warning in kit.engine.recovery.warnings)
+    (warning,) = kit.engine.recovery.warnings
+    assert f"moved to {STATES}.damaged; schedules begin anew" in warning
+    assert kit.fs.read(f"{STATES}.damaged") == damaged
     assert tick(kit) == 0
     assert tick(kit, 1) == 1
 

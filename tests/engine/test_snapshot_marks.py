@@ -100,6 +100,22 @@ def test_one_that_is_pinned_between_look_and_deletion_stays(kit: SnapshotKit, mo
     assert kit.ids() == [new.id, old.id]
 
 
+def test_one_that_is_pinned_while_it_is_being_deleted_stays(kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, catalog = kit.later(), kit.engine.snapshots._catalog
+    get = catalog.get_named
+
+    def late(reference: str) -> SnapshotInfo:
+        found = get(reference)
+        catalog.mark(found, Marks(pinned=True))
+        return found
+
+    monkeypatch.setattr(catalog, "get_named", late)
+    with pytest.raises(FailedPrecondition) as caught:
+        catalog.delete(made.id)
+    assert caught.value.reason == "SNAPSHOT_PINNED"
+    assert kit.fs.exists(made.path)
+
+
 def test_it_outlives_moving_rewriting_and_verifying(kit: SnapshotKit) -> None:
     full, one, two = chained(kit)
     for each in (one, two):

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..format.document import decode_document, encode_document
+from ..format.document import encode_document
 from ..storage.clock import Clock
 from ..storage.files import FileSystem, replace_file
+from ..storage.kept_document import load_or_move_aside
 from .requests import MAX_AGE_US, differ, reused
 from .tickets import Caller
 
@@ -48,7 +49,8 @@ class _Content:
 class Answers:
     """The answers of the last ten minutes by request id, in the file ``path``. Thread-safe.
 
-    ``problem``: why what was there cannot be used, or None. Making one reads the file; raises UnsupportedFormat.
+    ``problem``: why what was there cannot be used, or None. Making one reads the file, and moves a damaged one aside;
+    raises UnsupportedFormat, OSError.
     """
 
     def __init__(self, fs: FileSystem, path: str, clock: Clock) -> None:
@@ -61,15 +63,10 @@ class Answers:
         self.problem = self._load()
 
     def _load(self) -> str | None:
-        try:
-            content = decode_document("receipts", self._fs.read(self._path), _Content, RECEIPTS_VERSION)
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            # No reason to refuse the data: what is lost is the protection of retries for the last ten minutes.
-            return f"{self._path}: {error}; what was deleted by requests before this start is told to no retry"
-        self._receipts = {receipt.request_id: receipt for receipt in content.receipts}
-        return None
+        # No reason to refuse the data: what is lost is the protection of retries for the last ten minutes.
+        content, damage = load_or_move_aside(self._fs, self._path, "receipts", _Content, RECEIPTS_VERSION)
+        self._receipts = {receipt.request_id: receipt for receipt in (content or _Content()).receipts}
+        return f"{damage}; what was deleted by requests before this start is told to no retry" if damage else None
 
     def once(self, caller: Caller, of: type[T], look: Callable[[], T], do: Callable[[T], T]) -> T:
         """``look()`` and then ``do`` it, or the answer that this request, ``of`` which it is, got before.

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 
 FUTURE, NEWEST = "in the future", "newest"
@@ -41,6 +41,10 @@ class RetentionPolicy:
     def is_empty(self) -> bool:
         """Whether it has no rule, and so would keep nothing."""
         return self == RetentionPolicy()
+
+    def with_all_of(self, other: RetentionPolicy) -> RetentionPolicy:
+        """The policy that keeps what either keeps: more of a rule never removes what less of it keeps."""
+        return RetentionPolicy(*map(max, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)

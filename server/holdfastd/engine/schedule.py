@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..format.document import decode_document, encode_document
+from ..format.document import encode_document
 from ..storage.files import FileSystem, replace_file
+from ..storage.kept_document import load_or_move_aside
 from .cron import CronLine
 from .keeping import RetentionPolicy
 from .snapshot_request import SnapshotRequest
@@ -66,15 +67,14 @@ class _Content:
 
 
 def load_states(fs: FileSystem, path: str) -> tuple[dict[str, ScheduleState], str | None]:
-    """What is kept, by name, and why it cannot be used, or None. Raises UnsupportedFormat."""
-    try:
-        content = decode_document("schedules", fs.read(path), _Content, SCHEDULES_VERSION)
-    except FileNotFoundError:
-        return {}, None
-    except ValueError as error:
-        # No reason to refuse the data: what is lost is the memory of runs that were missed.
-        return {}, f"{path}: {error}; schedules begin anew, and make up for no run that was missed"
-    return {state.name: state for state in content.schedules}, None
+    """What is kept, by name, and why it cannot be used, or None. Blocks; a damaged file is moved aside.
+
+    Raises UnsupportedFormat, OSError.
+    """
+    # No reason to refuse the data: what is lost is the memory of runs that were missed.
+    content, damage = load_or_move_aside(fs, path, "schedules", _Content, SCHEDULES_VERSION)
+    problem = f"{damage}; schedules begin anew, and make up for no run that was missed" if damage else None
+    return {state.name: state for state in (content or _Content()).schedules}, problem
 
 
 def store_states(fs: FileSystem, path: str, states: dict[str, ScheduleState]) -> None:

@@ -5,7 +5,8 @@ for another.
              time, is made up for once, however often it was. A run that the end of the daemon has cut short is made
              again, twice at most: it may have been what ended it
     run      the snapshot, as an operation of the actor ``schedule:NAME``; a full one where an incremental one finds no
-             base. Then, if that succeeded, the pruning
+             base. Then, if that succeeded, the pruning, of its directory and scope. Where several schedules share them,
+             what the rules of any keep is kept: none deletes what another is there for
     told     what became of it is kept, shown by ``snapshot schedules``, and while it is a failure an alarm
 """
 
@@ -67,6 +68,7 @@ class Schedules:
     ) -> None:
         self.all = tuple(schedules)
         self._fs = fs
+        self._layout = layout
         self._path = layout.schedules
         self._clock = clock
         self._alarms = alarms
@@ -148,7 +150,7 @@ class Schedules:
             operation = self._made(schedule)
             state = _told(state, operation)
             if state.outcome == SUCCEEDED and schedule.policy is not None and operation.result is not None:
-                state = self._pruned(schedule.policy, operation.result, state)
+                state = self._pruned(self._policy_beside(schedule, schedule.policy), operation.result, state)
         except Exception as error:  # whatever it is: a thread that dies here would stop all backups without a word
             state = _failed(state, error)
         return state
@@ -169,6 +171,19 @@ class Schedules:
             return ended
         full = replace(request, incremental=False)
         return self._operations.wait(self._snapshots.start_create(full, caller=caller).id)
+
+    def _policy_beside(self, schedule: Schedule, policy: RetentionPolicy) -> RetentionPolicy:
+        """Its policy, with those of the schedules that put the same into the same directory."""
+        for other in self.all:
+            if other.policy is not None and self._place(other) == self._place(schedule):
+                policy = policy.with_all_of(other.policy)
+        return policy
+
+    def _place(self, schedule: Schedule) -> tuple[str, str | None]:
+        """The directory and the collection of a schedule; an alias is the collection that it stands for now."""
+        path, name = schedule.request.path, schedule.request.collection
+        directory = self._layout.snapshots if path is None else self._layout.resolve(path)
+        return directory, None if name is None else self._snapshots.name_of(name)
 
     def _pruned(self, policy: RetentionPolicy, made: Mapping[str, Any], state: ScheduleState) -> ScheduleState:
         """Prune what lies beside the snapshot that was made and is of the same scope."""

@@ -38,6 +38,7 @@ from .snapshot_taking import take_in
 from .snapshot_unsettled import left_in_stores, settle_in_store
 
 LATEST = "latest"
+_READERS = "a restore, a check, a comparison, a download or a new increment"
 
 T = TypeVar("T")
 
@@ -93,7 +94,7 @@ class SnapshotCatalog:
             raise NotFound(
                 f"there is no directory {directory}",
                 reason="DIRECTORY_NOT_FOUND",
-                hint="leave --path out to list every snapshot that the store knows",
+                hint="mount its disk, or name another one: `holdfast storage snapshot list` tells where snapshots lie",
                 path=directory,
             )
         warnings = [problem for problem in (self._the_registry().problem,) if problem]
@@ -344,19 +345,18 @@ class SnapshotCatalog:
         info = self.get_named(reference)
         beside, _ = self._look().unnamed_in(parent_of(info.path))
         with self._lock:
+            known = self.record_at(info.path)
+            is_known = known is not None and known.id == info.id
+            # It may have been pinned since it was looked for.
+            check_not_pinned(replace(info, record=known or info.record))
             # Whoever writes an increment has its base in use until the registry knows of it.
-            check_not_pinned(info)
             if self._in_use.get(info.path):
-                raise file_in_use(
-                    f"{info.id} is being read: a restore, a check, a comparison, a download or a new increment needs it"
-                )
+                raise file_in_use(f"{info.id} is being read: {_READERS} needs it")
             dependents = self._dependents(info.record, beside)
             if dependents:
                 raise is_base(info.id, dependents)
             if validate_only:
                 return info
-            registry, known = self._the_registry(), self._the_registry().find(info.id)
-            is_known = known is not None and self._layout.resolve(known.path) == info.path
             if info.state != MISSING:
                 if is_known:
                     self._note_removal(info.id)
@@ -366,7 +366,7 @@ class SnapshotCatalog:
                     self._fs.unlink(info.path)
                 self._fs.sync_dir(parent_of(info.path))
             if is_known:
-                registry.remove(info.id)
+                self._the_registry().remove(info.id)
         return info
 
     def _note_removal(self, snapshot_id: str) -> None:

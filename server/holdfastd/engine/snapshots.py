@@ -380,9 +380,8 @@ class Snapshots:
         """
         check_policy(request.policy)
         catalog = self._context.applier.catalog
-        aliased = catalog.aliases.get(request.collection or "")
-        if aliased is not None:
-            request = replace(request, collection=catalog.collections[aliased].spec.name)
+        if request.collection is not None:
+            request = replace(request, collection=self.name_of(request.collection))
         pruning = Pruning(self._context.fs, self._catalog, request, self.moments.lost_with)
 
         def look() -> Pruned:
@@ -398,6 +397,12 @@ class Snapshots:
         counts = (policy.last, policy.hourly, policy.daily, policy.weekly, policy.monthly, policy.yearly)
         caller = caller.asking("prune snapshots", *counts, policy.within_us, request.path, request.collection)
         return self._answers.once(caller, Pruned, look, self._carry_out)
+
+    def name_of(self, collection: str) -> str:
+        """The name of the collection that an alias stands for; any other name as it is."""
+        catalog = self._context.applier.catalog
+        aliased = catalog.aliases.get(collection)
+        return collection if aliased is None else catalog.collections[aliased].spec.name
 
     def _carry_out(self, pruned: Pruned) -> Pruned:
         try:
