@@ -1,4 +1,4 @@
-"""A chain of three snapshots, what it holds, and that nothing of it was touched."""
+"""A chain of three snapshots, what it holds, damage to it, and that nothing of it was touched."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from holdfastd.errors import Corruption
 from holdfastd.storage.names import Layout
 from holdfastd.storage.registry import Registry, SnapshotRecord
 from tests.support.engines import ROOT
-from tests.support.snapshots import COLLECTIONS_DIR, SNAPSHOTS_DIR, SnapshotKit
+from tests.support.snapshots import COLLECTIONS_DIR, SNAPSHOTS_DIR, Archive, SnapshotKit
 
 HOURLY = "/hourly"
 
@@ -67,3 +67,10 @@ def untouched(kit: SnapshotKit, call: Callable[[], object]) -> Any:
     if not isinstance(caught.value, Corruption):
         assert registered(kit) == listed
     return caught.value
+
+
+def flip(kit: SnapshotKit, path: str, ending: str = "ids.npy", back: int = 1) -> None:
+    """Change a byte near the end of a member's content."""
+    content = Archive.of(kit.fs.read(path)).find(ending).data
+    at = kit.fs.read(path).index(content) + len(content) - back
+    kit.fs.damage(path, at, bytes([content[-back] ^ 1]))
