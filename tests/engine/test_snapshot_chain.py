@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from holdfastd.engine.snapshot_chain import ChainFinder
 from holdfastd.errors import Corruption, FailedPrecondition, HoldfastError
 from holdfastd.format.segment import TOMBSTONE_DTYPE
 from holdfastd.format.snapshot import SnapshotCollection
@@ -276,3 +277,22 @@ def test_it_is_the_directory_of_the_store_that_new_ones_go_to(kit: SnapshotKit) 
     made = kit.snapshot(incremental=True)
     assert made["path"].startswith(SNAPSHOTS_DIR)
     assert len(kit.verify("latest")["chain"]) == 4
+
+
+@pytest.mark.parametrize("gone", [FULL, FIRST, SECOND])
+def test_a_link_that_is_deleted_between_being_found_and_being_held_is_missing_and_no_fault_of_the_disk(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    path, find = the_file(kit, gone), ChainFinder.find
+
+    def late(self: ChainFinder, *arguments: Any) -> Any:
+        found = find(self, *arguments)
+        kit.fs.unlink(path)
+        return found
+
+    catalog = kit.engine.snapshots._catalog
+    last = catalog.get("latest")
+    monkeypatch.setattr(ChainFinder, "find", late)
+    with pytest.raises(HoldfastError) as caught, ChainFinder(kit.fs, catalog).hold(last):
+        pytest.fail("it was held")
+    assert caught.value.reason in ("SNAPSHOT_NOT_FOUND", "SNAPSHOT_LINK_MISSING")

@@ -358,3 +358,33 @@ def test_one_that_is_given_up_after_a_kill_keeps_no_history(kit: SnapshotKit) ->
     assert [entry.high_water for entry in kit.engine._keeper.current.collections] == [0]
     kit.reopen()
     assert registered(kit) == ([], 0)
+
+
+def test_whoever_looks_while_a_file_is_replaced_sees_no_damage(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new file is there before the registry knows its size."""
+    full, one, _ = chained(kit)
+    renamed, looked = threading.Event(), threading.Event()
+    rename, catalog = kit.fs.rename, kit.engine.snapshots._catalog
+
+    def slowly(source: str, target: str) -> None:
+        rename(source, target)
+        if target == one.path:
+            renamed.set()
+            assert looked.wait(30)
+
+    def look() -> list[str]:
+        if not renamed.is_set():
+            started = kit.engine.snapshots.start_consolidate(full.id, caller=CALLER)
+            consolidations.append(started.id)
+            assert renamed.wait(30)
+        states = [catalog._lineage().info(record).state for record in catalog._records()]
+        looked.set()
+        return states
+
+    consolidations: list[str] = []
+    monkeypatch.setattr(kit.fs, "rename", slowly)
+    assert set(catalog.undisturbed(look)) == {"ready"}
+    kit.engine.operations.wait(consolidations[0])
+    assert info(kit, one).record.type == "full"

@@ -22,7 +22,7 @@ from ..storage.archive_reader import ArchiveReader, Tap, nobody
 from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem, parent_of
 from ..storage.manifest import NO_SPACE
-from ..storage.names import Layout, check_snapshot_id
+from ..storage.names import Layout, check_snapshot_id, is_path
 from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, part_path
 from .snapshot_adoption import adopt, is_same_file
 from .snapshot_errors import file_in_use, file_missing, is_base, no_id_stands_for
@@ -169,8 +169,7 @@ class SnapshotCatalog:
         """What is found while no file is replaced: one of the old record and the new file would look damaged."""
         while True:
             # Held from a rename until the registry knows of it.
-            with self._lock:
-                seen = self._replaced
+            seen = self.replaced
             try:
                 found = look()
             except HoldfastError:
@@ -456,8 +455,9 @@ class SnapshotCatalog:
         """Give a file its name, unless it has that already."""
         part = part_path(path)
         if self._fs.exists(part) and self._fs.size(part) == record.size_bytes:
-            self._fs.rename(part, path)
+            # First: whoever looks meanwhile looks again.
             self._replaced += 1
+            self._fs.rename(part, path)
         elif not is_same_file(record, record_of(self._fs, self._layout, path)):
             raise FailedPrecondition(
                 f"{part} is not what was written there: somebody has removed or replaced it",
@@ -471,8 +471,12 @@ class SnapshotCatalog:
 
     @property
     def replaced(self) -> int:
-        """How many files have been replaced since the start: whoever sees it unchanged has seen the same files."""
-        return self._replaced
+        """How many files have been replaced since the start: whoever sees it unchanged has seen the same files.
+
+        Waits until none is being replaced.
+        """
+        with self._lock:
+            return self._replaced
 
     def is_in_use(self, *paths: str, own: int = 1) -> bool:
         """Whether somebody but the caller, who has them in use ``own`` times, reads one of them."""
@@ -493,8 +497,3 @@ class SnapshotCatalog:
                     self._in_use[path] -= 1
                     if not self._in_use[path]:
                         del self._in_use[path]
-
-
-def is_path(reference: str) -> bool:
-    """Whether a reference names a file rather than an id."""
-    return "/" in reference or reference.endswith((".snap", ".gz"))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from ..errors import Corruption, FailedPrecondition, HoldfastError, UnsupportedFormat
 from ..format.snapshot import SnapshotBase, SnapshotCollection, SnapshotManifest, data_members
+from ..format.urls import is_object_url
 from ..storage.archive_reader import ArchiveReader
 from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem
@@ -128,10 +129,14 @@ class ChainFinder:
                     raise
                 continue
             with self._catalog.in_use(*(link.path for link in chain.links)):
-                # What was found before one of its links was replaced may be of two minds.
-                if seen == self._catalog.replaced:
+                # What was found before one of its links was replaced may be of two minds, or deleted.
+                if seen == self._catalog.replaced and all(map(self._is_there, chain.links)):
                     yield chain
                     return
+
+    def _is_there(self, link: Link) -> bool:
+        """Whether nobody has deleted it; no network is asked."""
+        return is_object_url(link.path) or self._fs.exists(link.path)
 
     def _base_of(self, link: Link, base: SnapshotBase) -> Link:
         problems: list[HoldfastError | StoreError] = []

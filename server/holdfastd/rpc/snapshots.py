@@ -11,13 +11,13 @@ from holdfast.v1 import operation_pb2, snapshot_pb2
 from holdfast.v1.snapshot_pb2_grpc import SnapshotServiceServicer
 
 from ..engine.history import Ending
-from ..engine.snapshot_catalog import is_path
 from ..engine.snapshot_info import age_key
 from ..engine.snapshot_sides import LIVE
 from ..engine.snapshots import DiffRequest, Marks, PruneRequest, RestoreRequest, SnapshotRequest, VerifyRequest
 from ..errors import InvalidArgument
 from ..format.verify_receipt import CHECKSUMS
 from ..storage.clock import Clock
+from ..storage.names import is_path
 from .convert_operations import operation_message
 from .convert_pruning import policy_of, pruned_message
 from .convert_schedules import schedule_message

@@ -209,6 +209,11 @@ def check_snapshot_id(snapshot_id: str, *, field: str = "snapshot") -> str:
     return snapshot_id
 
 
+def is_path(reference: str) -> bool:
+    """Whether a reference to a snapshot names a file rather than an id."""
+    return "/" in reference or reference.endswith((".snap", ".gz"))
+
+
 def parse_uuid(text: str) -> uuid.UUID | None:
     """The UUID that a directory is named by, or None unless it is spelt the canonical way."""
     try:
