@@ -170,6 +170,30 @@ def test_latest_is_the_newest_and_no_older_one_stands_in_for_it(
     assert "no older one is whole" in str(caught.value.hint)
 
 
+def test_what_is_named_instead_of_the_newest_was_made_of_as_much_if_there_is_any(kit: SnapshotKit) -> None:
+    kit.create("d")
+    everything, of_c, of_d, new = (
+        kit.later().id,
+        kit.later(collection="c").id,
+        kit.later(collection="d").id,
+        kit.later().id,
+    )
+    hints = []
+    for harmed in (new, everything):
+        flip(kit, harmed)
+        with pytest.raises(Corruption) as caught:
+            kit.engine.snapshots.get("latest")
+        hints.append(str(caught.value.hint))
+    assert f"the newest whole one before it: `holdfast storage snapshot restore {everything}`" in hints[0]
+    assert f"the newest whole one before it holds d alone: `holdfast storage snapshot restore {of_d}`" in hints[1]
+    kit.engine.snapshots.delete(new)
+    newest = kit.later(collection="c").id
+    flip(kit, newest)
+    with pytest.raises(Corruption) as caught:
+        kit.engine.snapshots.get("latest")
+    assert f"before it holds c alone: `holdfast storage snapshot restore {of_c}`" in str(caught.value.hint)
+
+
 def test_a_newer_file_that_cannot_be_read_is_not_passed_over_by_latest(kit: SnapshotKit) -> None:
     old = kit.later().id
     kit.put(f"{SNAPSHOTS_DIR}/snap-2020-01-01-000000.snap", b"not a tar")

@@ -74,11 +74,13 @@ def newest(listing: SnapshotListing) -> SnapshotInfo:
 
     Raises NotFound, Corruption or FailedPrecondition where that one is missing, damaged, unreadable, or lacks a link.
     An older one never stands in for it unasked: whoever restores it would lose what lies between, and not know. Nor
-    does another store's, only because it was found somewhere.
+    does another store's, only because it was found somewhere. The one that is named instead was made of as much, if
+    there is any.
     """
     own = [info for info in listing.snapshots if not info.foreign]
     first = own[0] if own else None
-    ready = next((info for info in own if info.state == READY), None)
+    whole = [info for info in own if info.state == READY]
+    ready = next((info for info in whole if first is None or _holds_as_much(info, first)), whole[0] if whole else None)
     # What cannot be read tells its age by its name alone, to the second; ids sort like times.
     unread = max(listing.unreadable, key=lambda path: _id_key(_id_in(path)), default=None)
     if unread is not None and (first is None or _id_key(_id_in(unread)) > _id_key(first.id)):
@@ -101,7 +103,8 @@ def _unusable(id: str, path: str, state: str, problem: str, older: SnapshotInfo 
     what = f"the newest snapshot, {id}, is {'incomplete' if state == BASE_MISSING else state}: {problem}"
     then = "no older one is whole: create one with `holdfast storage snapshot create`"
     if older is not None:
-        then = f"the newest whole one before it: `holdfast storage snapshot restore {older.id}`"
+        of = "" if older.record.everything else f" holds {', '.join(older.collections)} alone"
+        then = f"the newest whole one before it{of}: `holdfast storage snapshot restore {older.id}`"
     before = None if older is None else older.id
     hint = f"{then}; to give {id} up: {give_up}"
     if state == BASE_MISSING:
@@ -109,6 +112,13 @@ def _unusable(id: str, path: str, state: str, problem: str, older: SnapshotInfo 
     if state == MISSING:
         return NotFound(what, reason="SNAPSHOT_MISSING", hint=hint, path=path, snapshot=id, older=before)
     return Corruption(what, path=path, reason="SNAPSHOT_DAMAGED", hint=hint, snapshot=id, older=before)
+
+
+def _holds_as_much(older: SnapshotInfo, newer: SnapshotInfo) -> bool:
+    """Whether one was made of everything that the other was made of."""
+    wanted = {member.collection_id for member in newer.record.members}
+    held = {member.collection_id for member in older.record.members}
+    return older.record.everything or (not newer.record.everything and held >= wanted)
 
 
 def _id_in(path: str) -> str:
