@@ -55,6 +55,11 @@ def test_a_schedule_may_lead_into_an_object_store() -> None:
     assert schedule.request.path == "s3://acme/shop"
 
 
+def test_a_duration_may_be_of_several_parts_as_on_the_command_line() -> None:
+    [schedule] = loaded(GOOD + 'keep_within = "1d12h"').schedules
+    assert schedule.policy == RetentionPolicy(within_us=36 * 3_600_000_000)
+
+
 GOOD = '[[schedule]]\nname = "a"\ncron = "0 2 * * *"\n'
 
 
@@ -75,6 +80,9 @@ GOOD = '[[schedule]]\nname = "a"\ncron = "0 2 * * *"\n'
         (GOOD + "keep_daily = 0", "keep_daily is 0, it must be a number of 1 or more"),
         (GOOD + "keep_daily = true", "keep_daily is True, it must be a number of 1 or more"),
         (GOOD + 'keep_within = "0d"', "keep_within is '0d', it must be a duration"),
+        (GOOD + 'keep_within = "999999999d"', "it must be a duration of at most 10,000 years"),
+        (GOOD + 'keep_within = "7 days"', "it must be a duration of at most 10,000 years, such as"),
+        ('[[schedule]]\nname = ""\ncron = "0 2 * * *"', "name is '', it must be a text that is not empty"),
         (GOOD + "keep_within = 5", "keep_within is 5, it must be a duration"),
         (GOOD + 'path = "backups"', "path is 'backups', it must be an absolute path"),
         (GOOD + 'path = "s3://acme/shop?x=1"', "credentials come from the daemon's environment"),

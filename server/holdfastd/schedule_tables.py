@@ -30,7 +30,9 @@ from .storage.names import NAME_RULE, check_collection_name
 SCHEDULE = "schedule"
 MAX_SCHEDULES = 64
 _COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
-_WITHIN = re.compile(r"(\d{1,9})([smhd])", re.ASCII)
+_WITHIN = re.compile(r"(?:\d{1,9}[smhd])+", re.ASCII)
+_SPAN = re.compile(r"(\d+)([smhd])", re.ASCII)
+_LONGEST_SECONDS = 10_000 * 366 * 86_400
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -92,7 +94,7 @@ def _name(value: object) -> str:
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError("a text")
+        raise ValueError("a text that is not empty")
     return value
 
 
@@ -119,10 +121,11 @@ def _count(value: object) -> int:
 
 
 def _within(value: object) -> int:
-    match = _WITHIN.fullmatch(value) if isinstance(value, str) else None
-    if match is None or not int(match[1]):
-        raise ValueError('a duration such as "48h" or "7d"')
-    return int(match[1]) * _SECONDS[match[2]] * 1_000_000
+    spans = _SPAN.findall(value) if isinstance(value, str) and _WITHIN.fullmatch(value) else []
+    seconds = sum(int(count) * _SECONDS[unit] for count, unit in spans)
+    if not 0 < seconds <= _LONGEST_SECONDS:
+        raise ValueError('a duration of at most 10,000 years, such as "48h", "7d" or "1d12h"')
+    return seconds * 1_000_000
 
 
 _KEYS: Mapping[str, Callable[[object], Any]] = {

@@ -15,6 +15,7 @@ from holdfastd.engine.operations import OperationState
 from holdfastd.engine.schedule import Schedule, ScheduleState, load_states
 from holdfastd.engine.schedules import FAILING, NOT_KEPT, ScheduleStatus
 from holdfastd.engine.snapshot_request import SnapshotRequest
+from holdfastd.errors import FailedPrecondition
 from tests.support.engines import CALLER
 from tests.support.memfs import MemFileSystem
 from tests.support.snapshots import SnapshotKit
@@ -257,7 +258,23 @@ def test_a_collection_that_is_gone_is_a_failure_and_others_go_on() -> None:
     kit = kit_of(other, HOURLY)
     assert tick(kit, 1) == 2
     assert "other: there is no collection" in alarms(kit)[FAILING]
+    assert "holdfast collection list" in alarms(kit)[FAILING]
     assert [each.state.outcome for each in kit.engine.schedules.status()] == ["failed", "succeeded"]
+
+
+def test_what_to_do_is_said_of_each_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("first", "second", "third")
+    kit = kit_of(*(replace(HOURLY, name=name, request=SnapshotRequest(path=f"/{name}")) for name in names))
+
+    def failing(request: SnapshotRequest, **more: object) -> None:
+        hint = "mount the disk" if request.path == "/third" else "look at the bucket"
+        raise FailedPrecondition(f"no {request.path}", reason="NO", hint=hint)
+
+    monkeypatch.setattr(kit.engine.snapshots, "start_create", failing)
+    tick(kit, 1)
+    said = alarms(kit)[FAILING]
+    assert "first: no /first; second: no /second; third: no /third" in said
+    assert "| look at the bucket; mount the disk; the next run is tried by itself" in said
 
 
 def test_a_pruning_that_fails_is_told_though_the_snapshot_was_made() -> None:

@@ -225,11 +225,11 @@ class Schedules:
             self._alarms.clear(FAILING)
             return
         said = "; ".join(f"{each.state.name}: {each.state.message}" for each in failing)
-        hint = failing[0].state.hint or "see `holdfast storage snapshot schedules`"
+        hints = dict.fromkeys(each.state.hint or "see `holdfast storage snapshot schedules -v`" for each in failing)
         self._alarms.raise_(
             FAILING,
             f"snapshots by schedule are not made as they should: {said}",
-            hint=f"{hint}; the next run is tried by itself, and clears this when it succeeds; at once: "
+            hint=f"{'; '.join(hints)}; the next run is tried by itself, and clears this when it succeeds; at once: "
             "holdfast storage snapshot create",
         )
 

@@ -208,8 +208,8 @@ def list_snapshots(state: State, path: str | None, collection: str | None) -> Do
     was. Nothing else is read here: "verify" reads everything. Where one is pinned or has a description, that is shown
     as well.
 
-    "verified" is the highest level at which it, and all that it builds on, was last found right: "L0" to "L4", as in
-    "verify --help"; "never"; or "damaged".
+    "verified" is the level of the newest reading in which it, and all that it builds on, was found right: "L0" to "L4",
+    as in "verify --help", of which "L2" and above come before those below; "never"; or "damaged".
     """
     found, warnings = state.client.snapshots.list_with_warnings(path=path, collection=collection)
     keys = _TABLE_KEYS if state.output_format == "table" else _LIST_KEYS
