@@ -205,6 +205,15 @@ def test_a_newer_file_that_cannot_be_read_is_not_passed_over_by_latest(kit: Snap
     assert f"`holdfast storage snapshot restore {old}`; to give {old}-2 up: move {path} away" in str(caught.value.hint)
 
 
+def test_what_the_disk_says_of_a_file_in_the_way_names_that_file(kit: SnapshotKit) -> None:
+    made = kit.later()
+    path = kit.put(f"{SNAPSHOTS_DIR}/snap-2020-01-01-000000.snap", b"not a tar")
+    kit.fs.fail_on("read", path, errno.EISDIR)
+    listing = kit.engine.snapshots.listing()
+    assert ([each.id for each in listing.snapshots], len(listing.warnings)) == ([made.id], 1)
+    assert listing.warnings[0].startswith(f"{path} cannot be read as a snapshot: ")
+
+
 def test_a_snapshot_written_anew_by_hand_and_verified_is_whole(kit: SnapshotKit) -> None:
     made = kit.snapshot(compress=True)
     kit.put(made["path"], Archive.of(kit.fs.read(made["path"])).gz())

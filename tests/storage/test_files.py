@@ -311,3 +311,11 @@ def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
             OsFileSystem().lock(str(tmp_path / "LOCK"))
         holder.send_signal(signal.SIGKILL)
     OsFileSystem().lock(str(tmp_path / "LOCK")).release()
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "snap-2026-01-01-000000.snap"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="Illegal seek"):
+        OsFileSystem().read(str(path))

@@ -37,7 +37,7 @@ class Look:
                 except (HoldfastError, OSError) as error:
                     if isinstance(error, StoreError) and error.is_passing:
                         raise
-                    unreadable[where] = error.message if isinstance(error, HoldfastError) else str(error)
+                    unreadable[where] = _why(error, where)
         return found, unreadable
 
     def changed_in(self, directory: str | None) -> list[SnapshotRecord]:
@@ -71,3 +71,10 @@ class Look:
             names = self._fs.listdir(directory) if self._fs.exists(directory) else []
         names = [name for name in names if name.endswith((".snap", ".gz"))]
         return [posixpath.join(directory, name) for name in names if snapshot_file_id(name)]
+
+
+def _why(error: HoldfastError | OSError, path: str) -> str:
+    """Why a file cannot be read as a snapshot; an error of the disk does not always say of which file it speaks."""
+    if isinstance(error, HoldfastError):
+        return error.message
+    return f"{path} cannot be read as a snapshot: {error.strerror or error}"

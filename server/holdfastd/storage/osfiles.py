@@ -112,7 +112,8 @@ class OsFileSystem:
         return OsFile(path, os.open(path, os.O_RDWR))
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
-        descriptor = os.open(path, os.O_RDONLY)
+        # A pipe that lies in the place of a file must not be waited for: nobody may ever write to it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             remaining = max(0, os.fstat(descriptor).st_size - offset)
             wanted = remaining if length is None else min(length, remaining)
