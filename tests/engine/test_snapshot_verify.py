@@ -13,8 +13,10 @@ import pytest
 
 from holdfastd.engine import snapshot_decode, snapshot_verify
 from holdfastd.engine.operations import OperationState
+from holdfastd.engine.snapshot_publish import Publisher
 from holdfastd.engine.snapshot_verify import VerifyRequest
-from holdfastd.errors import InvalidArgument, NotFound, ResourceExhausted
+from holdfastd.errors import Corruption, InvalidArgument, NotFound, ResourceExhausted
+from holdfastd.format.snapshot import data_members
 from holdfastd.format.subset import Subset
 from holdfastd.storage import archive_bytes
 from tests.support.chains import HOURLY, chained, filled, flip, info
@@ -248,6 +250,48 @@ def test_a_restore_is_a_reading_of_its_whole_chain(kit: SnapshotKit) -> None:
     standing = info(kit, two).standing
     assert standing is not None
     assert (standing.level, info(kit, full).record.receipts[0].source) == (3, "restore")
+
+
+def test_a_file_that_is_written_to_behind_a_restores_reading_has_no_receipt(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = kit.later()
+    commit = Publisher.commit
+
+    def late(self: Publisher, plan: Any) -> Any:
+        assert kit.engine.snapshots._catalog.is_in_use(made.path, own=0)
+        flip(kit, made.path, "README.txt")
+        return commit(self, plan)
+
+    monkeypatch.setattr(Publisher, "commit", late)
+    kit.restore(made.id, collection="copy", verify=True)
+    assert info(kit, made).standing is None
+
+
+def test_a_restore_keeps_its_receipts_before_others_may_replace_what_it_has_read(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, catalog, held = kit.later(), kit.engine.snapshots._catalog, []
+    note = catalog.note
+
+    def noted(found: Any) -> list[str]:
+        held.append(catalog.is_in_use(made.path, own=0))
+        return note(found)
+
+    monkeypatch.setattr(catalog, "note", noted)
+    kit.restore(made.id, collection="copy")
+    assert held == [True]
+
+
+def test_a_restore_of_one_collection_reads_the_others_as_well(kit: SnapshotKit) -> None:
+    kit.create("d")
+    kit.upsert(["x"], name="d")
+    made = kit.later()
+    parts = [each.name for each in data_members(Archive.of(kit.fs.read(made.path)).manifest) if "ids" in each.name]
+    flip(kit, made.path, parts[-1])
+    with pytest.raises(Corruption):
+        kit.restore(made.id, collection="copy", from_collection="c")
+    assert info(kit, made).state == "damaged"
 
 
 def test_a_restore_of_one_collection_has_read_the_rows_of_that_one_alone(kit: SnapshotKit) -> None:

@@ -52,14 +52,19 @@ def make_receipt(
     )
 
 
-def receipt_of_use(context: SnapshotContext, path: str, *, level: int = CHECKSUMS, problem: str = "") -> VerifyReceipt:
-    """The receipt of what has read a whole file for something else, such as a restore. Raises OSError."""
+def receipt_of_use(
+    context: SnapshotContext, path: str, *, modified_ns: int, level: int = CHECKSUMS, problem: str = ""
+) -> VerifyReceipt:
+    """The receipt of what has read a whole file for something else, such as a restore. Raises OSError.
+
+    ``modified_ns``: when the file was last written to, before it was read.
+    """
     return make_receipt(
         context,
         path,
         level=level,
         sums_sha256=sums_of(context.fs, path),
-        modified_ns=context.fs.modified_ns(path),
+        modified_ns=modified_ns,
         problem=problem,
         source="restore",
     )
@@ -71,7 +76,9 @@ def note_damage(context: SnapshotContext, catalog: SnapshotCatalog, error: Corru
     if path:
         level = int(error.metadata.get("verify_level", CHECKSUMS))
         with contextlib.suppress(OSError):
-            catalog.note({path: receipt_of_use(context, path, level=level, problem=error.message)})
+            modified_ns = context.fs.modified_ns(path)
+            receipt = receipt_of_use(context, path, modified_ns=modified_ns, level=level, problem=error.message)
+            catalog.note({path: receipt})
 
 
 def sums_of(fs: FileSystem, path: str) -> str:

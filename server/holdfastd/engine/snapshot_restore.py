@@ -103,15 +103,27 @@ class Restoration:
             context.check_space(context.layout.collections, needed)
             if self._request.validate_only:
                 return self._dry_run(plan, chain)
+            times = self._times(chain)
             plan, outcome = self._carry_out(plan, chain)
-        with contextlib.suppress(OSError):
-            self._catalog.note({link.path: self._receipt(link, plan) for link in chain.links})
+            # While nobody may put another file in the place of one that was read.
+            with contextlib.suppress(OSError):
+                read = [link for link in chain.links if link.path in times]
+                self._catalog.note({link.path: self._receipt(link, plan, times[link.path]) for link in read})
         return self._document(plan, chain, outcome)
 
-    def _receipt(self, link: Link, plan: RestorePlan) -> VerifyReceipt:
+    def _times(self, chain: Chain) -> dict[str, int]:
+        """When the links were last written to, before they are read; of one that does not tell there is no receipt."""
+        times = {}
+        for link in chain.links:
+            with contextlib.suppress(OSError):
+                times[link.path] = self._context.fs.modified_ns(link.path)
+        return times
+
+    def _receipt(self, link: Link, plan: RestorePlan, modified_ns: int) -> VerifyReceipt:
         """Every byte of a link was read, and with --verify every row of the collections that were restored."""
         all_rows = self._request.verify and {each.spec.id for each in link.manifest.collections} <= plan.sources
-        return receipt_of_use(self._context, link.path, level=ROWS if all_rows else CHECKSUMS)
+        level = ROWS if all_rows else CHECKSUMS
+        return receipt_of_use(self._context, link.path, modified_ns=modified_ns, level=level)
 
     def _distrust(self, chain: Chain) -> None:
         """Of a chain with a file that was found damaged once, every byte and row is proven before anything is touched.
