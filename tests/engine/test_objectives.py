@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from holdfastd.engine.keeping import RetentionPolicy
 from holdfastd.engine.objectives import DAMAGE, OVERDUE, UNVERIFIED
+from holdfastd.engine.snapshots import PruneRequest
 from holdfastd.format.subset import parse_subset
 from holdfastd.model import Alarm, StorageKind
 from tests.support.engines import CALLER
@@ -206,6 +208,38 @@ def test_snapshots_of_which_none_can_be_read_are_told_of() -> None:
     assert "no snapshot can be restored as it is, and the oldest of 1 was made 8d ago" in alarm.message
     assert "holdfast storage snapshot list" in alarm.hint
     kit.verify(kit.later().id)
+    assert alarms(kit) == {}
+
+
+def test_pruning_does_not_take_along_how_long_nobody_has_looked() -> None:
+    """Where few are kept, all that are there are young, and none of them was ever verified."""
+    kit = store(0, 7 * DAY_US)
+
+    def days(count: int) -> set[int]:
+        """The days on which the alarm stands."""
+        found = set()
+        for day in range(count):
+            kit.clock.advance_us(DAY_US)
+            kit.later(collection="c")
+            kit.engine.snapshots.prune(PruneRequest(RetentionPolicy(last=2)), caller=CALLER)
+            kit.reopen()
+            found |= {day} if UNVERIFIED in alarms(kit) else set()
+        return found
+
+    assert days(10) == {7, 8, 9}
+    said = alarms(kit)[UNVERIFIED].message
+    assert said.startswith("no snapshot, of those that are gone either, was verified for 9d; it should be done within")
+    kit.verify("latest")
+    assert alarms(kit) == {}
+    assert days(9) == {6, 7, 8}
+    kit.verify("latest", skip_chain=True)
+    assert alarms(kit) == {}
+
+
+def test_without_any_snapshot_there_is_nothing_to_verify_whatever_there_was() -> None:
+    kit = store(0, 7 * DAY_US)
+    kit.engine.snapshots.delete(kit.later().id, caller=CALLER)
+    kit.clock.advance_us(30 * DAY_US)
     assert alarms(kit) == {}
 
 

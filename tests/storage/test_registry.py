@@ -115,6 +115,20 @@ def test_a_registry_with_pins_that_was_written_then_is_read_for_ever(fs: MemFile
     assert (then.snapshots, then.pending, then.leaving) == (registry.snapshots, registry.pending, registry.leaving)
 
 
+def test_a_registry_that_tells_of_snapshots_that_are_gone_is_read_for_ever(fs: MemFileSystem) -> None:
+    registry = Registry.load(fs, LAYOUT)
+    registry.put(RECORD, replace(RECORD, id="snap-2026-01-01-000001", path="/backups/b.snap"))
+    assert registry.unverified_since_us == 0
+    registry.remove("snap-2026-01-01-000001", 1_767_225_600_000_000)
+    other = MemFileSystem()
+    make_dirs(other, LAYOUT.root)
+    other.create(LAYOUT.registry).pwrite([GOLDEN.with_name("REGISTRY-unverified.json").read_bytes()], 0)
+    then = Registry.load(other, LAYOUT)
+    assert (then.snapshots, then.unverified_since_us) == (registry.snapshots, 1_767_225_600_000_000)
+    then.remove(RECORD.id)
+    assert Registry.load(other, LAYOUT).unverified_since_us == 1_767_225_600_000_000, "said of others"
+
+
 def test_a_snapshot_is_replaced_by_its_id_and_removed(fs: MemFileSystem) -> None:
     registry = Registry.load(fs, LAYOUT)
     registry.put(RECORD)

@@ -109,6 +109,7 @@ class Engine:
             ground.clock,
             machinery.alarms,
             self.snapshots.known,
+            self.snapshots.unverified_since_us,
             lambda: store.applier.catalog.collections.values(),
         )
         # Changed by start and stop.

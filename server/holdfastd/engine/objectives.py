@@ -30,7 +30,8 @@ _NAMED = 3
 
 
 class Objectives:
-    """See the module. ``known``: the snapshots in the registry, newest first; ``live``: the collections.
+    """See the module. ``known``: the snapshots in the registry, newest first; ``live``: the collections;
+    ``unverified_since``: of snapshots that are gone, as the registry has it.
 
     Any thread; ``look`` blocks for the file system's names.
     """
@@ -41,6 +42,7 @@ class Objectives:
         clock: Clock,
         alarms: Alarms,
         known: Callable[[], list[SnapshotInfo]],
+        unverified_since: Callable[[], int],
         live: Callable[[], Iterable[Collection]],
     ) -> None:
         self._objective_us = config.recovery_point_objective_us
@@ -48,6 +50,7 @@ class Objectives:
         self._clock = clock
         self._alarms = alarms
         self._known = known
+        self._unverified_since = unverified_since
         self._live = live
 
     def look(self) -> None:
@@ -112,12 +115,18 @@ class Objectives:
             and info.standing.time_us <= now_us
         ]
         last = max(recent, key=_verified_us, default=None)
-        since_us = min((info.record.created_us for info in judged or own), default=now_us)
-        age_us = now_us - (since_us if last is None else _verified_us(last))
+        since_us = self._unverified_since()
+        if not own or since_us > now_us:
+            since_us = 0
+        oldest_us = min((info.record.created_us for info in judged or own), default=now_us)
+        verified_us = 0 if last is None else _verified_us(last)
+        age_us = now_us - (max(verified_us, since_us) or oldest_us)
         if 0 <= age_us <= self._verify_within_us:
             self._alarms.clear(UNVERIFIED)
             return
         what = f"the last snapshot that was verified is {last.id}, {_ago(age_us)}" if last is not None else ""
+        if since_us > verified_us:
+            what = f"no snapshot, of those that are gone either, was verified for {_span(age_us)}"
         self._alarms.raise_(
             UNVERIFIED,
             f"{what or _never(judged, own, age_us)}; it should be done within {_span(self._verify_within_us)} "

@@ -30,7 +30,7 @@ from .snapshot_info import MISSING, READY, SnapshotInfo, SnapshotListing, age_ke
 from .snapshot_lineage import Lineage, is_base_of
 from .snapshot_look import Look
 from .snapshot_marks import Marks, check_not_pinned, marked_as
-from .snapshot_receipts import with_reading
+from .snapshot_receipts import unverified_since, with_reading
 from .snapshot_record import record_of
 from .snapshot_seen import NOTHING_SEEN, Seen, ids_in
 from .snapshot_settle import remove_parts, settle, settle_removal
@@ -39,7 +39,6 @@ from .snapshot_unsettled import left_in_stores, settle_in_store
 
 LATEST = "latest"
 _READERS = "a restore, a check, a comparison, a download or a new increment"
-
 T = TypeVar("T")
 
 
@@ -313,6 +312,10 @@ class SnapshotCatalog:
         lineage = self._lineage()
         return sorted(map(lineage.info, self._records()), key=age_key, reverse=True)
 
+    def unverified_since_us(self) -> int:
+        """As of the registry."""
+        return self._the_registry().unverified_since_us
+
     def record_at(self, path: str) -> SnapshotRecord | None:
         """What the registry knows of the file at an absolute path."""
         return self._by_path().get(path)
@@ -365,7 +368,8 @@ class SnapshotCatalog:
                     self._fs.unlink(info.path)
                 self._fs.sync_dir(parent_of(info.path))
             if is_known:
-                self._the_registry().remove(info.id)
+                registry = self._the_registry()
+                registry.remove(info.id, unverified_since(registry, info))
         return info
 
     def _note_removal(self, snapshot_id: str) -> None:
@@ -471,10 +475,7 @@ class SnapshotCatalog:
 
     @property
     def replaced(self) -> int:
-        """How many files have been replaced since the start: whoever sees it unchanged has seen the same files.
-
-        Waits until none is being replaced.
-        """
+        """How many files were replaced since the start: whoever sees it unchanged has seen the same files."""
         with self._lock:
             return self._replaced
 

@@ -17,12 +17,13 @@ from ..format.verify_receipt import CHECKSUMS, Standing, VerifyReceipt, standing
 from ..storage.archive_reader import ArchiveReader
 from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem
-from ..storage.registry import SnapshotRecord
+from ..storage.registry import Registry, SnapshotRecord
 from .snapshot_context import SnapshotContext
 from .snapshot_seen import Seen
 
 if TYPE_CHECKING:
     from .snapshot_catalog import SnapshotCatalog
+    from .snapshot_info import SnapshotInfo
 
 
 def make_receipt(
@@ -109,6 +110,20 @@ def with_reading(record: SnapshotRecord, receipt: VerifyReceipt) -> SnapshotReco
         size_bytes=receipt.size_bytes,
         verified_us=record.verified_us if damage else receipt.time_us,
     )
+
+
+def unverified_since(registry: Registry, leaving: SnapshotInfo) -> int:
+    """What the registry is to say of its snapshots that are gone, once this one is: since when none was verified.
+
+    Without it each would take along how long nobody has looked, and where few are kept that would never be long.
+    """
+    known_us = registry.unverified_since_us
+    if leaving.foreign:
+        return known_us
+    if leaving.standing is not None and leaving.standing.level >= CHECKSUMS:
+        return max(known_us, leaving.standing.time_us)
+    own = (each for each in registry.snapshots if each.store_id == leaving.record.store_id)
+    return known_us or min(each.created_us for each in own)
 
 
 def standing_of(fs: FileSystem, record: SnapshotRecord, path: str, seen: Seen) -> Standing | None:

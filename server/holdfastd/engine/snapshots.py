@@ -112,6 +112,7 @@ class Snapshots:
         problem = self._answers.problem
         self.known = self._catalog.known
         """What the registry knows, newest first: blocks for the names of files, and looks into no directory."""
+        self.unverified_since_us = self._catalog.unverified_since_us
         self.warnings: tuple[str, ...] = () if problem is None else (problem,)
 
     def load(self) -> None:

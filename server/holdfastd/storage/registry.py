@@ -105,6 +105,7 @@ class _Content:
     snapshots: tuple[SnapshotRecord, ...] = ()
     pending: tuple[PendingSnapshot, ...] = ()
     leaving: tuple[str, ...] = ()
+    unverified_since_us: int = 0
     format_version: int = REGISTRY_VERSION
 
 
@@ -142,6 +143,11 @@ class Registry:
         """The ids of those whose files are being deleted, or were when the daemon ended."""
         return self._content.leaving
 
+    @property
+    def unverified_since_us(self) -> int:
+        """When a snapshot that is gone was last verified, or else the oldest was made; 0 where none is gone."""
+        return self._content.unverified_since_us
+
     def find(self, snapshot_id: str) -> SnapshotRecord | None:
         """The snapshot with this id, or None."""
         return next((record for record in self.snapshots if record.id == snapshot_id), None)
@@ -178,10 +184,12 @@ class Registry:
         """Forget that one was to be deleted: its file is there."""
         self._replace(replace(self._content, leaving=self._leaving_but(snapshot_id)))
 
-    def remove(self, snapshot_id: str) -> None:
-        """Forget a snapshot."""
+    def remove(self, snapshot_id: str, unverified_since_us: int | None = None) -> None:
+        """Forget a snapshot. ``unverified_since_us``: as the property is from then on; None: as it was."""
+        since_us = self.unverified_since_us if unverified_since_us is None else unverified_since_us
         others = tuple(known for known in self.snapshots if known.id != snapshot_id)
-        self._replace(replace(self._content, snapshots=others, leaving=self._leaving_but(snapshot_id)))
+        leaving = self._leaving_but(snapshot_id)
+        self._replace(replace(self._content, snapshots=others, leaving=leaving, unverified_since_us=since_us))
 
     def _leaving_but(self, snapshot_id: str) -> tuple[str, ...]:
         return tuple(id for id in self.leaving if id != snapshot_id)
