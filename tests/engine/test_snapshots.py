@@ -136,7 +136,7 @@ def lose(kit: SnapshotKit, id: str) -> None:
 UNUSABLE = [
     (flip, Corruption, "is damaged: .*does not match its SHA-256"),
     (cut, Corruption, "is damaged: has [0-9]+ bytes, it had [0-9]+ when it was written"),
-    (lose, NotFound, "is missing: its file is not to be found"),
+    (lose, NotFound, "is missing: its file is not to be found: /data/snapshots/snap-.*.snap: [^\\[]*$"),
 ]
 
 
@@ -156,6 +156,7 @@ def test_latest_is_the_newest_and_no_older_one_stands_in_for_it(
             refused("latest")
         assert f"`holdfast storage snapshot restore {old}`" in str(caught.value.hint)
         assert f"`holdfast storage snapshot delete {new}`" in str(caught.value.hint)
+        assert (error is NotFound) == str(caught.value.hint).startswith("mount its disk, or bring its file back; ")
     assert kit.engine.collections.stats("c").digest == before
     harm(kit, old)
     with pytest.raises(error) as caught:
@@ -425,7 +426,7 @@ def test_a_kill_while_one_is_deleted_leaves_all_of_it_or_nothing(
     older = kit.later(path="/backups")
     newest = kit.later(path="/backups")
 
-    def killed(self: Registry, snapshot_id: str) -> None:
+    def killed(self: Registry, snapshot_id: str, unverified_since_us: int) -> None:
         raise Fatal
 
     with monkeypatch.context() as patched:

@@ -110,6 +110,7 @@ def _unusable(id: str, path: str, state: str, problem: str, older: SnapshotInfo 
     if state == BASE_MISSING:
         return FailedPrecondition(what, reason="SNAPSHOT_LINK_MISSING", hint=hint, path=path, snapshot=id, older=before)
     if state == MISSING:
+        hint = f"mount its disk, or bring its file back; {hint}"
         return NotFound(what, reason="SNAPSHOT_MISSING", hint=hint, path=path, snapshot=id, older=before)
     return Corruption(what, path=path, reason="SNAPSHOT_DAMAGED", hint=hint, snapshot=id, older=before)
 

@@ -110,7 +110,7 @@ class Lineage:
         try:
             size = self._seen.size(self._fs, path, record.size_bytes)
         except OSError as error:
-            return MISSING, f"its file is not to be found: {error}"
+            return MISSING, f"its file is not to be found: {path}: {error.strerror or error}"
         damage = _damage_of(record, path, size)
         if damage:
             return DAMAGED, damage
