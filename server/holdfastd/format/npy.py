@@ -11,6 +11,7 @@ the same types written by ``numpy.save`` are read here. Objects (pickles) are ne
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import struct
@@ -87,6 +88,7 @@ def npy_layout(head: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     return *_parse_header(head[_PREFIX:start].decode("latin-1")), start
 
 
+@functools.lru_cache(maxsize=1024)  # a store's segments have the same few types, and often the same shapes
 def _parse_header(text: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
     match = _HEADER.fullmatch(text)
     if match is None:
