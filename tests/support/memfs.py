@@ -45,6 +45,7 @@ class MemFileSystem:
         self._views: dict[int, Content] = {number: file.frozen() for number, file in self._disk.files.items()}
         self._references = dict.fromkeys(self._views, 1)
         self._next = max([ROOT, *self._views, *self._directories]) + 1
+        self._paths: dict[str, int | None] = {}  # what was looked up since a name changed
         self._steps: list[Step] = []
         self._record = record
         self._cursor = self._start
@@ -369,7 +370,9 @@ class MemFileSystem:
             if edits:
                 disk.changes.append(NameChange(index, edits, {edit[0] for edit in edits}))
 
-        NameChange(index, edits, set()).apply(self._directories)
+        if edits:
+            NameChange(index, edits, set()).apply(self._directories)
+            self._paths.clear()
         whole(self._disk)
         if self._record:
             self._steps[index] = whole
@@ -416,6 +419,11 @@ class MemFileSystem:
             raise NotADirectoryError(errno.ENOTDIR, "not a directory", target)
 
     def _find(self, path: str) -> int | None:
+        if path not in self._paths:
+            self._paths[path] = self._looked_up(path)
+        return self._paths[path]
+
+    def _looked_up(self, path: str) -> int | None:
         node: int | None = ROOT
         for part in path.split("/"):
             if part in ("", "."):
