@@ -28,6 +28,10 @@ from tests.support.oracle import StoreState, observe
 
 SEEDS = int(os.environ.get("HOLDFAST_ENGINE_CRASH_SEEDS", "3"))
 DRAWS = int(os.environ.get("HOLDFAST_ENGINE_CRASH_DRAWS", "14"))
+AGAIN = float(os.environ.get("HOLDFAST_ENGINE_CRASH_AGAIN", "0.02"))
+"""How many of the recoveries are cut as well, each at every one of its operations."""
+GOES_ON = 0.04
+"""How many of the recovered stores go on: each is started twice more, and written to."""
 STEPS = 40
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
@@ -93,9 +97,9 @@ class Sweep:
         if fs is None:
             return
         luck = self.rng.random()
-        if luck < 0.05:
+        if luck < AGAIN:
             self.cut_recovery(fs, promises)
-        elif luck < 0.12:
+        elif luck < AGAIN + GOES_ON:
             go_on(fs, promises.history)
 
     def cut_recovery(self, fs: MemFileSystem, promises: Promises) -> None:
