@@ -42,11 +42,12 @@ test: $(INSTALLED)
 # Other random commands in every run, other lives than those of `make test`; SOAK_MINUTES for each sync mode.
 SOAK_MINUTES ?= 15
 SOAK := HOLDFAST_STATE_EXAMPLES=2000 HOLDFAST_STATE_STEPS=80 HOLDFAST_KILL9_SECONDS=$$(($(SOAK_MINUTES) * 60)) \
-  HOLDFAST_ENGINE_CRASH_SEEDS=20 HOLDFAST_ENGINE_CRASH_AGAIN=0.05 HOLDFAST_CRASH_SEEDS=100 HOLDFAST_CRASH_EVERY=1
+  HOLDFAST_ENGINE_CRASH_SEEDS=20 HOLDFAST_ENGINE_CRASH_AGAIN=0.05 HOLDFAST_CRASH_SEEDS=100 HOLDFAST_CRASH_EVERY=1 \
+  HOLDFAST_HISTORIES=4000 HOLDFAST_HISTORY_STEPS=60
 
 soak: $(INSTALLED)
 	$(SOAK) $(BIN)/python -m pytest -n auto -o faulthandler_timeout=0 tests/e2e/test_kill9.py \
-	  tests/engine/test_state_machine.py tests/crash $(PYTEST_ARGS)
+	  tests/engine/test_state_machine.py tests/engine/test_chronicles.py tests/crash $(PYTEST_ARGS)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)

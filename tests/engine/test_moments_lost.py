@@ -14,6 +14,7 @@ from holdfastd.model import StorageKind
 from tests.support.engines import CALLER, abandon, open_engine
 from tests.support.replays import ReplayKit
 
+HOUR_US = 3_600_000_000
 COPY: dict[str, Any] = {"from_collection": "c", "collection": "copy", "overwrite": True}
 
 
@@ -69,6 +70,26 @@ def test_a_time_without_a_log_is_not_what_the_log_knew_before(kit: ReplayKit, en
     assert error.hint == "the last moment before that is --to 3"
     to(kit, time_us=logged)
     assert kit.values("copy") == {"a": 2.0}
+
+
+@pytest.mark.parametrize("recorded", [True, False], ids=["a WAL segment with a record", "an empty WAL segment"])
+def test_a_time_without_a_log_is_refused_though_the_clock_was_set_back(kit: ReplayKit, recorded: bool) -> None:
+    """The last WAL segment was begun later, by the clock, than what was done behind it."""
+    kit.clock.advance_us(HOUR_US)
+    kit.engine.wal.enable(WalChanges(path="elsewhere"), caller=CALLER)
+    kit.clock.jump_us(-HOUR_US)
+    if recorded:
+        kit.upsert(["b"], 2)
+    logged = kit.engine._applier.time_us
+    kit.engine.wal.disable(caller=CALLER)
+    kit.upsert(["a"], 3)
+    kit.snapshot()
+    kit.upsert(["a"], 4)
+    unlogged = kit.engine._applier.time_us
+    kit.upsert(["a"], 5)
+    assert "what was done by then is in no log" in refused(kit, time_us=unlogged).message
+    to(kit, time_us=logged)
+    assert kit.values("copy")["a"] == 2
 
 
 def test_the_newest_moment_is_not_that_of_a_log_that_was_switched_off(kit: ReplayKit) -> None:

@@ -223,6 +223,8 @@ class History:
         """The time without a log behind the WAL segment ``before``, if anything was done in it."""
         if before.path not in self._gaps:
             last, closed_us, closed = self._end_of(before)
+            if not closed_us:
+                closed_us = self._last_time_before(before)
             gap = Gap(last, closed_us, through, Cause.DISABLED if closed else Cause.CUT, first, begun_us)
             self._gaps[before.path] = gap if last < through else None
         found = self._gaps[before.path]
@@ -232,24 +234,27 @@ class History:
     def _lost(self, before: FoundFile, through: Sequence64, file: FoundFile) -> Iterator[Gap]:
         """What lay between two WAL segments and is not here, if anything: a log of its own store's has all of it."""
         if before.path not in self._gaps:
-            link = link_at_end(self.source.fs, before)
-            lost = link is not None and link.sequence < through
-            self._gaps[before.path] = (
-                Gap(link.sequence, link.timestamp_us, through, Cause.LOST, file.first_sequence, file.first_timestamp_us)
-                if link is not None and lost
-                else None
-            )
+            link, gap = link_at_end(self.source.fs, before), None
+            if link is not None and link.sequence < through:
+                closed_us = link.timestamp_us or self._last_time_before(before)
+                gap = Gap(link.sequence, closed_us, through, Cause.LOST, file.first_sequence, file.first_timestamp_us)
+            self._gaps[before.path] = gap
         found = self._gaps[before.path]
         if found is not None:
             yield found
 
+    def _last_time_before(self, file: FoundFile) -> int:
+        """The time of the last record in front of a WAL segment that has none; 0 where nothing was ever recorded."""
+        older = self._files[: next(n for n, each in enumerate(self._files) if each.path == file.path)]
+        return next((time_us for each in reversed(older) if (time_us := self._end_of(each)[1])), 0)
+
     def _end_of(self, file: FoundFile) -> tuple[Sequence64, int, bool]:
         """The sequence of the last operation in a WAL segment, or of the one before it, and its last record's time.
 
-        Also whether it ends with the log switched off.
+        The time is 0 where it has no record: that of its header is the clock's, and the clock may have been set back
+        since, so that what was done behind it has earlier ones. Also whether it ends with the log switched off.
         """
-        header, closed = file.sound_header(), False
-        last, time_us = header.previous_sequence, header.created_us
+        last, time_us, closed = file.sound_header().previous_sequence, 0, False
         reader = LogReader(
             self.source.fs,
             self.source.directories,
