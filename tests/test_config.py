@@ -88,6 +88,14 @@ def test_allowed_paths_may_be_urls_and_a_data_directory_may_not() -> None:
     assert "a path of this machine" in refusal("--data-dir", "s3://bucket/x")
 
 
+def test_a_password_in_an_url_is_not_repeated() -> None:
+    for flag in ("--allowed-paths", "--data-dir", "--log-level"):
+        for wrong in ("s3://key:pa55word@bucket/x", "https://host/x?sig=pa55word"):
+            said = refusal(flag, wrong)
+            assert flag in said
+            assert "pa55word" not in said
+
+
 def test_paths_are_taken_against_the_working_directory() -> None:
     config = loaded("--data-dir", "../store", "--socket", "unix:///run/h.sock")
     assert (config.data_dir, config.socket) == ("/store", "/run/h.sock")

@@ -60,6 +60,14 @@ def test_a_duration_may_be_of_several_parts_as_on_the_command_line() -> None:
     assert schedule.policy == RetentionPolicy(within_us=36 * 3_600_000_000)
 
 
+@pytest.mark.parametrize("url", ["s3://key:pa55word@bucket/x", "s3://bucket/x?token=pa55word"])
+def test_a_password_in_an_url_is_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigError, match="credentials come from the daemon's environment") as caught:
+        loaded(GOOD + f'path = "{url}"')
+    assert "path is an URL" in str(caught.value)
+    assert "pa55word" not in str(caught.value)
+
+
 GOOD = '[[schedule]]\nname = "a"\ncron = "0 2 * * *"\n'
 
 

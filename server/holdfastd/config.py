@@ -18,7 +18,7 @@ import msgspec
 from . import __version__
 from .engine.schedule import Schedule
 from .errors import InvalidArgument
-from .format.urls import is_object_url, place_of
+from .format.urls import is_object_url, place_of, repeatable
 from .schedule_tables import SCHEDULE, schedules_of
 
 ENVIRONMENT_PREFIX = "HOLDFASTD_"
@@ -330,7 +330,7 @@ def _value(
     try:
         return option.parse(value)
     except (ValueError, InvalidArgument) as error:
-        raise ConfigError(f"{source} is {value!r}, it must be {error}") from None
+        raise ConfigError(f"{source} is {repeatable(value)}, it must be {error}") from None
 
 
 def _read_file(path: str, read: Callable[[str], bytes]) -> dict[str, object]:

@@ -24,7 +24,7 @@ from .engine.keeping import RetentionPolicy
 from .engine.schedule import Schedule
 from .engine.snapshot_request import SnapshotRequest
 from .errors import InvalidArgument
-from .format.urls import is_object_url, place_of
+from .format.urls import is_object_url, place_of, repeatable
 from .storage.names import NAME_RULE, check_collection_name
 
 SCHEDULE = "schedule"
@@ -67,9 +67,9 @@ def _schedule(table: Mapping[str, object]) -> Schedule:
         try:
             values[key] = _KEYS[key](value)
         except InvalidArgument as error:
-            raise ValueError(f"{key} is {value!r}: {error.hint or error.message}") from None
+            raise ValueError(f"{key} is {repeatable(value)}: {error.hint or error.message}") from None
         except ValueError as error:
-            raise ValueError(f"{key} is {value!r}, it must be {error}") from None
+            raise ValueError(f"{key} is {repeatable(value)}, it must be {error}") from None
     cron = CronLine(values["cron"], values.get("time_zone", "UTC"))
     cron.check()
     counts = {rule: values.get(f"keep_{rule}", 0) for rule in _COUNTS}

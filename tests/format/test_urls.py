@@ -16,6 +16,7 @@ KEPT = [
     ("s3://bucket/with space+and=more", "s3://bucket/with space+and=more"),
     ("file:///a/b", "/a/b"),
     ("file://localhost/a%20b", "/a b"),
+    ("file://LOCALHOST/a%20%C3%A9", "/a é"),
     ("/a/s3://b", "/a/s3://b"),
     ("relative/path", "relative/path"),
     ("s3:bucket", "s3:bucket"),
@@ -47,6 +48,8 @@ REFUSED = [
     "s3://bucket/" + "x" * 1100,
     "file://elsewhere/x",
     "file://x",
+    "file:///a%00b",
+    "file:///a%FFb",
     "s3:/bucket/x",
     "File:/x",
 ]

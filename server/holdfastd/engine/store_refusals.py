@@ -17,11 +17,13 @@ _CLASS_OF: dict[StoreProblem, tuple[type[HoldfastError], str]] = {
     StoreProblem.NOT_INSTALLED: (FailedPrecondition, "STORE_NOT_INSTALLED"),
     StoreProblem.NO_CREDENTIALS: (FailedPrecondition, "STORE_NO_CREDENTIALS"),
     StoreProblem.ACCESS_DENIED: (PermissionDenied, "STORE_ACCESS_DENIED"),
+    StoreProblem.WRONG_CLOCK: (FailedPrecondition, "STORE_WRONG_CLOCK"),
     StoreProblem.NO_BUCKET: (NotFound, "BUCKET_NOT_FOUND"),
     StoreProblem.MISCONFIGURED: (FailedPrecondition, "STORE_MISCONFIGURED"),
     StoreProblem.UNREACHABLE: (Unavailable, "STORE_UNREACHABLE"),
     StoreProblem.BUSY: (Unavailable, "STORE_BUSY"),
     StoreProblem.CHANGED: (Aborted, "OBJECT_CHANGED"),
+    StoreProblem.ODD_NAME: (FailedPrecondition, "STORE_ODD_NAME"),
     StoreProblem.UNSUPPORTED: (Unimplemented, "STORE_UNSUPPORTED"),
     StoreProblem.OTHER: (FailedPrecondition, "STORE_ERROR"),
 }

@@ -78,11 +78,24 @@ def place_of(path: str, *, field: str = "path") -> str:
     return f"{scheme}://{bucket}/{key}" if key else f"{scheme}://{bucket}"
 
 
+def repeatable(value: object) -> str:
+    """A value as a message about it may repeat it: not where it has an URL's user, query or fragment."""
+    text = str(value)
+    holds_more = "://" in text and any(sign in text for sign in "@?#")
+    return "an URL that may hold a password" if holds_more else repr(value)
+
+
 def _local(rest: str, field: str) -> str:
     host, slash, path = rest.partition("/")
-    if host not in ("", "localhost") or not slash:
+    if host.lower() not in ("", "localhost") or not slash:
         _refuse("a file:// URL names another machine, or no absolute path", field)
-    return unquote(f"/{path}")
+    try:
+        found = unquote(f"/{path}", errors="strict")
+    except UnicodeDecodeError:
+        found = "\0"
+    if "\0" in found:
+        _refuse("a file:// URL has a % that stands for no character of a path", field)
+    return found
 
 
 def _refuse(problem: str, field: str) -> NoReturn:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
-PLAIN_HTTP = "http://"
+PLAIN_HTTP, HTTPS = "http://", "https://"
 _ENDPOINTS = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
     "gs": ("GOOGLE_BASE_URL",),
@@ -51,6 +51,10 @@ class ObjectStores:
         found = self._open.get((scheme, bucket))
         if found is None:
             self.library(url)
+            endpoint = self._endpoint(scheme)
+            if endpoint and not endpoint.lower().startswith((PLAIN_HTTP, HTTPS)):
+                # Not repeated: it may hold a password.
+                raise StoreError(StoreProblem.MISCONFIGURED, url, "its endpoint begins with no http:// or https://")
             with store_errors(url):
                 # Two threads may both make one: either will do.
                 found = self._open[scheme, bucket] = self._make(scheme, bucket)

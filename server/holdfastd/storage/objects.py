@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import posixpath
+import uuid
 from typing import Any, NoReturn
 
 from ..format.urls import is_object_url, split_url
@@ -69,8 +70,9 @@ class ObjectFileSystem:
             raise FileExistsError(errno.EEXIST, "there is an object of that name", target)
         try:
             file.complete()
-        except StoreError:
-            # The answer may have been lost. Whatever stands here now is ours: the name was free and claimed.
+        except (StoreError, FileNotFoundError):
+            # The answer may have been lost, and the library, which asks again, be told that there is no such upload any
+            # more. Whatever stands here now is ours: the name was free and claimed.
             if self._size_or_none(target) != file.size():
                 raise
         del self._uploads[source]
@@ -86,9 +88,14 @@ class ObjectFileSystem:
 
     def _claim(self, path: str) -> None:
         put, store, key = self._library(path).put, self._stores.of(path), split_url(path).key
+        claim = _CLAIM + uuid.uuid4().hex.encode() + b"\n"
         try:
             with store_errors(path):
-                put(store, key, _CLAIM, mode="create")
+                put(store, key, claim, mode="create")
+        except FileExistsError:
+            # The library asks again where the answer was lost, and finds what it has put there itself.
+            if not self._holds(path, claim):
+                raise
         except FileNotFoundError:
             raise StoreError(StoreProblem.NO_BUCKET, path) from None
         except StoreError as error:
@@ -98,7 +105,12 @@ class ObjectFileSystem:
             if self._head(path) is not None:
                 raise FileExistsError(errno.EEXIST, "there is an object of that name", path) from None
             with store_errors(path):
-                put(store, key, _CLAIM)
+                put(store, key, claim)
+
+    def _holds(self, path: str, data: bytes) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return self.read(path) == data
+        return False
 
     def _disclaim(self, path: str) -> None:
         """Whoever may not delete leaves a claim behind: it says nothing any more, and costs a few bytes."""
@@ -138,10 +150,10 @@ class ObjectFileSystem:
 
     def listdir(self, path: str) -> list[str]:
         below = self._below(path)
-        return sorted({_name(each["path"]) for each in below["objects"]} | set(map(_name, below["common_prefixes"])))
+        return sorted(self._objects(below, path).keys() | set(map(_name, below["common_prefixes"])))
 
     def facts(self, path: str) -> dict[str, FileFacts]:
-        return {_name(each["path"]): _facts_of(each) for each in self._below(path)["objects"]}
+        return {name: _facts_of(said) for name, said in self._objects(self._below(path), path).items()}
 
     def real_path(self, path: str) -> str:
         return path
@@ -149,6 +161,10 @@ class ObjectFileSystem:
     def _below(self, path: str) -> Any:
         with store_errors(path):
             return self._library(path).list_with_delimiter(self._stores.of(path), self._prefix(path))
+
+    def _objects(self, below: Any, path: str) -> dict[str, Any]:
+        """What is said of each object, by name; without the empty one that a console makes for a prefix itself."""
+        return {_name(each["path"]): each for each in below["objects"] if each["path"] != self._prefix(path)}
 
     def _prefix(self, path: str) -> str | None:
         return split_url(path).key or None

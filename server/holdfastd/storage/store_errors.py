@@ -32,6 +32,11 @@ class StoreProblem(Enum):
         "check the daemon's credentials and what they may do: list, read, write and delete objects below that prefix",
         errno.EACCES,
     )
+    WRONG_CLOCK = (
+        "the clock of this machine is not that of the store",
+        "set it, and have it kept right (timedatectl set-ntp true), then try again",
+        errno.EACCES,
+    )
     NO_BUCKET = ("there is no such bucket", "check its name, the region and the endpoint, or create it", errno.ENOENT)
     MISCONFIGURED = (
         "the store takes the request for one that is not meant for it",
@@ -48,6 +53,12 @@ class StoreProblem(Enum):
         "the object was replaced while it was being read",
         "let nobody write to it meanwhile, and try again",
         errno.ESTALE,
+    )
+    ODD_NAME = (
+        "an object there has a name with an empty part, . or .., or a control character in it, and nothing can be "
+        "listed beside it",
+        "move that object away with the store's own tools, or keep snapshots below a prefix of their own",
+        errno.EINVAL,
     )
     UNSUPPORTED = ("the store cannot do what is needed", "use another store", errno.EOPNOTSUPP)
     OTHER = ("the store refused the request", "look the code up in the store's own documentation", errno.EIO)
@@ -73,7 +84,8 @@ class StoreError(OSError):
 
 
 _STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>([A-Z][A-Za-z]{1,60})</Code>")
+_CODE = re.compile(r"<Code>([A-Z][A-Za-z]{1,60})</Code>|\(code: ([A-Z][A-Za-z]{1,60})\)")
+"""As the store says it; and as the library does, of one object among several that were to be deleted."""
 _METADATA_SERVICES = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
 _PROBLEM_OF_CODE = {
     "NoSuchBucket": StoreProblem.NO_BUCKET,
@@ -82,9 +94,14 @@ _PROBLEM_OF_CODE = {
     "AuthorizationHeaderMalformed": StoreProblem.MISCONFIGURED,
     "IllegalLocationConstraintException": StoreProblem.MISCONFIGURED,
     "InvalidBucketName": StoreProblem.MISCONFIGURED,
+    "AccessDenied": StoreProblem.ACCESS_DENIED,
     "ExpiredToken": StoreProblem.ACCESS_DENIED,
     "InvalidToken": StoreProblem.ACCESS_DENIED,
+    "RequestTimeTooSkewed": StoreProblem.WRONG_CLOCK,
+    "RequestExpired": StoreProblem.WRONG_CLOCK,
     "SlowDown": StoreProblem.BUSY,
+    "InternalError": StoreProblem.BUSY,
+    "ServiceUnavailable": StoreProblem.BUSY,
     "NotImplemented": StoreProblem.UNSUPPORTED,
 }
 _PROBLEM_OF_STATUS = {
@@ -96,7 +113,16 @@ _PROBLEM_OF_STATUS = {
     429: StoreProblem.BUSY,
     501: StoreProblem.UNSUPPORTED,
 }
-_MISSING_SETTINGS = ("must be specified", "Missing", "redirect without LOCATION", "builder error")
+_NO_KEY_FILE = ("Unable to open service account file", "Unable to decode service account file", "Invalid Access Key")
+_MISSING_SETTINGS = (
+    "must be specified",
+    "Missing",
+    "redirect without LOCATION",
+    "builder error",
+    "Got invalid",
+)
+_PANIC = "PanicException"
+"""What the library raises where it meets what it has not thought of: no Exception, which would end a thread unheard."""
 
 
 @contextmanager
@@ -106,26 +132,38 @@ def store_errors(url: str) -> Iterator[None]:
         yield
     except StoreError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+            raise
         raise translated(error, url) from None
 
 
-def translated(error: Exception, url: str) -> OSError:
+def translated(error: BaseException, url: str) -> OSError:
     """The error that stands for one of the library's."""
     kind, text = type(error).__name__, str(error)
     status, code = _STATUS.search(text), _CODE.search(text)
     number = int(status[1]) if status else 0
-    known = _PROBLEM_OF_CODE.get(code[1]) if code else None
-    said = ", ".join([*([f"HTTP {number}"] if number else []), *([code[1]] if code else [])])
+    word = (code[1] or code[2]) if code else ""
+    known = _PROBLEM_OF_CODE.get(word)
+    failed = "the library for it failed" if kind == _PANIC else ""
+    said = ", ".join(filter(None, (f"HTTP {number}" if number else "", word, failed)))
     if known is None and isinstance(error, FileNotFoundError):
         return FileNotFoundError(errno.ENOENT, "there is no such object", url)
     if kind == "AlreadyExistsError":
         return FileExistsError(errno.EEXIST, "there is an object of that name", url)
-    return StoreError(known or _problem(kind, text, number), url, said)
+    return StoreError(known or _problem(kind, text, number, word), url, said)
 
 
-def _problem(kind: str, text: str, status: int) -> StoreProblem:
+def _problem(kind: str, text: str, status: int, word: str) -> StoreProblem:
     if any(service in text for service in _METADATA_SERVICES):
+        return StoreProblem.NO_CREDENTIALS
+    if kind == _PANIC:
+        return StoreProblem.OTHER
+    if not status and any(sign in text for sign in _MISSING_SETTINGS):
+        return StoreProblem.MISCONFIGURED
+    if kind == "InvalidPathError":
+        return StoreProblem.ODD_NAME
+    if any(sign in text for sign in _NO_KEY_FILE):
         return StoreProblem.NO_CREDENTIALS
     if kind == "PreconditionError":
         return StoreProblem.CHANGED
@@ -133,6 +171,4 @@ def _problem(kind: str, text: str, status: int) -> StoreProblem:
         return StoreProblem.UNSUPPORTED
     if status:
         return _PROBLEM_OF_STATUS.get(status, StoreProblem.BUSY if status >= 500 else StoreProblem.OTHER)
-    if any(sign in text for sign in _MISSING_SETTINGS):
-        return StoreProblem.MISCONFIGURED
-    return StoreProblem.UNREACHABLE
+    return StoreProblem.OTHER if word else StoreProblem.UNREACHABLE
