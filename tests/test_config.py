@@ -188,3 +188,26 @@ def test_the_engine_is_told_what_is_promised_of_backups(monkeypatch: pytest.Monk
     assert all(each.host for each in told), "receipts say on which machine they were made"
     assert "a duration from 0s to 366d" in refusal("--verify-within", "400d")
     assert "a duration from 0s to 366d" in refusal("--recovery-point-objective", "often")
+
+
+def test_the_archive_of_the_log_may_be_a_directory_or_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[EngineConfig] = []
+    monkeypatch.setattr(Engine, "open", lambda config, **_: told.append(config))
+    for arguments in (
+        (),
+        ("--archive-path", "wal-archive", "--archive-interval", "5m"),
+        ("--archive-path", "s3://bucket/wal/", "--archive-interval", "1s"),
+        ("--archive-path", "file:///mnt/wal"),
+    ):
+        open_engine(loaded(*arguments))
+    assert [(each.archive_path, each.archive_interval_us) for each in told] == [
+        ("", 60_000_000),
+        ("/srv/wal-archive", 300_000_000),
+        ("s3://bucket/wal", 1_000_000),
+        ("/mnt/wal", 60_000_000),
+    ]
+    assert "a duration from 1s to 1d" in refusal("--archive-interval", "500ms")
+    for wrong in ("ftp://host/wal", "s3://key:word@bucket/wal"):
+        text = refusal("--archive-path", wrong)
+        assert "a directory, or the URL of an object store" in text
+    assert "h.toml: archive_path" in refusal(file="archive_path = 3")

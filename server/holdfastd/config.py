@@ -74,6 +74,8 @@ class ServerConfig:
     idle_timeout: float
     shutdown_grace: float
     allowed_paths: tuple[str, ...]
+    archive_path: str = ""
+    archive_interval: float = 60.0
     schedules: tuple[Schedule, ...] = ()
 
 
@@ -110,6 +112,18 @@ def _path(value: object) -> str:
     if not text or "\0" in text or "://" in text:
         raise ValueError("a path of this machine")
     return text
+
+
+def _place(value: object) -> str:
+    """A directory of this machine or an object store's URL; "" for none."""
+    text = _text(value)
+    try:
+        place = place_of(text) if text else ""
+    except InvalidArgument as error:
+        raise ValueError(f"a directory, or the URL of an object store ({error.message})") from None
+    if "\0" in place or ("://" in place and not is_object_url(place)):
+        raise ValueError("a directory, or the URL of an object store")
+    return place
 
 
 def _paths(value: object) -> tuple[str, ...]:
@@ -247,6 +261,20 @@ OPTIONS: Sequence[Option] = (
         _duration("0s", "366d"),
         "an alarm once no snapshot was verified for so long; 0: none",
     ),
+    Option(
+        "archive_path",
+        "DIR|URL",
+        "",
+        _place,
+        "where the log is archived while it is written: a directory, or an object store's URL (default: nowhere)",
+    ),
+    Option(
+        "archive_interval",
+        "TIME",
+        "60s",
+        _duration("1s", "1d"),
+        "how often what is durable by then goes there; a power cut and a lost disk cost no more than that",
+    ),
     Option("max_message_size", "SIZE", "64MB", _size("1MB", "1GB"), "largest request or reply"),
     Option("max_streams", "N", "320", _count(1, 10_000), "streams open at a time"),
     Option("max_unary_calls", "N", "64", _count(1, 1_000), "other calls at a time"),
@@ -299,7 +327,11 @@ def load(
         schedules = schedules_of(keys.get(SCHEDULE, []))
     except ValueError as error:
         raise ConfigError(f"{file}: {error}") from None
-    return ServerConfig(**{**values, "data_dir": data_dir, "socket": socket}, schedules=schedules)
+    archive = values["archive_path"]
+    if archive and not is_object_url(archive):
+        archive = _absolute(archive, working_directory)
+    absolute = {"data_dir": data_dir, "socket": socket, "archive_path": archive}
+    return ServerConfig(**{**values, **absolute}, schedules=schedules)
 
 
 def split_address(text: str) -> tuple[str, int]:

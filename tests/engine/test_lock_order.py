@@ -48,7 +48,7 @@ def order(monkeypatch: pytest.MonkeyPatch) -> LockOrder:
 @pytest.fixture
 def kit(order: LockOrder) -> ReplayKit:
     """A store with all of its threads, a snapshot, and history behind it."""
-    kit = ReplayKit(disk_reserve_bytes=1 << 20, schedules=(NIGHTLY,))
+    kit = ReplayKit(disk_reserve_bytes=1 << 20, schedules=(NIGHTLY,), archive_path="/archive")
     kit.create("c")
     kit.create("m", storage=StorageKind.MEMORY)
     kit.upsert(["a"])
@@ -88,6 +88,7 @@ def change_the_log(kit: ReplayKit) -> None:
     kit.snapshot()
     kit.engine.wal.enable(WalChanges(path="wal-2"), caller=CALLER)
     kit.engine.wal.verify()
+    kit.engine.archiving.flush()
     kit.engine.alarms()
 
 

@@ -13,6 +13,7 @@ import xxhash
 
 import holdfastd.format
 from holdfast.v1.log_pb2 import LogOperation
+from holdfastd.format.document import decode_document
 from holdfastd.format.manifest import CollectionEntry, Manifest, decode_manifest
 from holdfastd.format.operation import decode, rows_of
 from holdfastd.format.record import HEADER_SIZE, RecordHeader, decode_header
@@ -21,6 +22,9 @@ from holdfastd.format.run import decode_run_info
 from holdfastd.format.segment import KILL_DTYPE, ROW_DTYPE, RUN_ROW_DTYPE, TOMBSTONE_DTYPE, decode_segment_info
 from holdfastd.format.verify_receipt import VerifyReceipt
 from holdfastd.format.walfile import FILE_HEADER_SIZE, decode_file_header
+from holdfastd.storage.log_archive_note import ARCHIVE_VERSION, ArchiveGap, ArchiveNote, Through
+from holdfastd.storage.names import parse_piece_name, parse_wal_name
+from holdfastd.storage.objects import PART
 from tests.format import examples
 from tests.format.test_operation import assert_same
 
@@ -69,7 +73,7 @@ EXPECTED = {
     "run-rows.npy": FILES["run-00000001-rows.npy"][-16:],
     "run-fence.npy": FILES["run-00000001-fence.npy"][-12:],
 }
-DOCUMENTS = ("segment.json", "run.json", "MANIFEST.json", "requests.json")
+DOCUMENTS = ("segment.json", "run.json", "MANIFEST.json", "requests.json", "ARCHIVE.json")
 
 
 def test_every_example_is_checked_here() -> None:
@@ -109,6 +113,24 @@ def test_the_documents_shown_are_intact() -> None:
     assert decode_manifest(BLOCKS["json", "MANIFEST.json"].encode()) == examples.manifest()
     assert decode_run_info(BLOCKS["json", "run.json"].encode()) == examples.run_info()
     assert decode_requests(BLOCKS["json", "requests.json"].encode()) == examples.REQUESTS
+    note = decode_document("archive", BLOCKS["json", "ARCHIVE.json"].encode(), ArchiveNote, ARCHIVE_VERSION)
+    assert (note.through.offset, len(note.gaps)) == (18_432, 1)
+
+
+def test_every_member_of_the_archive_s_note_is_explained() -> None:
+    below = TEXT.partition("### An archive of the log")[2].partition("### ")[0]
+    explained = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^- .*$", below, re.MULTILINE))))
+    members = {field for each in (ArchiveNote, Through, ArchiveGap) for field in each.__dataclass_fields__}
+    assert explained == members - {"format_version"}
+
+
+def test_the_names_in_an_archive_are_those_that_are_written() -> None:
+    below = TEXT.partition("### An archive of the log")[2].partition("`ARCHIVE.json`")[0]
+    whole, first, second, unfinished = (line.split()[0] for line in re.findall(r"^    0.*$", below, re.MULTILINE))
+    assert parse_wal_name(whole) == (1, 1)
+    pieces = [parse_piece_name(name) for name in (first, second)]
+    assert [piece and (piece.start, piece.end) for piece in pieces] == [(0, 16_384), (16_384, 18_432)]
+    assert parse_piece_name(unfinished.removesuffix(PART)) is not None
 
 
 @pytest.mark.parametrize(

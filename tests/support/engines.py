@@ -48,6 +48,7 @@ def open_engine(
     recovery_point_objective_us: int = 0,
     verify_within_us: int = 0,
     schedules: tuple[Schedule, ...] = (),
+    archive_path: str = "",
 ) -> Engine:
     """Open or create the store in ``ROOT``, without threads. ``sync_mode`` and ``segment_size`` are for a fresh one."""
     wal = WalSettings(sync_mode=sync_mode, segment_size_bytes=segment_size)
@@ -63,6 +64,7 @@ def open_engine(
         verify_within_us=verify_within_us,
         host="testhost",
         schedules=schedules,
+        archive_path=archive_path,
     )
     return Engine.open(
         config,
@@ -100,6 +102,7 @@ class Kit:
         recovery_point_objective_us: int = 0,
         verify_within_us: int = 0,
         schedules: tuple[Schedule, ...] = (),
+        archive_path: str = "",
     ) -> None:
         self.fs = MemFileSystem() if fs is None else fs
         self.clock = ManualClock()
@@ -113,6 +116,7 @@ class Kit:
         self.recovery_point_objective_us = recovery_point_objective_us
         self.verify_within_us = verify_within_us
         self.schedules = schedules
+        self.archive_path = archive_path
         self.engine = self._open()
 
     def _open(self) -> Engine:
@@ -129,6 +133,7 @@ class Kit:
             recovery_point_objective_us=self.recovery_point_objective_us,
             verify_within_us=self.verify_within_us,
             schedules=self.schedules,
+            archive_path=self.archive_path,
         )
 
     def reopen(self) -> Engine:

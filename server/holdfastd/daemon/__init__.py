@@ -169,6 +169,8 @@ def open_engine(config: ServerConfig) -> Engine:
             recovery=config.recovery,
             auto_compact=config.auto_compact,
             allowed_paths=config.allowed_paths,
+            archive_path=config.archive_path,
+            archive_interval_us=int(config.archive_interval * 1_000_000),
             schedules=config.schedules,
         ),
         fs=open_files(os.environ),

@@ -19,6 +19,7 @@ from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem, Lock, make_lasting_dir
 from ..storage.names import Layout
 from ..storage.reserve import Reserve
+from .archiving import Archiving
 from .collections import Collections
 from .disk_errors import disk_errors_of, lacks_space
 from .machinery import Ground, Machinery, build_machinery
@@ -101,6 +102,7 @@ class Engine:
         self._upload_expiry = UploadExpiry(self.snapshots.uploads)
         self.replay = _replay(ground, machinery, self.operations, logs, self.wal, self.snapshots.moments)
         self.schedules = _schedules(ground, machinery, self.snapshots, self.operations)
+        self.archiving = Archiving(ground, machinery, self.wal.files_before_gap, self.snapshots.known)
         self.recovery = replace(store.report, warnings=(*store.report.warnings, *self.snapshots.warnings))
         if self.recovery.rebuilt:
             self._tell_of_rebuilt_indexes()
@@ -146,9 +148,9 @@ class Engine:
                 warnings = (*engine.recovery.warnings, *engine.operations.warnings)
                 engine.recovery = replace(engine.recovery, warnings=warnings)
                 engine._room.insist(engine.snapshots.load)
-                problem = engine.schedules.load()
-                if problem is not None:
-                    engine.recovery = replace(engine.recovery, warnings=(*engine.recovery.warnings, problem))
+                for problem in (engine.schedules.load(), engine.archiving.load()):
+                    if problem is not None:
+                        engine.recovery = replace(engine.recovery, warnings=(*engine.recovery.warnings, problem))
             except BaseException:
                 wal_locks.release()
                 lock.release()
@@ -172,9 +174,13 @@ class Engine:
             )
             thread.start()
             self._threads.append(thread)
+        self.archiving.start()
 
     def stop(self) -> None:
-        """Stop in order: long work, new writes, threads, a last checkpoint, the lock. Blocks until all is done."""
+        """Stop in order: long work, new writes, threads, a last checkpoint, a last round of archiving, the lock.
+
+        Blocks until all is done, though not for long for an archive that does not answer.
+        """
         self.schedules.stop()
         self.operations.stop()
         self._checkpoints.stop()
@@ -189,6 +195,7 @@ class Engine:
             self._committer.stop()
             for thread in self._threads[:1]:
                 thread.join()
+            self.archiving.finish()
             if self._committer.log is not None:
                 self._committer.log.close()
             self._ground.wal_locks.release()
@@ -261,6 +268,7 @@ class Engine:
         """Active alarms, the oldest first. Looks at the clock, and at the names of snapshots' files."""
         self._retention.look(self._committer.log)
         self._objectives.look()
+        self.archiving.look()
         self._tell_of_the_log()
         active = self._alarms.list()
         failure = self.failure
@@ -360,6 +368,7 @@ def _wal_control(ground: Ground, machinery: Machinery) -> WalControl:
         room=machinery.room,
         locks=ground.wal_locks,
         closed_files=ground.store.closed_files,
+        archive_path=ground.config.archive_path,
     )
 
 

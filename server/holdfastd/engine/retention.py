@@ -1,9 +1,9 @@
 """How much of the log is kept: by age and by need, within a cap, and only while the disk has room (RULES 12, 13).
 
 Never given up: what is not checkpointed. Kept for as long as it is pinned (a running replay, snapshot or tail), needed
-by the newest snapshot to be rolled forward, or younger than the retention period; but all of that yields to the cap,
-and to a disk without room. An alarm then names the window of point-in-time recovery that was lost, until that window
-would have passed anyway.
+by the newest snapshot to be rolled forward, younger than the retention period, or not archived where the log is; but
+all of that yields to the cap, and to a disk without room. An alarm then names the window of point-in-time recovery that
+was lost, until that window would have passed anyway.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Retention:
         self._now_us = now_us
         # Set once by the engine, when it knows of snapshots: the moment of the newest that can be restored, or None.
         self.newest_snapshot: Callable[[], Sequence64 | None] = lambda: None
+        # The same, where the log is archived: the first sequence that is not in a WAL segment which is there whole.
+        self.unarchived_from: Callable[[tuple[WalFileInfo, ...]], Sequence64] = lambda files: _ALL
         # Guarded by _lock.
         self._lock = threading.Lock()
         self._pins: dict[object, Sequence64] = {}
@@ -110,7 +112,7 @@ class Retention:
         files = log.files
         self._newest = self.newest_snapshot()
         wanted = self._wanted_from(files)
-        keep_from = min(self._not_needed_before, self._pinned_from(), wanted)
+        keep_from = min(self._not_needed_before, self._pinned_from(), self.unarchived_from(files), wanted)
         cap = self._keeper.current.wal_settings.max_wal_bytes
         excess = sum(file.size_bytes for file in files if file.last_sequence >= keep_from) - cap
         given_up = []

@@ -137,7 +137,7 @@ class Uploads:
         context = self._context
         directory = context.layout.snapshots if request.directory is None else request.directory
         logs = map(context.layout.wal_dir, context.keeper.current.wal_directories)
-        check_snapshot_place(context.fs, context.layout, directory, logs)
+        check_snapshot_place(context.fs, context.layout, directory, logs, context.config.archive_path)
         return posixpath.join(directory, request.filename)
 
     def _is_here(self, path: str, request: UploadRequest, check: Check) -> SnapshotInfo | None:

@@ -143,7 +143,8 @@ class Snapshots:
         if request.path is not None:
             layout = self._context.layout
             logs = map(layout.wal_dir, self._context.keeper.current.wal_directories)
-            check_snapshot_place(self._context.fs, layout, layout.resolve(request.path), logs)
+            archive = self._context.config.archive_path
+            check_snapshot_place(self._context.fs, layout, layout.resolve(request.path), logs, archive)
         catalog = self._context.applier.catalog
         names = sorted(catalog.names)
         if request.collection is not None:

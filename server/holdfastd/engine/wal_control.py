@@ -102,6 +102,7 @@ class WalControl:
         room: Room,
         locks: WalLocks,
         closed_files: tuple[WalFileInfo, ...],
+        archive_path: str,
     ) -> None:
         self._fs = fs
         self._layout = layout
@@ -116,6 +117,7 @@ class WalControl:
         self._retention = retention
         self._room = room
         self._locks = locks
+        self._archive_path = archive_path
         # Changed on the committing thread: what is left of the log while it is disabled.
         self._files_before_gap = closed_files
 
@@ -150,6 +152,10 @@ class WalControl:
     def newest_sequence(self) -> Sequence64:
         """That of the newest operation, whether or not the log has it. Does not block."""
         return self._applier.sequence
+
+    def files_before_gap(self) -> tuple[WalFileInfo, ...]:
+        """What is left of the log while it is disabled. Does not block."""
+        return self._files_before_gap
 
     def find_mark(self, name: str, path: str | None = None) -> Mark:
         """The mark of this name, whether or not the log still reaches back to it; ``path``: in the log that lies there.
@@ -341,7 +347,7 @@ class WalControl:
         }
         if changes.path is not None:
             given["path"] = self._layout.relative(self._layout.resolve(changes.path))
-            check_log_place(self._fs, self._layout, self._layout.resolve(changes.path))
+            check_log_place(self._fs, self._layout, self._layout.resolve(changes.path), self._archive_path)
         check_ranges(given)
         return given
 

@@ -1,7 +1,7 @@
 """Every path that the daemon builds, and every name that it accepts from outside.
 
 ROOT/LOCK MANIFEST.json MANIFEST.prev.json RESERVE REGISTRY.json RECEIPTS.json UPLOADS.json SCHEDULES.json
-ROOT/requests-<S>.json
+ROOT/ARCHIVE.json requests-<S>.json
 ROOT/wal/<timeline>-<first sequence>.wal
 ROOT/collections/<uuid>/ids/<run>-run.json <run>-hash.npy <run>-rows.npy <run>-fence.npy
 ROOT/collections/<uuid>/<segment uuid>/segment.json vectors.npy norms.npy rows.npy ids.npy payloads.npy
@@ -72,6 +72,7 @@ class Layout:
         self.receipts = self._join("RECEIPTS.json")
         self.uploads = self._join("UPLOADS.json")
         self.schedules = self._join("SCHEDULES.json")
+        self.archive = self._join("ARCHIVE.json")
         self.collections = self._join("collections")
         self.snapshots = self._join("snapshots")
         self.staging = self._join("staging")

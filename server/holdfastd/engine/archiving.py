@@ -1,0 +1,100 @@
+"""Archiving as the engine has it: there where ``--archive-path`` names a place, and nothing at all elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ..errors import FailedPrecondition
+from ..storage.files import parent_of
+from ..storage.wal import WalFileInfo
+from .archive_thread import ArchiveThread
+from .log_archiver import LogArchiver, Shipped
+from .log_now import log_now
+from .machinery import Ground, Machinery
+from .places import check_archive_place
+from .snapshot_info import SnapshotInfo
+
+
+class Archiving:
+    """See the module. ``start`` and ``finish`` are for who starts and stops the store, the rest is for any thread.
+
+    ``closed_files``: what is left of the log while it is switched off. ``known``: the snapshots in the registry.
+    """
+
+    def __init__(
+        self,
+        ground: Ground,
+        machinery: Machinery,
+        closed_files: Callable[[], tuple[WalFileInfo, ...]],
+        known: Callable[[], Iterable[SnapshotInfo]],
+    ) -> None:
+        self._ground = ground
+        self._machinery = machinery
+        self._closed_files = closed_files
+        self._known = known
+        self.archiver = self._archiver() if ground.config.archive_path else None
+        self._thread = None if self.archiver is None else ArchiveThread(self.archiver)
+
+    def load(self) -> str | None:
+        """Check the place, and read what is kept of it; returns what was wrong with that, or None. Once, at start.
+
+        Blocks, but asks no network. Raises InvalidArgument for a place among the store's own files, OSError.
+        """
+        if self.archiver is None:
+            return None
+        ground, directory = self._ground, self.archiver.directory
+        logs = map(ground.layout.wal_dir, ground.store.keeper.current.wal_directories)
+        snapshots = (parent_of(info.path) for info in self._known())
+        check_archive_place(ground.fs, ground.layout, directory, {*logs, *snapshots})
+        problem = self.archiver.load()
+        self._machinery.retention.unarchived_from = self.archiver.keeps_from
+        return problem
+
+    def start(self) -> None:
+        """Start the thread."""
+        if self._thread is not None:
+            self._thread.start()
+
+    def finish(self) -> None:
+        """Ship what is durable now, and end. Blocks for the archive, though not for long."""
+        if self._thread is not None:
+            self._thread.finish()
+
+    def look(self) -> None:
+        """Bring the alarms up to date, without asking the archive."""
+        if self.archiver is not None:
+            self.archiver.look()
+
+    def flush(self) -> Shipped:
+        """Bring everything that was acknowledged into the archive. Blocks; raises what keeps it from that."""
+        if self.archiver is None:
+            raise FailedPrecondition(
+                "the log is not archived",
+                reason="ARCHIVE_OFF",
+                hint="name a place for it in the daemon's settings, --archive-path DIR|URL, and restart it",
+            )
+        log = self._machinery.committer.log
+        if log is not None:
+            log.sync()
+        return self.archiver.flush()
+
+    def _archiver(self) -> LogArchiver:
+        ground, machinery = self._ground, self._machinery
+        return LogArchiver(
+            fs=ground.fs,
+            layout=ground.layout,
+            clock=ground.clock,
+            alarms=machinery.alarms,
+            directory=ground.layout.resolve(ground.config.archive_path),
+            interval_us=ground.config.archive_interval_us,
+            store_id=ground.store.keeper.current.store_id,
+            pace=machinery.pace,
+            now=lambda: log_now(machinery.committer.log, self._closed_files()),
+            newest_snapshot=lambda: machinery.retention.newest_snapshot(),
+            trim=self._trim,
+        )
+
+    def _trim(self) -> None:
+        log = self._machinery.committer.log
+        if log is not None:
+            self._machinery.retention.trim_again(log)

@@ -1,0 +1,289 @@
+"""Continuous archiving of the log: rounds, what became of them, and what must be known between them.
+
+A round copies what is durable and not in the archive yet (``log_shipping``). When one fails it is tried again, ever
+later, for ever, and an alarm says why; the log keeps what is not archived for as long as it may (``retention``). The
+committing thread knows nothing of all this, and the log is never rotated for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import posixpath
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from ..errors import DataDirectoryLocked, FailedPrecondition, HoldfastError
+from ..format.urls import is_object_url
+from ..model import Sequence64
+from ..storage.bulk import Pace
+from ..storage.clock import Clock
+from ..storage.files import FileSystem, Lock, make_lasting_dir
+from ..storage.log_archive_listing import log_order
+from ..storage.log_archive_note import ArchiveNote, load_note, store_note
+from ..storage.names import Layout
+from ..storage.wal import WalFileInfo
+from .alarms import Alarms
+from .archive_alarms import ArchiveAlarms, Failure
+from .archive_gaps import lost_before
+from .disk_errors import disk_errors_of
+from .log_holdings import foreign
+from .log_now import LogNow, first_behind
+from .log_shipping import LogShipping, start_of
+from .wal_locks import LOCK_NAME
+
+LOOK_EVERY_NS = 3600 * 1_000_000_000
+"""So often the archive is listed though nothing was written to it: somebody may have deleted what the log still has."""
+LONGEST_PAUSE_SECONDS = 60.0
+_ALL = 1 << 63
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
+
+_log = logging.getLogger("holdfastd")
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """What ``flush`` has brought into the archive, and up to where that now goes."""
+
+    through_sequence: Sequence64
+    through_us: int
+    bytes: int
+    duration_ms: float
+
+
+class LogArchiver:
+    """See the module. Any thread; one round at a time. ``now``: the log at this moment.
+
+    ``newest_snapshot``: the moment of the newest that can be restored. ``trim``: have the log give up what it kept for
+    the archive alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        fs: FileSystem,
+        layout: Layout,
+        clock: Clock,
+        alarms: Alarms,
+        directory: str,
+        interval_us: int,
+        store_id: uuid.UUID,
+        pace: Pace,
+        now: Callable[[], LogNow],
+        newest_snapshot: Callable[[], Sequence64 | None],
+        trim: Callable[[], None],
+    ) -> None:
+        self._fs = fs
+        self._layout = layout
+        self._clock = clock
+        self._now = now
+        self._trim = trim
+        self.directory = directory
+        self.interval_us = interval_us
+        self._alarms = ArchiveAlarms(alarms, directory, interval_us, newest_snapshot)
+        # Held during a round, and while the archive is looked at. Guards what is below.
+        self._running = threading.Lock()
+        self._shipping = LogShipping(fs, directory, store_id, pace)
+        self._trusted = False
+        self._looked_ns = 0
+        self._held: Lock | None = None
+        self._kept = ArchiveNote(directory)
+        # Guarded by _lock.
+        self._lock = threading.Lock()
+        self._note = ArchiveNote(directory)
+        self._failures = 0
+        self._failure: Failure | None = None
+        self._last_file = ""
+
+    # Any thread -----------------------------------------------------------------------------------------------------
+
+    def load(self) -> str | None:
+        """Read what is kept in the data directory; returns what was wrong with it, or None. Blocks; raises OSError."""
+        note, problem = load_note(self._fs, self._layout, self.directory)
+        with self._lock:
+            self._note = self._kept = note
+        self._note_lost(self._now())
+        return problem or None
+
+    def keeps_from(self, files: tuple[WalFileInfo, ...]) -> Sequence64:
+        """The first sequence of the log that is not in a WAL segment which the archive has whole. Does not block."""
+        with self._lock:
+            through = self._note.through
+        archived = log_order(through.file) if through.file else (0, 0)
+        for info in files:
+            place = (info.header.timeline, info.first_sequence)
+            if place > archived or (place == archived and not through.whole):
+                return info.first_sequence
+        return _ALL
+
+    @property
+    def pause_seconds(self) -> float:
+        """How long to wait for the next round: ever longer while they fail."""
+        with self._lock:
+            if self._failures:
+                return float(min(2 ** (self._failures - 1), LONGEST_PAUSE_SECONDS))
+        return self.interval_us / 1e6
+
+    def has_rotated(self) -> bool:
+        """Whether the log has gone on in another WAL segment since the last round, which went well. Does not block."""
+        files = self._now().files
+        with self._lock:
+            return bool(files) and not self._failures and files[-1].name != self._last_file
+
+    def look(self) -> None:
+        """Bring the alarms up to date, without asking the archive. Reads a header of the log at most."""
+        now = self._now()
+        self._note_lost(now)
+        with self._lock:
+            note, failure = self._note, self._failure
+        self._alarms.tell(note, failure, self._behind_us(now, note))
+
+    def release(self) -> None:
+        """Give up the lock on the archive, once no round will come any more."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.release()
+
+    # Rounds ---------------------------------------------------------------------------------------------------------
+
+    def round(self) -> HoldfastError | None:
+        """Bring the archive up to date with what is durable now; returns what kept it from that. Blocks."""
+        with self._running:
+            failure: HoldfastError | None = None
+            try:
+                with disk_errors_of("archiving the log"):
+                    self._round()
+            except HoldfastError as error:
+                failure = error
+            except Exception as error:  # whatever it is: a thread that dies here would stop archiving without a word
+                failure = FailedPrecondition(f"archiving the log failed: {type(error).__name__}: {error}")
+            self._told(failure)
+        self.look()
+        return failure
+
+    def flush(self) -> Shipped:
+        """Bring everything that is durable now into the archive. Blocks; raises what keeps it from that."""
+        begun_ns, before = self._clock.monotonic_ns(), self._shipping.sent_bytes
+        failure = self.round()
+        if failure is not None:
+            raise failure
+        with self._lock:
+            through = self._note.through
+        return Shipped(
+            through_sequence=through.sequence,
+            through_us=through.time_us,
+            bytes=self._shipping.sent_bytes - before,
+            duration_ms=(self._clock.monotonic_ns() - begun_ns) / 1e6,
+        )
+
+    def _round(self) -> None:
+        now = self._now()
+        self._note_lost(now)
+        with self._lock:
+            self._last_file = now.files[-1].name if now.files else ""
+        if not self._trusted or self._clock.monotonic_ns() - self._looked_ns >= LOOK_EVERY_NS:
+            self._prepare()
+            self._shipping.look(now)
+            self._check_there()
+            self._looked_ns = self._clock.monotonic_ns()
+        # Until this round has gone well: what stands there is looked at anew after one that did not.
+        self._trusted = False
+        self._shipping.ship(now, lambda: self._advance(now))
+        self._advance(now)
+        self._store()
+        self._trusted = True
+
+    def _prepare(self) -> None:
+        """See that a directory is there, and nobody else's."""
+        if is_object_url(self.directory):
+            return
+        if not self._fs.exists(self.directory):
+            if self._note.used:
+                raise _gone(self.directory, "is not there")
+            make_lasting_dir(self._fs, self.directory)
+        if self._held is None:
+            self._held = self._locked()
+        # What a kill came too early for: a name that is seen may not be durable yet.
+        self._fs.sync_dir(self.directory)
+
+    def _locked(self) -> Lock | None:
+        try:
+            return self._fs.lock(posixpath.join(self.directory, LOCK_NAME))
+        except DataDirectoryLocked as error:
+            raise foreign(self.directory, f"is written to by another daemon: {error.message}") from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            return None
+
+    def _check_there(self) -> None:
+        """A disk that is not mounted leaves an empty directory behind, which must not be taken for the archive."""
+        empty = not self._shipping.holdings.listing.names
+        if empty and self._note.used and not is_object_url(self.directory):
+            raise _gone(self.directory, "is empty")
+
+    def _advance(self, now: LogNow) -> None:
+        """Take note of how far the archive goes, and let go of what the log kept for it alone."""
+        with self._lock:
+            known = self._note.through
+        through = self._shipping.through(now, known)
+        used = self._note.used or through.whole or through.offset > 0
+        with self._lock:
+            # A gap may have been noted meanwhile: then the next round tells.
+            if self._note.through == known:
+                self._note = replace(self._note, through=through, used=used)
+        if (through.file, through.whole) != (known.file, known.whole):
+            with suppress(OSError):
+                self._store()
+            self._trim()
+
+    def _store(self) -> None:
+        with self._lock:
+            note = self._note
+        if note != self._kept:
+            store_note(self._fs, self._layout, note)
+            self._kept = note
+
+    def _note_lost(self, now: LogNow) -> None:
+        """Note what the log has given up before it was archived, in memory: the next round keeps it."""
+        if not now.files:
+            return
+        with self._lock:
+            if not self._note.through.file:
+                self._note = replace(self._note, through=start_of(now.files[0]))
+            gap = lost_before(now, self._note.through)
+            if gap is not None:
+                self._note = self._note.with_gap(gap, start_of(now.files[0]))
+
+    def _behind_us(self, now: LogNow, note: ArchiveNote) -> int:
+        """For how long the oldest operation that is durable has not been in the archive; 0 where there is none."""
+        try:
+            since_us = first_behind(self._fs, now, note.through)
+        except OSError:
+            since_us = None  # trimmed, or unreadable, which the next round tells of
+        return 0 if since_us is None else max(0, self._clock.now_us() - since_us)
+
+    def _told(self, failure: HoldfastError | None) -> None:
+        """Remember what became of a round, and say in the log when that changes."""
+        with self._lock:
+            before = self._failures
+            self._failures = 0 if failure is None else before + 1
+            self._failure = None if failure is None else Failure(failure, self._clock.now_us())
+        if failure is not None and not before:
+            more = {"archive": self.directory, "reason": failure.message, "hint": failure.hint}
+            _log.warning("the log is not archived", extra=more)
+        elif failure is None and before:
+            _log.info("the log is archived again", extra={"archive": self.directory})
+
+
+def _gone(directory: str, what: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"the archive {directory} {what}, though the log was archived there",
+        reason="ARCHIVE_NOT_FOUND",
+        hint="mount the disk that holds it; if it was removed on purpose, stop the daemon and remove ARCHIVE.json from "
+        "its data directory: archiving begins anew with the next start",
+        path=directory,
+    )

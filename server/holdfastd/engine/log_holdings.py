@@ -1,0 +1,193 @@
+"""What an archive has of the store's own log: listed, and held against the log before any of it is believed.
+
+A WAL segment that is whole there has the size of the log's, its header, and its last record, whose checksum takes in
+that of every record before; of one in pieces each piece has its very bytes. Whatever else lies there under a name of
+the log is another history: of another store, of a copied data directory, or of the time before the log was cut. Such an
+archive is refused, and nothing in it is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+import uuid
+from collections.abc import Iterable
+
+from ..errors import FailedPrecondition
+from ..format.record import find_headers
+from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header
+from ..storage.archived_log import Piece
+from ..storage.files import FileSystem
+from ..storage.log_archive_listing import LogArchiveListing, list_log_archive, log_order, reach_of
+from ..storage.wal_scan import first_nonzero
+from .log_now import LogNow, Stretch
+
+FOREIGN = "ARCHIVE_FOREIGN"
+_COMPARED_BYTES = 1 << 20
+_TAIL_BYTES = 1 << 16
+
+
+class LogHoldings:
+    """See the module. One thread; blocks for the archive.
+
+    ``listing``: what was there when ``look`` was called last. Nothing is held before that.
+    """
+
+    def __init__(self, fs: FileSystem, directory: str, store_id: uuid.UUID) -> None:
+        self._fs = fs
+        self._directory = directory
+        self._store_id = store_id
+        self.listing = LogArchiveListing({}, {}, (), (), 0)
+        # Proven: whole WAL segments by name, and paths of pieces.
+        self._whole: set[str] = set()
+        self._pieces: dict[str, tuple[Piece, ...]] = {}
+        self._proven_pieces: set[str] = set()
+        self._own_heads: set[str] = set()
+
+    def look(self, now: LogNow) -> None:
+        """List the archive, and prove what is new there and belongs to ``now``, the log at least as it was archived.
+
+        Raises FailedPrecondition (ARCHIVE_FOREIGN), OSError.
+        """
+        listing = list_log_archive(self._fs, self._directory)
+        self._check_ahead(listing, now)
+        self._check_older(listing, now)
+        for stretch in now.files:
+            self._prove(listing, stretch, complete=stretch in now.complete)
+        self.listing = listing
+        names = {stretch.name for stretch in now.files}
+        self._whole &= listing.whole.keys() & names
+        self._pieces = {name: listing.pieces.get(name, ()) for name in names}
+        self._proven_pieces = {piece.path for pieces in self._pieces.values() for piece in pieces}
+
+    def prove_whole(self, stretch: Stretch) -> None:
+        """Read back what stands under the name of a complete WAL segment now. Raises as ``look``."""
+        path = self._path(stretch.name)
+        self._check_whole(stretch, path, self._fs.size(path))
+        self._whole.add(stretch.name)
+
+    def has_whole(self, stretch: Stretch) -> bool:
+        return stretch.name in self._whole
+
+    def pieces(self, stretch: Stretch) -> tuple[Piece, ...]:
+        """Those there are of a WAL segment, in order."""
+        return self._pieces.get(stretch.name, ())
+
+    def reach(self, stretch: Stretch) -> int:
+        """Up to which byte the archive has a WAL segment, from its beginning on."""
+        return stretch.end if self.has_whole(stretch) else reach_of(self.pieces(stretch))
+
+    def superfluous(self, stretch: Stretch) -> list[Piece]:
+        """Pieces of which something larger has every byte."""
+        pieces = self.pieces(stretch)
+        if self.has_whole(stretch):
+            return list(pieces)
+        return [piece for piece in pieces if any(_contains(other, piece) for other in pieces if other != piece)]
+
+    def forget(self, stretch: Stretch, gone: Iterable[Piece]) -> None:
+        """These pieces were removed."""
+        paths = {piece.path for piece in gone}
+        self._pieces[stretch.name] = tuple(piece for piece in self.pieces(stretch) if piece.path not in paths)
+
+    def _check_ahead(self, listing: LogArchiveListing, now: LogNow) -> None:
+        if not now.files:
+            return
+        last = now.files[-1].name
+        for name in listing.names:
+            if log_order(name) > log_order(last):
+                raise foreign(self._path(name), f"lies ahead of this log, which ends with {last}")
+
+    def _check_older(self, listing: LogArchiveListing, now: LogNow) -> None:
+        """Whose the oldest and the newest are that the log itself has no longer; what lies between, a survey tells."""
+        own = {stretch.name for stretch in now.files}
+        older = [name for name in listing.names if name not in own]
+        for name in {older[0], older[-1]} - self._own_heads if older else ():
+            header = self._header_there(listing, name)
+            if header is not None and header.store_id != self._store_id:
+                raise foreign(self._path(name), f"belongs to store {header.store_id}")
+            self._own_heads.add(name)
+
+    def _header_there(self, listing: LogArchiveListing, name: str) -> WalFileHeader | None:
+        first = next(iter(listing.pieces.get(name, ())), None)
+        if name in listing.whole:
+            path = self._path(name)
+        elif first is not None and first.start == 0:
+            path = first.path
+        else:
+            return None
+        found = decode_file_header(self._fs.read(path, 0, FILE_HEADER_SIZE))
+        return found if isinstance(found, WalFileHeader) else None
+
+    def _prove(self, listing: LogArchiveListing, stretch: Stretch, *, complete: bool) -> None:
+        size = listing.whole.get(stretch.name)
+        if size is not None and not self.has_whole(stretch):
+            if not complete:
+                raise foreign(self._path(stretch.name), "is complete, while this log still writes its own")
+            self._check_whole(stretch, self._path(stretch.name), size)
+            self._whole.add(stretch.name)
+        if self.has_whole(stretch):
+            return
+        for piece in listing.pieces.get(stretch.name, ()):
+            if piece.path not in self._proven_pieces:
+                self._check_piece(stretch, piece)
+        for path in listing.short:
+            if posixpath.basename(path).startswith(stretch.name):
+                raise foreign(path, "is shorter than its name says")
+
+    def _check_whole(self, stretch: Stretch, path: str, size: int) -> None:
+        here = self._fs.read(stretch.info.path, 0, FILE_HEADER_SIZE)
+        if self._fs.read(path, 0, FILE_HEADER_SIZE) != here:
+            raise foreign(path, "is not the WAL segment that this log has under that name")
+        # What was only preallocated is not archived.
+        if size > stretch.end or (size < stretch.end and first_nonzero(self._fs, stretch.info.path, size) is not None):
+            raise foreign(path, f"has {size} bytes; this log's WAL segment of that name has {stretch.end}")
+        start, tail = self._last_record(stretch, size)
+        if self._fs.read(path, start, size - start) != tail:
+            raise foreign(path, f"ends differently from {stretch.info.path}: it parts from this log's history")
+
+    def _last_record(self, stretch: Stretch, size: int) -> tuple[int, bytes]:
+        """From where on, and what, the end of a WAL segment is: as much as it takes for the last record to be in it."""
+        count = _TAIL_BYTES
+        while True:
+            start = max(FILE_HEADER_SIZE, size - count)
+            tail = self._fs.read(stretch.info.path, start, size - start)
+            if start == FILE_HEADER_SIZE or any(find_headers(tail, start, stretch.info.header.salt)):
+                return start, tail
+            count *= 4
+
+    def _check_piece(self, stretch: Stretch, piece: Piece) -> None:
+        if piece.end > stretch.end:
+            raise foreign(piece.path, f"goes beyond this log's WAL segment, which is durable up to byte {stretch.end}")
+        reader = self._fs.reader(piece.path)
+        for offset in range(piece.start, piece.end, _COMPARED_BYTES):
+            count = min(_COMPARED_BYTES, piece.end - offset)
+            if reader.read(offset - piece.start, count) != self._fs.read(stretch.info.path, offset, count):
+                raise foreign(piece.path, f"differs from {stretch.info.path}, of which it should be a piece")
+
+    def _path(self, name: str) -> str:
+        return posixpath.join(self._directory, name)
+
+
+def foreign(path: str, why: str) -> FailedPrecondition:
+    """The refusal of an archive in which ``path`` is not of this store's history."""
+    return FailedPrecondition(
+        f"{path} {why}",
+        reason=FOREIGN,
+        hint="give this store an archive of its own: another --archive-path. So it is after a data directory was "
+        "copied, and after --recovery=point-in-time has cut the log: keep what is there, it leads to the time before",
+        path=path,
+    )
+
+
+def remove_pieces(fs: FileSystem, directory: str, paths: Iterable[str]) -> None:
+    """Remove files of an archive; what is gone already is no obstacle. Durable on return. Raises OSError."""
+    gone = list(paths)
+    for path in gone:
+        with contextlib.suppress(FileNotFoundError):
+            fs.unlink(path)
+    if gone:
+        fs.sync_dir(directory)
+
+
+def _contains(larger: Piece, piece: Piece) -> bool:
+    return larger.start <= piece.start and piece.end <= larger.end

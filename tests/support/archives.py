@@ -1,0 +1,89 @@
+"""Archiving in tests: a store whose log is archived, and what the archive says when it is read."""
+
+from __future__ import annotations
+
+import posixpath
+
+from holdfastd.engine.log_archiver import LogArchiver
+from holdfastd.engine.log_now import log_now
+from holdfastd.storage.archived_log import ArchivedLog
+from holdfastd.storage.files import FileSystem
+from holdfastd.storage.names import parse_piece_name, parse_wal_name
+from holdfastd.storage.wal_reader import read_log
+from holdfastd.storage.wal_verify import verify_log
+from tests.support.snapshots import SnapshotKit
+
+ARCHIVE = "/archive"
+SEGMENT = 700
+"""A WAL segment holds a handful of small writes."""
+
+Operations = list[tuple[int, bytes]]
+
+
+class ArchiveKit(SnapshotKit):
+    """A store that archives its log; rounds come when a test asks for one."""
+
+    def __init__(self, *args: object, archive_path: str = ARCHIVE, segment_size: int = SEGMENT, **more: object) -> None:
+        super().__init__(*args, archive_path=archive_path, segment_size=segment_size, **more)  # type: ignore[arg-type]
+
+    @property
+    def archiver(self) -> LogArchiver:
+        archiver = self.engine.archiving.archiver
+        assert archiver is not None
+        return archiver
+
+    def round(self) -> None:
+        """A round that goes well."""
+        failure = self.archiver.round()
+        if failure is not None:
+            raise failure
+
+    def write(self, count: int = 1) -> None:
+        """Some single writes."""
+        for _ in range(count):
+            self.upsert([f"p{self.engine.sequence}"], payloads=[b'{"text":"%s"}' % (b"x" * 40)])
+
+    def logged(self) -> Operations:
+        """(sequence, payload) of what is durable in the log."""
+        return [(each.record.sequence, bytes(each.record.payload)) for each in self.engine.wal.records()]
+
+    def archived(self) -> Operations:
+        """The same of the archive."""
+        return read_archive(self.fs, self.engine.store_id, self.archiver.directory)
+
+    def names(self) -> list[str]:
+        """What lies in the archive, but for the lock."""
+        found = self.fs.listdir(self.archiver.directory) if self.fs.exists(self.archiver.directory) else []
+        return [name for name in found if name != "LOCK"]
+
+    def whole(self) -> list[str]:
+        """The WAL segments that it has whole."""
+        return [name for name in self.names() if parse_wal_name(name)]
+
+    def pieces(self) -> list[str]:
+        """What it has in pieces."""
+        return [name for name in self.names() if parse_piece_name(name)]
+
+    def complete_names(self) -> list[str]:
+        """Base names of the log's WAL segments that are written no more."""
+        now = log_now(self.log, self.engine.wal.files_before_gap())
+        return [posixpath.basename(stretch.info.path) for stretch in now.complete]
+
+    def codes(self) -> list[str]:
+        """The codes of the active alarms."""
+        return [alarm.code for alarm in self.engine.alarms()]
+
+    def text(self, code: str) -> str:
+        """What an alarm says."""
+        return next(alarm.message for alarm in self.engine.alarms() if alarm.code == code)
+
+
+def read_archive(fs: FileSystem, store_id: object, directory: str = ARCHIVE) -> Operations:
+    """(sequence, payload) of an archive that is sound, whatever gaps of history there are; nothing where none is."""
+    if not fs.exists(directory):
+        return []
+    archived = ArchivedLog(fs, directory)
+    check = verify_log(archived, [directory], store_id=store_id)  # type: ignore[arg-type]
+    assert check.problems == ()
+    records = read_log(archived, [directory], store_id=store_id, allow_gaps=True)  # type: ignore[arg-type]
+    return [(record.sequence, bytes(record.payload)) for record in records]
