@@ -11,6 +11,7 @@ from holdfast.checks import seconds, text
 from holdfast.connection import DEFAULT_TIMEOUT, Connection
 
 if TYPE_CHECKING:
+    from holdfast.archive import Archive
     from holdfast.channel import TlsOption
     from holdfast.collection import Collection
     from holdfast.collections import Collections
@@ -71,6 +72,13 @@ class Client:
         from holdfast.wal import Wal
 
         return Wal(self.connection)
+
+    @cached_property
+    def archive(self) -> Archive:
+        """How far the log is archived, and bringing all of it there."""
+        from holdfast.archive import Archive
+
+        return Archive(self.connection)
 
     @cached_property
     def storage(self) -> Storage:

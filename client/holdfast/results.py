@@ -218,6 +218,16 @@ def _collection_diff(entry: operation_pb2.CollectionDiff) -> Document:
     )
 
 
+def _flush(result: operation_pb2.FlushArchiveResult, status: str) -> Document:
+    return Document(
+        through_sequence=result.through_sequence,
+        through_time=timestamp(result.through_time),
+        bytes=result.sent_bytes,
+        duration_ms=result.duration_ms,
+        status=status,
+    )
+
+
 _DOCUMENTS: Mapping[str, Callable[[Any, str], Document]] = {
     "snapshot": _snapshot,
     "restore": _restore,
@@ -226,4 +236,5 @@ _DOCUMENTS: Mapping[str, Callable[[Any, str], Document]] = {
     "verify": _verify,
     "consolidate": _consolidate,
     "diff": _diff,
+    "flush": _flush,
 }

@@ -145,7 +145,11 @@ def test_the_top_help_has_the_exit_codes(cli: Callable[..., Outcome]) -> None:
         (["/storage", "snap"], "there is no command 'snap'; did you mean 'snapshot'?", "holdfast storage --help"),
         (["snapshot", "list"], "there is no command 'snapshot'; did you mean 'storage snapshot'?", "holdfast --help"),
         (["storage", "create"], "there is no command 'create'; did you mean 'snapshot create'?", "storage --help"),
-        (["status"], "did you mean 'storage status' or 'storage wal status'?", "holdfast --help"),
+        (
+            ["status"],
+            "did you mean 'storage status' or 'storage wal status' or 'storage archive status'?",
+            "holdfast --help",
+        ),
         (["vector", "insert-batch", "c", "--file", "gone.npy"], "cannot read gone.npy: No such file", "--help"),
         (["collection", "create", "c"], "Missing option '--dimensions' / '-d'", "holdfast collection create --help"),
         (["collection", "list", "--nope"], "--nope", "holdfast collection list --help"),

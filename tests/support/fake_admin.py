@@ -321,6 +321,14 @@ class WalServicer(wal_pb2_grpc.WalServiceServicer):
         self._daemon.marks.append(mark)
         return wal_pb2.CreateMarkResponse(mark=mark, durable=True)
 
+    def GetArchiveStatus(self, request: Any, context: Any) -> Any:
+        return wal_pb2.GetArchiveStatusResponse(status=self._daemon.archive)
+
+    def FlushArchive(self, request: Any, context: Any) -> Any:
+        result = operation_pb2.FlushArchiveResult(through_sequence=9, sent_bytes=4096, duration_ms=12)
+        result.through_time.seconds = START_SECONDS
+        return self._daemon.operate(operation_pb2.Operation.KIND_FLUSH_ARCHIVE, flush=result)
+
 
 class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     def __init__(self, daemon: FakeState) -> None:

@@ -63,6 +63,7 @@ class FakeState:
         self.snapshots: dict[str, common_pb2.Snapshot] = {}
         self.operations: dict[str, list[operation_pb2.Operation]] = {}
         self.marks: list[common_pb2.Mark] = []
+        self.archive = wal_pb2.ArchiveStatus(state=wal_pb2.ArchiveStatus.STATE_OFF)
         self.records: list[wal_pb2.WalRecord] = []
         self.log_warnings: list[str] = []
         self.wal = wal_pb2.WalStatus(

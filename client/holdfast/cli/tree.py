@@ -80,6 +80,14 @@ _WAL = Branch(
     },
 )
 
+_ARCHIVE = Branch(
+    "The archive of the log, elsewhere",
+    {
+        "status": Leaf("archive:status", "Show how far the log is archived"),
+        "flush": Leaf("archive:flush", "Bring all of the log into its archive now"),
+    },
+)
+
 _STORAGE = Branch(
     "Snapshots, the log, mapping, compaction, status",
     {
@@ -87,6 +95,7 @@ _STORAGE = Branch(
         "alarms": Leaf("storage:alarms", "Show what an operator should know of"),
         "snapshot": _SNAPSHOT,
         "wal": _WAL,
+        "archive": _ARCHIVE,
         "mmap": Leaf("storage:mmap", "Configure memory-mapped storage"),
         "compact": Leaf("storage:compact", "Compact storage to reclaim space"),
     },

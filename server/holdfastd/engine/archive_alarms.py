@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from ..errors import Corruption, HoldfastError
 from ..model import Sequence64
-from ..storage.log_archive_note import ArchiveGap, ArchiveNote
 from .alarms import Alarms
+from .archive_gaps import Gap
 from .history import iso_time
 from .log_holdings import FOREIGN
 
@@ -54,7 +54,13 @@ class ArchiveAlarms:
         self._newest_snapshot = newest_snapshot
         self.patience_us = max(3 * interval_us, LEAST_PATIENCE_US)
 
-    def tell(self, note: ArchiveNote, failure: Failure | None, behind_us: int) -> None:
+    def state(self, failure: Failure | None, behind_us: int) -> str:
+        """What to call it: archiving, behind, failing or foreign."""
+        if failure is not None:
+            return "foreign" if failure.code == FOREIGN else "failing"
+        return "behind" if behind_us > self.patience_us else "archiving"
+
+    def tell(self, gaps: Iterable[Gap], failure: Failure | None, behind_us: int) -> None:
         """Raise and clear what there is to tell. ``behind_us``: how long the oldest operation has been waiting."""
         for code in (FAILING, DAMAGE, FOREIGN):
             if failure is None or failure.code != code:
@@ -69,7 +75,7 @@ class ArchiveAlarms:
             )
         else:
             self._alarms.clear(BEHIND)
-        self._tell_of_gaps(note.gaps)
+        self._tell_of_gaps(gaps)
 
     def _tell_of_failure(self, failure: Failure) -> None:
         error = failure.error
@@ -79,9 +85,9 @@ class ArchiveAlarms:
         severity = "warning" if failure.code == FAILING else "critical"
         self._alarms.raise_(failure.code, _text(failure, self._directory), hint=hint, severity=severity)
 
-    def _tell_of_gaps(self, gaps: Iterable[ArchiveGap]) -> None:
+    def _tell_of_gaps(self, gaps: Iterable[Gap]) -> None:
         newest = self._newest_snapshot() or 0
-        open_gaps = [gap for gap in gaps if gap.last > newest]
+        open_gaps = [gap for gap in gaps if gap.is_loss and max(gap.first, gap.last) > newest]
         if not open_gaps:
             self._alarms.clear(GAP)
             return
@@ -104,5 +110,5 @@ def _text(failure: Failure, directory: str) -> str:
     return f"{what}: {failure.error.message}"
 
 
-def _window(gap: ArchiveGap) -> str:
+def _window(gap: Gap) -> str:
     return f"sequences {gap.first} to {gap.last}, from {iso_time(gap.first_us)} to {iso_time(gap.last_us)}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from ..errors import FailedPrecondition
 from ..storage.files import parent_of
 from ..storage.wal import WalFileInfo
+from .archive_status import NOT_ARCHIVED, ArchiveStatus
 from .archive_thread import ArchiveThread
 from .log_archiver import LogArchiver, Shipped
 from .log_now import log_now
@@ -65,18 +66,26 @@ class Archiving:
         if self.archiver is not None:
             self.archiver.look()
 
-    def flush(self) -> Shipped:
-        """Bring everything that was acknowledged into the archive. Blocks; raises what keeps it from that."""
+    def status(self) -> ArchiveStatus:
+        """How far archiving is, and what the archive holds. Blocks: asks the archive, if it answered of late."""
+        return NOT_ARCHIVED if self.archiver is None else self.archiver.status()
+
+    def check_on(self) -> LogArchiver:
+        """What archives the log; raises FailedPrecondition where nothing does."""
         if self.archiver is None:
             raise FailedPrecondition(
                 "the log is not archived",
                 reason="ARCHIVE_OFF",
                 hint="name a place for it in the daemon's settings, --archive-path DIR|URL, and restart it",
             )
-        log = self._machinery.committer.log
+        return self.archiver
+
+    def flush(self) -> Shipped:
+        """Bring everything that was acknowledged into the archive. Blocks; raises what keeps it from that."""
+        archiver, log = self.check_on(), self._machinery.committer.log
         if log is not None:
             log.sync()
-        return self.archiver.flush()
+        return archiver.flush()
 
     def _archiver(self) -> LogArchiver:
         ground, machinery = self._ground, self._machinery

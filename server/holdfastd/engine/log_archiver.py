@@ -22,13 +22,15 @@ from ..model import Sequence64
 from ..storage.bulk import Pace
 from ..storage.clock import Clock
 from ..storage.files import FileSystem, Lock, make_lasting_dir
-from ..storage.log_archive_listing import log_order
+from ..storage.log_archive_chain import ArchiveChain
+from ..storage.log_archive_listing import list_log_archive, log_order
 from ..storage.log_archive_note import ArchiveNote, load_note, store_note
 from ..storage.names import Layout
 from ..storage.wal import WalFileInfo
 from .alarms import Alarms
 from .archive_alarms import ArchiveAlarms, Failure
-from .archive_gaps import lost_before
+from .archive_gaps import gaps_of, lost_before
+from .archive_status import ArchiveContents, ArchiveStatus, waiting
 from .disk_errors import disk_errors_of
 from .log_holdings import foreign
 from .log_now import LogNow, first_behind
@@ -36,7 +38,9 @@ from .log_shipping import LogShipping, start_of
 from .wal_locks import LOCK_NAME
 
 LOOK_EVERY_NS = 3600 * 1_000_000_000
-"""So often the archive is listed though nothing was written to it: somebody may have deleted what the log still has."""
+"""So often the archive is listed though nothing was written to it, and looked over for what somebody has deleted."""
+LINKS_AT_ONCE = 200
+"""Of so many WAL segments beginning and end are read in one go, which takes seconds; the next round goes on."""
 LONGEST_PAUSE_SECONDS = 60.0
 _ALL = 1 << 63
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -79,6 +83,7 @@ class LogArchiver:
         self._fs = fs
         self._layout = layout
         self._clock = clock
+        self._store_id = store_id
         self._now = now
         self._trim = trim
         self.directory = directory
@@ -88,11 +93,16 @@ class LogArchiver:
         self._running = threading.Lock()
         self._shipping = LogShipping(fs, directory, store_id, pace)
         self._trusted = False
-        self._looked_ns = 0
+        self._looked_ns: int | None = None
         self._held: Lock | None = None
         self._kept = ArchiveNote(directory)
+        # Held while the whole archive is looked over, which may be beside a round. Guards what is below.
+        self._looking = threading.Lock()
+        self._chain = ArchiveChain(fs, directory)
+        self._surveyed_ns: int | None = None
         # Guarded by _lock.
         self._lock = threading.Lock()
+        self._contents: ArchiveContents | None = None
         self._note = ArchiveNote(directory)
         self._failures = 0
         self._failure: Failure | None = None
@@ -138,14 +148,51 @@ class LogArchiver:
         now = self._now()
         self._note_lost(now)
         with self._lock:
-            note, failure = self._note, self._failure
-        self._alarms.tell(note, failure, self._behind_us(now, note))
+            note, failure, contents = self._note, self._failure, self._contents
+        self._alarms.tell(gaps_of(note, contents), failure, self._behind_us(now, note))
 
     def release(self) -> None:
         """Give up the lock on the archive, once no round will come any more."""
         held, self._held = self._held, None
         if held is not None:
             held.release()
+
+    def status(self) -> ArchiveStatus:
+        """How far archiving is, and what the archive holds. Blocks: asks the archive, if it answered of late."""
+        with self._lock:
+            failing = self._failure is not None
+        if not failing:
+            with suppress(OSError, HoldfastError):
+                self.survey()
+        now = self._now()
+        self._note_lost(now)
+        with self._lock:
+            note, failure, contents = self._note, self._failure, self._contents
+        behind_us = self._behind_us(now, note)
+        return ArchiveStatus(
+            path=self.directory,
+            state=self._alarms.state(failure, behind_us),
+            interval_us=self.interval_us,
+            through=note.through,
+            used=note.used,
+            behind_us=behind_us,
+            waiting=waiting(now, note.through),
+            contents=contents,
+            gaps=gaps_of(note, contents),
+            failure=failure,
+        )
+
+    def survey(self) -> None:
+        """Look over the whole archive, as far as one look goes. Blocks; raises OSError, FailedPrecondition."""
+        with self._looking:
+            listing = list_log_archive(self._fs, self.directory)
+            chain = self._chain.look(listing, LINKS_AT_ONCE)
+            strangers = self._chain.stores() - {self._store_id}
+            self._surveyed_ns = None if chain.unread else self._clock.monotonic_ns()
+            with self._lock:
+                self._contents = ArchiveContents(len(listing.names), listing.size_bytes, chain)
+        if strangers:
+            raise foreign(self.directory, f"has the log of store {min(map(str, strangers))} as well")
 
     # Rounds ---------------------------------------------------------------------------------------------------------
 
@@ -184,7 +231,7 @@ class LogArchiver:
         self._note_lost(now)
         with self._lock:
             self._last_file = now.files[-1].name if now.files else ""
-        if not self._trusted or self._clock.monotonic_ns() - self._looked_ns >= LOOK_EVERY_NS:
+        if not self._trusted or self._is_due(self._looked_ns):
             self._prepare()
             self._shipping.look(now)
             self._check_there()
@@ -194,7 +241,12 @@ class LogArchiver:
         self._shipping.ship(now, lambda: self._advance(now))
         self._advance(now)
         self._store()
+        if self._is_due(self._surveyed_ns):
+            self.survey()
         self._trusted = True
+
+    def _is_due(self, done_ns: int | None) -> bool:
+        return done_ns is None or self._clock.monotonic_ns() - done_ns >= LOOK_EVERY_NS
 
     def _prepare(self) -> None:
         """See that a directory is there, and nobody else's."""

@@ -27,6 +27,7 @@ KINDS: Mapping[str, operation_pb2.Operation.Kind.ValueType] = {
     "compact": _Message.KIND_COMPACT,
     "consolidate": _Message.KIND_CONSOLIDATE_SNAPSHOT,
     "diff": _Message.KIND_DIFF_SNAPSHOTS,
+    "flush_archive": _Message.KIND_FLUSH_ARCHIVE,
 }
 STATE_OF: Mapping[OperationState, operation_pb2.Operation.State.ValueType] = {
     OperationState.PENDING: _Message.STATE_PENDING,
@@ -126,6 +127,8 @@ def _set_result(message: operation_pb2.Operation, result: Mapping[str, Any]) -> 
         message.consolidate.CopyFrom(_consolidate_result(result))
     elif message.kind == _Message.KIND_DIFF_SNAPSHOTS:
         message.diff.CopyFrom(diff_result(result))
+    elif message.kind == _Message.KIND_FLUSH_ARCHIVE:
+        message.flush.CopyFrom(_flush_result(result))
 
 
 def _snapshot_result(result: Mapping[str, Any]) -> operation_pb2.SnapshotResult:
@@ -190,6 +193,15 @@ def _replay_result(result: Mapping[str, Any]) -> operation_pb2.ReplayResult:
         verified=bool(result.get("verified")),
         snapshot_id=result.get("snapshot_id") or "",
         warnings=result.get("warnings", ()),
+    )
+
+
+def _flush_result(result: Mapping[str, Any]) -> operation_pb2.FlushArchiveResult:
+    return operation_pb2.FlushArchiveResult(
+        through_sequence=result.get("through_sequence", 0),
+        through_time=timestamp(result.get("through_us", 0)),
+        sent_bytes=result.get("sent_bytes", 0),
+        duration_ms=result.get("duration_ms", 0),
     )
 
 

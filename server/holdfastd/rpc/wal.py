@@ -24,6 +24,7 @@ from ..errors import InvalidArgument, NotFound
 from ..storage.clock import Clock
 from ..storage.names import check_collection_name
 from .convert import SYNC_MODES, chosen, microseconds_of
+from .convert_archive import archive_message, shipped_document
 from .convert_operations import operation_message
 from .convert_records import ranges_of, record_message, stats_message, wanted_of, words_of
 from .convert_wal import (
@@ -203,6 +204,32 @@ class WalService(WalServiceServicer):
     ) -> wal_pb2.CreateMarkResponse:
         mark = self._wal.mark(request.name, caller=self._callers.of(context, request.request_id, sync=True))
         return wal_pb2.CreateMarkResponse(mark=mark_message(mark), durable=True)
+
+    def GetArchiveStatus(
+        self, request: wal_pb2.GetArchiveStatusRequest, context: grpc.ServicerContext
+    ) -> wal_pb2.GetArchiveStatusResponse:
+        return wal_pb2.GetArchiveStatusResponse(status=archive_message(self._engine.archiving.status()))
+
+    def FlushArchive(
+        self, request: wal_pb2.FlushArchiveRequest, context: grpc.ServicerContext
+    ) -> operation_pb2.Operation:
+        archiving = self._engine.archiving
+        archiving.check_on()
+        caller = self._callers.of(context, request.request_id)
+
+        def flush(work: Work) -> dict[str, Any]:
+            work.report(phase="archiving")
+            return shipped_document(archiving.flush())
+
+        operation = self._engine.operations.start(
+            "flush_archive",
+            flush,
+            request={},
+            request_id=caller.request_id,
+            request_digest=caller.asking("flush archive").request_digest,
+            actor=caller.actor,
+        )
+        return operation_message(operation)
 
     def _search(self, request: wal_pb2.DumpWalRequest | wal_pb2.TailWalRequest, *, live: bool) -> LogSearch:
         """The search that a request asks for. ``live``: of what comes. Raises InvalidArgument, then also NotFound."""

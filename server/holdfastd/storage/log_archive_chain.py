@@ -1,0 +1,198 @@
+"""An archive of the log as a chain of WAL segments, held together link by link, without reading what is in them.
+
+The header of each says what came before it, and the last record of the one before says whether that is so. Both are
+read once; what was read is remembered for as long as the file has its size.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ..format.record import HEADER_SIZE, RecordHeader, RecordKind, decode_header, find_headers
+from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header
+from .archived_log import Piece
+from .files import FileSystem
+from .log_archive_listing import LogArchiveListing, reach_of
+
+MISSING, DISABLED = "missing", "disabled"
+_TAIL_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class ChainGap:
+    """Operations that lie between two WAL segments of an archive and are not in it, and why.
+
+    ``kind``: MISSING, or DISABLED where the log itself was switched off then. ``first`` is greater than ``last`` where
+    bytes are missing or damaged, and perhaps no operation.
+    """
+
+    kind: str
+    first: int
+    first_us: int
+    last: int
+    last_us: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainLink:
+    """What one WAL segment in an archive says of itself. ``header`` is None where that cannot be used.
+
+    ``first_us``: the time of its first record, 0 without one. ``sequence``, ``time_us`` and ``chain``: where it ends.
+    ``problem``: why it does not end well, or "".
+    """
+
+    name: str
+    header: WalFileHeader | None
+    first_us: int
+    sequence: int
+    time_us: int
+    chain: int
+    closed: bool
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """``unread``: WAL segments that have not been looked into yet; next to them no gap is found.
+
+    ``links``: in log order, without those. ``gaps``: oldest first.
+    """
+
+    links: tuple[ChainLink, ...]
+    gaps: tuple[ChainGap, ...]
+    unread: int
+
+    @property
+    def unbroken(self) -> tuple[ChainLink, ...]:
+        """The last of them that follow each other without any gap."""
+        for index in range(len(self.links) - 1, 0, -1):
+            if gap_between(self.links[index - 1], self.links[index]) is not None:
+                return self.links[index:]
+        return self.links
+
+
+class ArchiveChain:
+    """See the module. One thread at a time; blocks for the archive."""
+
+    def __init__(self, fs: FileSystem, directory: str) -> None:
+        self._fs = fs
+        self._directory = directory
+        self._known: dict[tuple[str, int, bool], ChainLink] = {}
+
+    def look(self, listing: LogArchiveListing, at_most: int) -> Chain:
+        """Read what is not known yet of what was listed, the newest first, ``at_most`` so many. Raises OSError."""
+        known, unread = {}, 0
+        for name in reversed(listing.names):
+            pieces = self._parts(listing, name)
+            size = reach_of(pieces)
+            torn = any(piece.end > size for piece in pieces)
+            link = self._known.get((name, size, torn))
+            if link is None and at_most > 0:
+                at_most -= 1
+                link = _read_link(Parts(self._fs, pieces), name, size, torn=torn)
+            if link is None:
+                unread += 1
+            else:
+                known[name, size, torn] = link
+        self._known = known
+        links = tuple(reversed(known.values()))
+        return Chain(links, tuple(_gaps(links, listing.names)), unread)
+
+    def _parts(self, listing: LogArchiveListing, name: str) -> tuple[Piece, ...]:
+        if name in listing.whole:
+            return (Piece(0, listing.whole[name], posixpath.join(self._directory, name)),)
+        return listing.pieces[name]
+
+    def stores(self) -> set[uuid.UUID]:
+        """The stores whose log there is, as far as it was looked into."""
+        return {link.header.store_id for link in self._known.values() if link.header is not None}
+
+
+def _gaps(links: tuple[ChainLink, ...], names: list[str]) -> Iterator[ChainGap]:
+    place = {name: index for index, name in enumerate(names)}
+    for before, link in pairwise(links):
+        gap = gap_between(before, link)
+        if gap is not None and place[link.name] == place[before.name] + 1:
+            yield gap
+
+
+def gap_between(before: ChainLink, link: ChainLink) -> ChainGap | None:
+    """What is missing between a WAL segment and the next one there is, or None."""
+    header = link.header
+    if header is None:
+        return ChainGap(MISSING, before.sequence + 1, before.time_us, link.sequence, link.time_us, link.problem)
+    last, last_us = header.previous_sequence, header.created_us
+    if not before.problem and (header.chain, last) == (before.chain, before.sequence):
+        return None
+    if header.gap_before and not before.problem:
+        if last <= before.sequence:
+            return None
+        why = f"the log was disabled behind sequence {before.sequence}"
+        return ChainGap(DISABLED, before.sequence + 1, before.time_us, last, last_us, why)
+    why = before.problem or f"what led from {before.name} to {link.name} is not there"
+    return ChainGap(MISSING, before.sequence + 1, before.time_us, last, last_us, why)
+
+
+class Parts:
+    """The bytes of a WAL segment in an archive, as far as they are there without a hole."""
+
+    def __init__(self, fs: FileSystem, pieces: tuple[Piece, ...]) -> None:
+        self._fs = fs
+        self._pieces = pieces
+
+    def read(self, offset: int, end: int) -> bytes:
+        """Bytes ``offset`` up to ``end``. Blocks; raises OSError."""
+        found = []
+        for piece in self._pieces:
+            if piece.start <= offset < min(piece.end, end):
+                stop = min(piece.end, end)
+                found.append(self._fs.read(piece.path, offset - piece.start, stop - offset))
+                offset = stop
+        return b"".join(found)
+
+
+def _read_link(parts: Parts, name: str, size: int, *, torn: bool) -> ChainLink:
+    if size < FILE_HEADER_SIZE:
+        return _unusable(name, "its beginning is not there")
+    raw = parts.read(0, min(size, FILE_HEADER_SIZE + HEADER_SIZE))
+    header = decode_file_header(raw)
+    if not isinstance(header, WalFileHeader):
+        return _unusable(name, f"file header: {header.reason}")
+    first = decode_header(
+        raw, FILE_HEADER_SIZE, salt=header.salt, offset=FILE_HEADER_SIZE, remaining=size - FILE_HEADER_SIZE
+    )
+    first_us = first.timestamp_us if isinstance(first, RecordHeader) else 0
+    problem = f"bytes of {name} from {size} on are not there" if torn else ""
+    found = _last_record(parts, header, size)
+    if found is None:
+        if size > FILE_HEADER_SIZE:
+            problem = problem or f"no record of {name} can be found"
+        previous, created_us = header.previous_sequence, header.created_us
+        return ChainLink(name, header, first_us, previous, created_us, header.chain, False, problem)
+    offset, record = found
+    if offset + record.size != size:
+        problem = problem or f"{name} does not end with a record: it was cut short or damaged near byte {offset}"
+    closed = record.kind == RecordKind.CLOSED
+    return ChainLink(name, header, first_us, record.sequence, record.timestamp_us, record.crc, closed, problem)
+
+
+def _unusable(name: str, why: str) -> ChainLink:
+    return ChainLink(name, None, 0, 0, 0, 0, False, f"{name}: {why}")
+
+
+def _last_record(parts: Parts, header: WalFileHeader, size: int) -> tuple[int, RecordHeader] | None:
+    """The last record whose header is intact, and where it stands; read from the end of the file."""
+    count = _TAIL_BYTES
+    while True:
+        start = max(FILE_HEADER_SIZE, size - count)
+        found = list(find_headers(parts.read(start, size), start, header.salt))
+        if found:
+            return found[-1]
+        if start == FILE_HEADER_SIZE:
+            return None
+        count *= 4
