@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -12,6 +12,7 @@ from holdfastd.errors import Corruption
 from holdfastd.storage.names import Layout
 from tests.support.engines import CALLER, ROOT, Kit, abandon, open_engine, rows
 from tests.support.logs import flip
+from tests.support.memdisk import Disk
 from tests.support.memfs import MemFileSystem
 
 WAL = f"{ROOT}/wal"
@@ -45,18 +46,16 @@ def test_a_crash_never_leaves_a_cut_log_on_the_old_timeline(checkpoint_first: bo
     open_engine(fs, recovery="point-in-time")
     rng = random.Random(2)
     timelines = set()
-    for cut in range(fs.ops + 1):
-        for _ in range(4):
-            disk = fs.crash_disk_at(cut, rng)
-            try:
-                timeline = open_engine(MemFileSystem(disk)).timeline
-            except Corruption:
-                timeline = 0
-            timelines.add(timeline)
-            assert timeline != 1, f"after {cut} operations the log is cut on the timeline of before"
-            again = open_engine(MemFileSystem(disk), recovery="point-in-time")
-            assert again.timeline > 1
-            assert ids(again) == {"p0", "p1", "p2"}
+    for disk in distinct(fs.crash_disk_at(cut, rng) for cut in range(fs.ops + 1) for _ in range(4)):
+        try:
+            timeline = open_engine(MemFileSystem(disk)).timeline
+        except Corruption:
+            timeline = 0
+        timelines.add(timeline)
+        assert timeline != 1, "the log is cut on the timeline of before"
+        again = open_engine(MemFileSystem(disk), recovery="point-in-time")
+        assert again.timeline > 1
+        assert ids(again) == {"p0", "p1", "p2"}
     assert timelines >= {0, 2}, "the power cuts fell on one side of the cut only"
 
 
@@ -91,12 +90,25 @@ def kit_with_segments() -> Kit:
 
 
 def starts_of(fs: MemFileSystem, seed: int) -> Iterator[MemFileSystem]:
-    """The store as each power cut and each kill of what runs on ``fs`` may leave it."""
-    rng = random.Random(seed)
+    """The store as each power cut and each kill of what runs on ``fs`` may leave it, each of them once."""
+    yield from map(MemFileSystem, distinct(left_of(fs, random.Random(seed))))
+
+
+def left_of(fs: MemFileSystem, rng: random.Random) -> Iterator[Disk]:
     for cut in range(fs.ops + 1):
-        yield MemFileSystem(fs.kill_disk_at(cut))
+        yield fs.kill_disk_at(cut)
         for model in ("prefix", "subset"):
-            yield MemFileSystem(fs.crash_disk_at(cut, rng, model))
+            yield fs.crash_disk_at(cut, rng, model)
+
+
+def distinct(disks: Iterable[Disk]) -> Iterator[Disk]:
+    """Those whose content was not seen before: a start on it would find the same."""
+    seen: set[int] = set()
+    for disk in disks:
+        digest = disk.digest()
+        if digest not in seen:
+            seen.add(digest)
+            yield disk
 
 
 @pytest.mark.parametrize("which", range(3))
