@@ -36,6 +36,9 @@ run: $(INSTALLED)
 # One run tells everything: each check runs whatever the one before has found, and any of them fails the target.
 LINT = $(BIN)/ruff check . || failed=1; $(BIN)/ruff format --check . || failed=1; $(BIN)/mypy || failed=1
 
+# Tests start hundreds of programs: each would compile all its modules where the environment forbids to keep them.
+test soak: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(INSTALLED)
 	@failed=0; $(LINT); $(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS) || failed=1; exit $$failed
 
