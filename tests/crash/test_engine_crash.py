@@ -25,11 +25,10 @@ from tests.support.lives import IDS, History, Life, Promises
 from tests.support.memdisk import Disk
 from tests.support.memfs import MemFileSystem
 from tests.support.oracle import StoreState, observe
+from tests.support.snapshot_sweeps import AGAIN
 
 SEEDS = int(os.environ.get("HOLDFAST_ENGINE_CRASH_SEEDS", "3"))
 DRAWS = int(os.environ.get("HOLDFAST_ENGINE_CRASH_DRAWS", "14"))
-AGAIN = float(os.environ.get("HOLDFAST_ENGINE_CRASH_AGAIN", "0.02"))
-"""How many of the recoveries are cut as well, each at every one of its operations."""
 GOES_ON = 0.04
 """How many of the recovered stores go on: each is started twice more, and written to."""
 STEPS = 40

@@ -6,16 +6,19 @@ import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from holdfastd.errors import HoldfastError
 from holdfastd.model import StorageKind, SyncMode
 from tests.support.engines import CALLER
+from tests.support.memdisk import Disk
 from tests.support.memfs import MemFileSystem
 from tests.support.oracle import StoreState, observe
 from tests.support.snapshots import COLLECTIONS_DIR, SNAPSHOTS_DIR, SnapshotKit
 
 DRAWS = int(os.environ.get("HOLDFAST_CRASH_DRAWS", "3"))
+AGAIN = float(os.environ.get("HOLDFAST_CRASH_AGAIN", "0.02"))
+"""How many of the starts are cut as well, each at every one of its operations."""
 BACKUPS = "/backups"
 IDS = ["a", "b", "c", "d", "z"]
 
@@ -40,6 +43,13 @@ def prepared(mode: SyncMode = SyncMode.FSYNC) -> SnapshotKit:
     kit.sync_log()
     kit.clock.advance_us(1_000_000)
     return kit
+
+
+class Start(NamedTuple):
+    """A start took the first ``ops`` operations of ``fs``."""
+
+    fs: MemFileSystem
+    ops: int
 
 
 @dataclass
@@ -70,20 +80,26 @@ class Sweep:
         """``check`` a store after each power cut; it is told whether the action was reported as done by then."""
         rng = random.Random(seed)
         for cut in (*range(self.start, self.end, self.every), self.end):
+            done = cut == self.end
             for draw in range(self.draws):
                 disk = self.kit.fs.crash_disk_at(cut, rng, "prefix" if (cut + draw) % 3 == 0 else "subset")
-                self.states += 1
-                key = (disk.digest(), cut == self.end)
-                if key in self.seen:
-                    continue
-                self.seen.add(key)
-                fs = MemFileSystem(disk)
-                recovered = self.opened(fs)
-                started = fs.ops
-                check(recovered, cut == self.end)
-                if rng.random() < 0.04:
-                    self.cut_recovery(fs, started, check, rng, cut == self.end)
+                started = self.looked_at(disk, check, done)
+                if started is not None and rng.random() < AGAIN:
+                    self.cut_recovery(started, check, rng, done)
         return self
+
+    def looked_at(self, disk: Disk, check: Callable[[SnapshotKit, bool], None], done: bool) -> Start | None:
+        """``check`` what a start makes of one state; returns the start, or None where the same was seen before."""
+        self.states += 1
+        key = (disk.digest(), done)
+        if key in self.seen:
+            return None
+        self.seen.add(key)
+        fs = MemFileSystem(disk)
+        recovered = self.opened(fs)
+        started = Start(fs, fs.ops)
+        check(recovered, done)
+        return started
 
     def report(self, record_property: Recorder) -> None:
         """How many states there were, for the summary of the run."""
@@ -101,12 +117,11 @@ class Sweep:
         return SnapshotKit(fs, sync_mode=self.kit.sync_mode, seed=1000 + self.starts)
 
     def cut_recovery(
-        self, fs: MemFileSystem, ops: int, check: Callable[[SnapshotKit, bool], None], rng: random.Random, done: bool
+        self, start: Start, check: Callable[[SnapshotKit, bool], None], rng: random.Random, done: bool
     ) -> None:
-        """The power goes again during the start, which took the first ``ops`` operations of ``fs``."""
-        for again in range(ops + 1):
-            disk = fs.crash_disk_at(again, rng, "subset")
-            check(self.opened(MemFileSystem(disk)), done)
+        """The power goes again during a start."""
+        for again in range(start.ops + 1):
+            self.looked_at(start.fs.crash_disk_at(again, rng, "subset"), check, done)
 
 
 def assert_tidy(kit: SnapshotKit) -> None:
