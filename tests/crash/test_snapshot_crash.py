@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from holdfastd.engine.snapshots import Marks
 from holdfastd.errors import CommitUnknown, HoldfastError
 from holdfastd.model import SyncMode
 from tests.support.engines import CALLER
@@ -198,6 +199,38 @@ def test_each_operation_of_a_restore_fails(code: int, logging: bool) -> None:
             if step % 20 == 0:
                 assert_goes_on(kit)
     assert unknown > 0
+
+
+def deleted(kit: SnapshotKit) -> dict[str, Any]:
+    return {"id": kit.engine.snapshots.delete(kit.ids()[0]).id}
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_each_operation_of_a_deletion_fails(code: int) -> None:
+    """It is there and whole, or it is gone; sent again it is finished."""
+
+    def settle(kit: SnapshotKit) -> None:
+        assert_tidy(kit)
+        for _ in kit.ids():
+            deleted(kit)
+        assert kit.ids() == []
+        assert_tidy(kit)
+
+    failing(deleted, code, settle=settle)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_each_operation_of_a_pin_fails(code: int) -> None:
+    def pinned(kit: SnapshotKit) -> dict[str, Any]:
+        kit.engine.snapshots.mark(kit.ids()[0], Marks(pinned=True, description="keep"), caller=CALLER)
+        return {}
+
+    def settle(kit: SnapshotKit) -> None:
+        record = kit.engine.snapshots.list()[0].record
+        assert (record.pinned, record.description) in ((False, ""), (True, "keep"))
+        assert_tidy(kit)
+
+    failing(pinned, code, settle=settle)
 
 
 PUBLISHING = 60

@@ -285,8 +285,11 @@ def leave(fs: MemFileSystem, path: str) -> None:
         lambda kit, one: f"{one}/6f6c6466-6173-4a00-8000-686f6c646661",
         lambda kit, one: f"{one}/ids/run-09-0000000099-hash.npy",
         lambda kit, one: f"{ROOT}/requests-{99:020d}.json",
+        lambda kit, one: f"{one}/{kit.engine._keeper.current.collections[0].segments[0].id}/kills.tmp",
+        lambda kit, one: f"{LAYOUT.registry}.tmp",
+        lambda kit, one: f"{LAYOUT.uploads}.tmp",
     ],
-    ids=["collection", "segment", "index-run", "requests"],
+    ids=["collection", "segment", "index-run", "requests", "kills", "registry", "uploads"],
 )
 def test_what_neither_manifest_nor_log_names_is_removed(kit: Kit, place: Callable[[Kit, str], str]) -> None:
     kit.upsert(["a"], caller=Caller(request_id="r"))

@@ -27,7 +27,7 @@ from holdfastd.errors import (
 from holdfastd.format.checksum import crc32c
 from holdfastd.format.document import encode_document
 from tests.support.oracle import observe
-from tests.support.snapshot_sweeps import BACKUPS, assert_tidy
+from tests.support.snapshot_sweeps import BACKUPS, assert_nothing_left, assert_tidy
 from tests.support.snapshots import SNAPSHOTS_DIR, SnapshotKit
 from tests.support.transfers import begun, bring, parts, read_file, request_of, send
 
@@ -337,23 +337,41 @@ def test_no_room_is_said_before_anything_is_written(source: SnapshotKit, target:
     assert not target.fs.exists(UPLOADS)
 
 
-def test_a_failing_disk_loses_nothing_of_the_store(source: SnapshotKit) -> None:
+def test_a_file_that_got_its_name_before_a_kill_is_known_after_it(source: SnapshotKit, target: SnapshotKit) -> None:
+    """Wherever it lies: nobody looks into a directory of its own accord."""
+    name, content = read_file(source, "latest")
+    target.fs.fail_on("create", "*REGISTRY*", errno.EIO, forever=True)
+    with pytest.raises(HoldfastError):
+        bring(target, name, content, BACKUPS)
+    assert target.fs.listdir(BACKUPS) == [name]
+    target.fs.heal()
+    target.reopen()
+    (info,) = target.engine.snapshots.list()
+    assert (info.path, info.state) == (f"{BACKUPS}/{name}", "ready")
+    assert_nothing_left(target)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_a_failing_disk_loses_nothing_of_the_store(source: SnapshotKit, code: int) -> None:
     name, content = read_file(source, "latest")
     kit = SnapshotKit(seed=11)
     start = kit.fs.ops
-    bring(kit, name, content, piece=700)
+    bring(kit, name, content, piece=2500)
     raised = 0
     for step in range(kit.fs.ops - start):
         kit = SnapshotKit(seed=11)
-        kit.fs.fail_at(kit.fs.ops + step, errno.EIO)
+        kit.fs.fail_at(kit.fs.ops + step, code)
         try:
-            bring(kit, name, content, piece=700)
+            bring(kit, name, content, piece=2500)
         except HoldfastError:
             raised += 1
         kit.fs.heal()
-        again = bring(kit, name, content, piece=700)
+        kit.reopen()
+        assert_nothing_left(kit)
+        again = bring(kit, name, content, piece=2500)
         assert isinstance(again, SnapshotInfo)
         assert kit.fs.read(again.path) == content
         kit.reopen()
+        assert_nothing_left(kit)
         assert_tidy(kit)
     assert raised

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..format.manifest import Manifest
 from ..storage.files import FileSystem, remove_tree
+from ..storage.kills import TEMPORARY
 from ..storage.names import Layout, parse_kills_name, parse_requests_name, parse_uuid
 from .catalog import Catalog
 from .collection import Collection
@@ -29,6 +30,10 @@ def remove_garbage(
     for name in fs.listdir(layout.root):
         if parse_requests_name(name) is not None and name not in (manifest.requests_file, requests_file):
             fs.unlink(f"{layout.root}/{name}")
+    # Written in full, perhaps, and never given their names; the manifest's own went with the one that is published.
+    for document in (layout.registry, layout.receipts, layout.uploads, layout.schedules):
+        if fs.exists(f"{document}.tmp"):
+            fs.unlink(f"{document}.tmp")
 
 
 def _clean_collection(fs: FileSystem, layout: Layout, manifest: Manifest, collection: Collection) -> None:
@@ -40,7 +45,7 @@ def _clean_collection(fs: FileSystem, layout: Layout, manifest: Manifest, collec
     kills = {str(e.id): e.kills for entry in manifest.collections for e in entry.segments}
     for name in segments.keys() & kills.keys():
         for file in fs.listdir(f"{directory}/{name}"):
-            if parse_kills_name(file) is not None and file != kills[name]:
+            if file == TEMPORARY or (parse_kills_name(file) is not None and file != kills[name]):
                 fs.unlink(f"{directory}/{name}/{file}")
     _clean_runs(fs, layout, collection)
 

@@ -74,7 +74,7 @@ class Look:
 
 
 def _why(error: HoldfastError | OSError, path: str) -> str:
-    """Why a file cannot be read as a snapshot; an error of the disk does not always say of which file it speaks."""
+    """Why a file cannot be read as a snapshot; not every error says of which file it speaks."""
     if isinstance(error, HoldfastError):
-        return error.message
+        return error.message if path in error.message else f"{path}: {error.message}"
     return f"{path} cannot be read as a snapshot: {error.strerror or error}"

@@ -172,6 +172,9 @@ class Uploads:
             held = self._open[record.key] = Upload(self, record.key, self._context.layout.resolve(record.path), None)
         try:
             with contextlib.suppress(HoldfastError), held.changing():
+                if self._context.fs.exists(held.path):
+                    # It got its name, and a crash came before the registry knew of it: a look adopts it.
+                    self._catalog.listing(parent_of(held.path))
                 self._remove_part(record)
                 self._forget(record)
         finally:

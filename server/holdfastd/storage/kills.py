@@ -21,7 +21,7 @@ from .checks import damage_of
 from .files import FileSystem
 from .names import kills_name, parse_kills_name
 
-_TEMPORARY = "kills.tmp"
+TEMPORARY = "kills.tmp"
 
 
 class Kills:
@@ -83,7 +83,7 @@ class Kills:
         entries = np.zeros(len(rows), KILL_DTYPE)
         entries["row"] = rows
         entries["sequence"] = killed[rows]
-        temporary = posixpath.join(directory, _TEMPORARY)
+        temporary = posixpath.join(directory, TEMPORARY)
         if fs.exists(temporary):
             fs.unlink(temporary)
         info = write_npy(fs, temporary, KILL_DTYPE, entries.shape, [entries], pace=pace)
