@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -57,9 +57,10 @@ class Answers:
         self._fs = fs
         self._path = path
         self._clock = clock
-        # Held while a request is carried out, so that its twin waits for the answer.
-        self._lock = threading.Lock()
+        # Guards what follows; never held while a request is carried out, which may wait for a network.
+        self._changed = threading.Condition()
         self._receipts: dict[str, _Receipt] = {}
+        self._under_way: set[str] = set()
         self.problem = self._load()
 
     def _load(self) -> str | None:
@@ -79,9 +80,7 @@ class Answers:
         request_id, digest = caller.request_id, caller.request_digest
         if not request_id:
             return do(look())
-        with self._lock:
-            self._forget_old()
-            receipt = self._receipts.get(request_id)
+        with self._alone(request_id) as receipt:
             if receipt is None:
                 plain = msgspec.to_builtins(look())
                 receipt = _Receipt(request_id, self._clock.now_us(), False, plain, digest)
@@ -91,20 +90,38 @@ class Answers:
             answer = msgspec.convert(receipt.answer, of)
             return answer if receipt.done else self._finish(receipt, answer, look, do)
 
+    @contextlib.contextmanager
+    def _alone(self, request_id: str) -> Iterator[_Receipt | None]:
+        """What is known of a request, whose twin waits for the end of the block."""
+        with self._changed:
+            while request_id in self._under_way:
+                self._changed.wait()
+            self._under_way.add(request_id)
+            self._forget_old()
+            receipt = self._receipts.get(request_id)
+        try:
+            yield receipt
+        finally:
+            with self._changed:
+                self._under_way.discard(request_id)
+                self._changed.notify_all()
+
     def _finish(self, receipt: _Receipt, answer: T, look: Callable[[], T], do: Callable[[T], T]) -> T:
         try:
             done = do(answer)
         except BaseException:
             if _nothing_done(answer, look):
-                del self._receipts[receipt.request_id]
-                self._save()
+                with self._changed:
+                    self._receipts.pop(receipt.request_id, None)
+                    self._save()
             raise
         self._put(replace(receipt, done=True, answer=msgspec.to_builtins(done)))
         return done
 
     def _put(self, receipt: _Receipt) -> None:
-        self._receipts[receipt.request_id] = receipt
-        self._save()
+        with self._changed:
+            self._receipts[receipt.request_id] = receipt
+            self._save()
 
     def _save(self) -> None:
         content = _Content(tuple(self._receipts.values()))

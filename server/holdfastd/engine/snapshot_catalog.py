@@ -9,8 +9,8 @@ from __future__ import annotations
 import posixpath
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -23,9 +23,10 @@ from ..storage.archive_sums import read_sums_sha256
 from ..storage.files import FileSystem, parent_of
 from ..storage.manifest import NO_SPACE
 from ..storage.names import Layout, check_snapshot_id, is_path
-from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, part_path
-from .snapshot_adoption import adopt, is_same_file
+from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord
+from .snapshot_adoption import adopt
 from .snapshot_errors import file_in_use, file_missing, is_base, no_id_stands_for
+from .snapshot_holds import Holds
 from .snapshot_info import MISSING, READY, SnapshotInfo, SnapshotListing, age_key, newest
 from .snapshot_lineage import Lineage, is_base_of
 from .snapshot_look import Look
@@ -33,9 +34,9 @@ from .snapshot_marks import Marks, check_not_pinned, marked_as
 from .snapshot_receipts import unverified_since, with_reading
 from .snapshot_record import record_of
 from .snapshot_seen import NOTHING_SEEN, Seen, ids_in
-from .snapshot_settle import remove_parts, settle, settle_removal
-from .snapshot_taking import take_in
-from .snapshot_unsettled import left_in_stores, settle_in_store
+from .snapshot_settle import is_gone, look_at, remove_parts, settle, settle_removal, take_note
+from .snapshot_taking import put_in_place, take_in
+from .snapshot_unsettled import Unsettled
 
 LATEST = "latest"
 _READERS = "a restore, a check, a comparison, a download or a new increment"
@@ -52,10 +53,11 @@ class SnapshotCatalog:
         # Guarded by _lock.
         self._lock = threading.Lock()
         self._registry: Registry | None = None
-        self._in_use: dict[str, int] = {}
         self._under_way: set[str] = set()
         self._replaced = 0
         self._doubtful: set[uuid.UUID] = set()
+        self._holds = Holds(self._lock)
+        self.in_use, self.is_in_use = self._holds.in_use, self._holds.is_in_use
 
     # At start -------------------------------------------------------------------------------------------------------
 
@@ -198,9 +200,35 @@ class SnapshotCatalog:
     def _settle_in(self, directory: str) -> list[str]:
         """Find out what became of those left half-done in a directory; returns what is to be said of others."""
         with self._lock:
+            mine = Unsettled(self._the_registry(), self._under_way, self._holds).only_in(directory)
+            self._under_way |= mine.ids
+        try:
+            for pending in mine.written:
+                self._settle(pending)
+            for record in mine.deleted:
+                self._end_removal(record.id, record.path, gone=is_gone(self._fs, record.path))
+        finally:
+            with self._lock:
+                self._under_way -= mine.ids
+        with self._lock:
+            return Unsettled(self._the_registry(), self._under_way, self._holds).told()
+
+    def _settle(self, pending: PendingSnapshot) -> None:
+        """As ``settle``, of one that is in the caller's hands; nobody waits for the network on its account."""
+        found = look_at(self._fs, self._layout, pending)
+        with self._lock:
+            take_note(self._layout, self._the_registry(), pending, found)
+
+    def _end_removal(self, snapshot_id: str, path: str, *, gone: bool, leaving: SnapshotInfo | None = None) -> None:
+        """Forget one that is gone, ``leaving``, as it was, or what is known of its deletion, where that has failed."""
+        with self._lock:
             registry = self._the_registry()
-            settle_in_store(self._fs, self._layout, registry, directory, self._under_way)
-            return left_in_stores(registry, self._under_way)
+            known = registry.find(snapshot_id)
+            # By now the id may stand for another file.
+            if gone and known is not None and self._layout.resolve(known.path) == path:
+                registry.remove(snapshot_id, None if leaving is None else unverified_since(registry, leaving))
+            else:
+                registry.keep(snapshot_id)
 
     def _by_path(self) -> dict[str, SnapshotRecord]:
         """What the registry knows, by where it lies, absolute."""
@@ -218,11 +246,12 @@ class SnapshotCatalog:
     def reserve(self, created_us: int, directory: str, suffix: str, *, pinned: bool = False) -> PendingSnapshot:
         """An id that nobody has, noted as being written into ``directory``."""
         stem = datetime.fromtimestamp(created_us // 1_000_000, UTC).strftime("snap-%Y-%m-%d-%H%M%S")
+        there: set[str] = set()
+        for place in {directory, self._layout.snapshots}:
+            there |= ids_in(self._fs, place)
         with self._lock:
             registry = self._the_registry()
-            taken = {record.id for record in registry.snapshots} | {pending.id for pending in registry.pending}
-            for place in {directory, self._layout.snapshots}:
-                taken |= ids_in(self._fs, place)
+            taken = there.union((each.id for each in registry.snapshots), (each.id for each in registry.pending))
             number, id = 1, stem
             while id in taken:
                 number += 1
@@ -240,18 +269,20 @@ class SnapshotCatalog:
     def end_writing(self, *pending: PendingSnapshot) -> None:
         """Remove what is left of files that were not put in their places. Durable on return. Raises OSError."""
         with self._lock:
-            self._under_way.difference_update(each.id for each in pending)
-            registry = self._the_registry()
-            begun = {each.id for each in registry.pending}
-            failure: OSError | None = None
+            begun = {each.id for each in self._the_registry().pending}
+        failure: OSError | None = None
+        try:
             for each in pending:
                 if each.id in begun:
                     try:
-                        settle(self._fs, self._layout, registry, each)
+                        self._settle(each)
                     except OSError as error:
                         failure = error
-            if failure is not None:
-                raise failure
+        finally:
+            with self._lock:
+                self._under_way.difference_update(each.id for each in pending)
+        if failure is not None:
+            raise failure
 
     def _begin(self, *pending: PendingSnapshot) -> None:
         """Note what is about to be written. Durable on return; call with the lock."""
@@ -327,6 +358,7 @@ class SnapshotCatalog:
     def mark(self, info: SnapshotInfo, marks: Marks) -> None:
         """Keep what is said of a snapshot. Durable on return. FailedPrecondition for a file that no id stands for."""
         with self._lock:
+            self._holds.wait_for_deletions(info.path)
             known = self._the_registry().find(info.id)
             if known is None or self._layout.resolve(known.path) != info.path:
                 raise no_id_stands_for(info.path, info.id)
@@ -345,32 +377,36 @@ class SnapshotCatalog:
     def delete(self, reference: str, *, validate_only: bool = False) -> SnapshotInfo:
         """Delete a snapshot's file and forget it; returns it as it was. FailedPrecondition while it is needed."""
         info = self.get_named(reference)
-        beside, _ = self._look().unnamed_in(parent_of(info.path))
-        with self._lock:
-            known = self.record_at(info.path)
-            is_known = known is not None and known.id == info.id
-            # It may have been pinned since it was looked for.
-            check_not_pinned(replace(info, record=known or info.record))
-            # Whoever writes an increment has its base in use until the registry knows of it.
-            if self._in_use.get(info.path):
-                raise file_in_use(f"{info.id} is being read: {_READERS} needs it")
-            dependents = self._dependents(info.record, beside)
-            if dependents:
-                raise is_base(info.id, dependents)
-            if validate_only:
-                return info
-            if info.state != MISSING:
-                if is_known:
+        beside = self._look().all_unnamed_in(parent_of(info.path))
+        with self._holds.leaving(info.path):
+            with self._lock:
+                known = self.record_at(info.path)
+                is_known = known is not None and known.id == info.id
+                # It may have been pinned since it was looked for.
+                self._check_unneeded(replace(info, record=known or info.record), beside)
+                if validate_only:
+                    return info
+                if info.state != MISSING and is_known:
                     self._note_removal(info.id)
+            if info.state != MISSING:
                 # The file first: a crash in between never leaves one that nobody knows. Of one in an object store
                 # nobody has looked whether it is there.
                 with suppress(FileNotFoundError):
                     self._fs.unlink(info.path)
                 self._fs.sync_dir(parent_of(info.path))
             if is_known:
-                registry = self._the_registry()
-                registry.remove(info.id, unverified_since(registry, info))
+                self._end_removal(info.id, info.path, gone=True, leaving=info)
         return info
+
+    def _check_unneeded(self, info: SnapshotInfo, beside: Iterable[SnapshotRecord]) -> None:
+        """Raise FailedPrecondition while a snapshot is needed. Call with the lock."""
+        check_not_pinned(info)
+        # Whoever writes an increment has its base in use until the registry knows of it.
+        if self._holds.readers(info.path):
+            raise file_in_use(f"{info.id} is being read: {_READERS} needs it")
+        dependents = self._dependents(info.record, beside)
+        if dependents:
+            raise is_base(info.id, dependents)
 
     def _note_removal(self, snapshot_id: str) -> None:
         try:
@@ -397,8 +433,7 @@ class SnapshotCatalog:
             self.listing(directory)
         # One that another daemon has made a full one may have the size that it had.
         self._adopt(self._look().now(record for record in self._records() if is_base_of(base.record, record)))
-        beside, _ = self._look().unnamed_in(directory)
-        for record in beside:
+        for record in self._look().all_unnamed_in(directory):
             if is_base_of(base.record, record):
                 path = self._layout.resolve(record.path)
                 raise FailedPrecondition(
@@ -443,33 +478,19 @@ class SnapshotCatalog:
         with self._lock:
             done = []
             paths = {self._layout.resolve(record.path): record for record in records}
-            if any(self._in_use.get(path, 0) > 1 for path in paths):
+            if any(self._holds.readers(path) > 1 for path in paths):
                 return False
             try:
                 for path, record in paths.items():
-                    self._put_in_place(path, record)
+                    # First: whoever looks meanwhile looks again.
+                    self._replaced += 1
+                    put_in_place(self._fs, self._layout, path, record)
                     known = self._the_registry().find(record.id) or record
                     done.append(replace(marked_as(record, known), path=self._layout.relative(path)))
                     self._fs.sync_dir(parent_of(path))
             finally:
                 self._the_registry().put(*done)
             return True
-
-    def _put_in_place(self, path: str, record: SnapshotRecord) -> None:
-        """Give a file its name, unless it has that already."""
-        part = part_path(path)
-        if self._fs.exists(part) and self._fs.size(part) == record.size_bytes:
-            # First: whoever looks meanwhile looks again.
-            self._replaced += 1
-            self._fs.rename(part, path)
-        elif not is_same_file(record, record_of(self._fs, self._layout, path)):
-            raise FailedPrecondition(
-                f"{part} is not what was written there: somebody has removed or replaced it",
-                reason="SNAPSHOT_CHANGED",
-                hint=f"let nobody else work in {parent_of(path)} meanwhile, no other daemon either, and try again",
-                snapshot=record.id,
-                path=part,
-            )
 
     # Reading --------------------------------------------------------------------------------------------------------
 
@@ -478,23 +499,3 @@ class SnapshotCatalog:
         """How many files were replaced since the start: whoever sees it unchanged has seen the same files."""
         with self._lock:
             return self._replaced
-
-    def is_in_use(self, *paths: str, own: int = 1) -> bool:
-        """Whether somebody but the caller, who has them in use ``own`` times, reads one of them."""
-        with self._lock:
-            return any(self._in_use.get(path, 0) > own for path in paths)
-
-    @contextmanager
-    def in_use(self, *paths: str) -> Iterator[None]:
-        """Keep the snapshots at these paths from being deleted or replaced while the block reads them."""
-        with self._lock:
-            for path in paths:
-                self._in_use[path] = self._in_use.get(path, 0) + 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                for path in paths:
-                    self._in_use[path] -= 1
-                    if not self._in_use[path]:
-                        del self._in_use[path]

@@ -25,6 +25,7 @@ class Look:
         self._records = records
         self.seen = NOTHING_SEEN
         """What lies below the prefix of an object store, once that was looked into."""
+        self._refused: StoreError | None = None
 
     def unnamed_in(self, directory: str) -> tuple[list[SnapshotRecord], dict[str, str]]:
         """Snapshots in a directory that no record names there, and why others, by path, cannot be read."""
@@ -35,10 +36,20 @@ class Look:
                 try:
                     found.append(record_of(self._fs, self._layout, where))
                 except (HoldfastError, OSError) as error:
-                    if isinstance(error, StoreError) and error.is_passing:
-                        raise
+                    if isinstance(error, StoreError):
+                        if error.is_passing:
+                            raise
+                        self._refused = error
                     unreadable[where] = _why(error, where)
         return found, unreadable
+
+    def all_unnamed_in(self, directory: str) -> list[SnapshotRecord]:
+        """The same; what is damaged builds on nothing. Raises StoreError where a store does not let one be read: nobody
+        knows what that builds on."""
+        found, _ = self.unnamed_in(directory)
+        if self._refused is not None:
+            raise self._refused
+        return found
 
     def changed_in(self, directory: str | None) -> list[SnapshotRecord]:
         """What is in the places of snapshots of a directory (None: of all) that had another size, as far as it is read.

@@ -1,8 +1,8 @@
 """Pruning: deleting the snapshots that a retention policy does not keep (keeping), each after all that builds on it.
 
-What cannot be judged stays, whatever the policy says: what is missing (its disk may not be there today), damaged, or
-lacks a link; what another store made; copies that the registry does not name; and what is in use. Such a one is deleted
-by name alone.
+What cannot be judged stays, whatever the policy says: what is missing (its disk may not be there today), damaged, lacks
+a link, or lies in an object store that is away; what another store made; copies that the registry does not name; and
+what is in use. Such a one is deleted by name alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ..errors import HoldfastError, InvalidArgument, NotFound
 from ..format.urls import is_object_url
 from ..storage.files import FileSystem, parent_of
+from ..storage.store_errors import StoreError
 from .keeping import FUTURE, Candidate, RetentionPolicy, deletion_order, reasons_to_keep
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_info import BASE_MISSING, DAMAGED, MISSING, READY, SnapshotInfo
@@ -22,6 +23,8 @@ from .snapshot_marks import PINNED
 EVERYTHING = "*"
 """The scope of a snapshot of everything; no collection has this name."""
 FOREIGN, COPY, IN_USE, NOT_ALLOWED = "of another store", "a copy", "in use", "outside the allowed paths"
+AWAY = "not to be seen"
+"""It lies in an object store that cannot be asked now."""
 _LEFT: Mapping[str, str] = {"SNAPSHOT_IN_USE": IN_USE, "SNAPSHOT_PINNED": PINNED}
 _WORDS: Mapping[str, str] = {MISSING: "missing", DAMAGED: "damaged", BASE_MISSING: "incomplete"}
 _BY_NAME = "delete it by name if nobody needs it: holdfast storage snapshot delete"
@@ -109,9 +112,14 @@ class Pruning:
         self._catalog = catalog
         self._request = request
         self._cost = cost
+        self._away: dict[str, StoreError] = {}
 
     def look(self, now_us: int) -> Pruned:
-        """What would become of each snapshot. Raises NotFound for a directory that is not there; OSError."""
+        """What would become of each snapshot. Raises NotFound for a directory that is not there; OSError.
+
+        An object store that cannot be asked is an error only where it was asked for.
+        """
+        self._away = {}
         listing = self._catalog.listing(self._request.path)
         infos = [info for info in listing.snapshots if self._is_asked_for(info)]
         paths = self._catalog.named_paths()
@@ -127,20 +135,33 @@ class Pruning:
         decisions = tuple(Decision(info, why.get(info.path, (COPY,))) for info in infos)
         order = deletion_order(candidates, (id for id, found in reasons.items() if not found))
         pruned = Pruned(decisions, tuple(path_of[id] for id in order))
-        return replace(pruned, warnings=(*listing.warnings, *_told(decisions), *self._cost(pruned.going)))
+        away = [_told_of(directory, error) for directory, error in self._away.items()]
+        return replace(pruned, warnings=(*listing.warnings, *away, *_told(decisions), *self._cost(pruned.going)))
 
     def _is_asked_for(self, info: SnapshotInfo) -> bool:
         return self._request.collection is None or scope_of(info) == self._request.collection
 
     def _beside(self, infos: Iterable[SnapshotInfo]) -> dict[str, SnapshotInfo]:
         """All that lies beside these, by path. What the registry does not name there may build on one of them, too."""
-        directories = {parent_of(info.path) for info in infos}
-        return {
-            info.path: info
-            for directory in sorted(directories)
-            if is_object_url(directory) or self._fs.is_dir(directory)
-            for info in self._catalog.listing(directory).snapshots
-        }
+        found: dict[str, SnapshotInfo] = {}
+        for directory in sorted({parent_of(info.path) for info in infos}):
+            if is_object_url(directory) or self._fs.is_dir(directory):
+                found |= {info.path: info for info in self._in(directory)}
+        return found
+
+    def _in(self, directory: str) -> list[SnapshotInfo]:
+        """What lies in a directory; nothing, and it is noted as away, where its store cannot be asked."""
+        try:
+            for other, error in self._away.items():
+                # A minute for each prefix would be long.
+                if error.is_passing and self._fs.same_disk(directory, other):
+                    raise error
+            return self._catalog.listing(directory).snapshots
+        except StoreError as error:
+            if self._request.path is not None:
+                raise
+            self._away[directory] = error
+            return []
 
     def _candidate(self, info: SnapshotInfo, strays: Iterable[SnapshotInfo]) -> Candidate:
         above = {stray.id for stray in strays if is_base_of(info.record, stray.record)}
@@ -149,7 +170,7 @@ class Pruning:
             info.record.created_us,
             scope_of(info),
             needed_by=tuple(sorted(above.union(info.dependents))),
-            whole=info.state == READY and not info.foreign,
+            whole=info.state == READY and not info.foreign and parent_of(info.path) not in self._away,
             held=tuple(self._held(info)),
             moment=(info.record.timeline, info.record.sequence),
         )
@@ -158,6 +179,8 @@ class Pruning:
         """Why it stays in any case."""
         if info.record.pinned:
             yield PINNED
+        if parent_of(info.path) in self._away:
+            yield AWAY
         if info.foreign:
             yield FOREIGN
         if info.state in _WORDS:
@@ -211,6 +234,13 @@ def check_collection(name: str, pruned: Pruned, known: Iterable[str]) -> None:
             "list`",
             collection=name,
         )
+
+
+def _told_of(directory: str, error: StoreError) -> str:
+    return (
+        f"{directory} cannot be looked into: {error.strerror}; what lies there was left, and counts for no rule: "
+        f"{error.hint}"
+    )
 
 
 def _told(decisions: Iterable[Decision]) -> Iterable[str]:

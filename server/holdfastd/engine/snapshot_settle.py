@@ -6,57 +6,90 @@ One that was being rewritten is what it was, or what it was to be.
 from __future__ import annotations
 
 import posixpath
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ..errors import HoldfastError
 from ..storage.files import FileSystem, parent_of, remove_file
 from ..storage.names import Layout
-from ..storage.registry import PendingSnapshot, Registry, snapshot_file_id
-from ..storage.store_errors import StoreError
+from ..storage.registry import PendingSnapshot, Registry, SnapshotRecord, snapshot_file_id
+from ..storage.store_errors import StoreError, StoreProblem
 from .snapshot_adoption import is_same_file
 from .snapshot_marks import marked_as
 from .snapshot_record import record_of
 
 
-def settle(fs: FileSystem, layout: Layout, registry: Registry, pending: PendingSnapshot) -> None:
-    """Remove what is half-written and let the registry know of what is there. Durable on return; raises OSError.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look at a snapshot that was being written has shown. ``record``: of its file, None where it has none.
 
-    What cannot be removed now stays noted, for the next start to remove, or the next look into an object store.
+    ``settled``: nothing is left of its half-written file, so that the note may go.
+    """
+
+    settled: bool
+    record: SnapshotRecord | None = None
+    readable: bool = True
+
+
+def settle(fs: FileSystem, layout: Layout, registry: Registry, pending: PendingSnapshot) -> None:
+    """Remove what is half-written and let the registry know of what is there. Durable on return; raises OSError."""
+    take_note(layout, registry, pending, look_at(fs, layout, pending))
+
+
+def look_at(fs: FileSystem, layout: Layout, pending: PendingSnapshot) -> Found:
+    """Remove what is half-written and see what is there. Blocks, in an object store for the network; raises OSError.
+
+    What cannot be removed now stays noted, for the next start to remove, or the next look into an object store. A claim
+    that the store denies to remove stays there, and says nothing any more.
     """
     path = layout.resolve(pending.path)
-    if not _removed(fs, replace(pending, path=path).part_path):
-        return
-    known = registry.find(pending.id)
-    if not fs.exists(path):
-        # Which of both it is, of one that was known, is seen once its file is there again.
-        if known is None:
-            registry.abandon(pending.id)
-        return
     try:
-        found = record_of(fs, layout, path)
+        remove_file(fs, replace(pending, path=path).part_path)
+    except OSError as error:
+        if not isinstance(error, StoreError) or error.problem is not StoreProblem.ACCESS_DENIED:
+            return Found(settled=False)
+    if not fs.exists(path):
+        return Found(settled=True)
+    try:
+        return Found(settled=True, record=record_of(fs, layout, path))
     except StoreError:
         raise
     except (HoldfastError, OSError):
-        registry.abandon(pending.id)
+        return Found(settled=True, readable=False)
+
+
+def take_note(layout: Layout, registry: Registry, pending: PendingSnapshot, found: Found) -> None:
+    """Let the registry know of what a look has shown; its owner holds the lock. Durable on return; raises OSError."""
+    if not found.settled:
         return
-    if known is None:
-        registry.put(replace(found, pinned=pending.pinned))
+    known = registry.find(pending.id)
+    if found.record is None:
+        # Which of both it is, of one that was known, is seen once its file is there again.
+        if known is None or not found.readable:
+            registry.abandon(pending.id)
+    elif known is None:
+        registry.put(replace(found.record, pinned=pending.pinned))
     else:
         # Of a file that was to be replaced and was not, more is known than it says.
-        registry.put(known if is_same_file(known, found) else marked_as(found, known))
+        registry.put(known if is_same_file(known, found.record) else marked_as(found.record, known))
 
 
 def settle_removal(fs: FileSystem, layout: Layout, registry: Registry, snapshot_id: str) -> None:
     """Forget a snapshot that was being deleted, if its file is gone. Durable on return; raises OSError."""
     known = registry.find(snapshot_id)
-    path = "" if known is None else layout.resolve(known.path)
-    if known is None or fs.exists(path):
+    if known is not None and is_gone(fs, layout.resolve(known.path)):
+        registry.remove(snapshot_id)
+    else:
         registry.keep(snapshot_id)
-        return
+
+
+def is_gone(fs: FileSystem, path: str) -> bool:
+    """Whether a file that was being deleted is no longer there, for good. Blocks; raises OSError."""
+    if fs.exists(path):
+        return False
     if fs.exists(parent_of(path)):
         # The power may go again, and must not bring back what nobody knows any more.
         fs.sync_dir(parent_of(path))
-    registry.remove(snapshot_id)
+    return True
 
 
 def remove_parts(fs: FileSystem, directory: str) -> None:
@@ -66,12 +99,3 @@ def remove_parts(fs: FileSystem, directory: str) -> None:
             stem, dot, suffix = name.rpartition(".")
             if dot and suffix == "part" and snapshot_file_id(stem):
                 fs.unlink(posixpath.join(directory, name))
-
-
-def _removed(fs: FileSystem, part: str) -> bool:
-    """Whether a half-written file is gone."""
-    try:
-        remove_file(fs, part)
-    except OSError:
-        return False
-    return True

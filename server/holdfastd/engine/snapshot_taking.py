@@ -1,13 +1,15 @@
-"""A whole archive that has come from elsewhere gets its name, if its id and its place are free for it."""
+"""A whole archive gets its name: one that has come from elsewhere, if its id and its place are free for it; and one
+that was written anew, in the place of the file before."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from ..errors import FailedPrecondition
 from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout
-from ..storage.registry import Registry
-from .snapshot_adoption import judge
+from ..storage.registry import Registry, SnapshotRecord, part_path
+from .snapshot_adoption import is_same_file, judge
 from .snapshot_errors import id_is_taken
 from .snapshot_record import record_of
 from .snapshot_seen import NOTHING_SEEN
@@ -30,3 +32,21 @@ def take_in(fs: FileSystem, layout: Layout, registry: Registry, store_id: str, p
     fs.sync_dir(parent_of(path))
     if finding.record is not None:
         registry.put(finding.record)
+
+
+def put_in_place(fs: FileSystem, layout: Layout, path: str, record: SnapshotRecord) -> None:
+    """Give a file that was written anew its name, unless it has that already.
+
+    Raises OSError, and FailedPrecondition where it is not there any more.
+    """
+    part = part_path(path)
+    if fs.exists(part) and fs.size(part) == record.size_bytes:
+        fs.rename(part, path)
+    elif not is_same_file(record, record_of(fs, layout, path)):
+        raise FailedPrecondition(
+            f"{part} is not what was written there: somebody has removed or replaced it",
+            reason="SNAPSHOT_CHANGED",
+            hint=f"let nobody else work in {parent_of(path)} meanwhile, no other daemon either, and try again",
+            snapshot=record.id,
+            path=part,
+        )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..format.urls import split_url
 from .object_stores import ObjectStores
-from .store_errors import StoreError, StoreProblem, store_errors, translated
+from .store_errors import StoreError, StoreProblem, store_errors
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -70,6 +70,8 @@ class ObjectReader:
         """The bytes at the position, which is before the end of the object."""
         pause = FIRST_PAUSE_SECONDS
         for attempt in range(1, ATTEMPTS + 1):
+            if self._position == self._range_end:
+                self._ask()
             try:
                 return self._piece()
             except StoreError as error:
@@ -80,27 +82,26 @@ class ObjectReader:
         raise AssertionError("the last attempt returns or raises")
 
     def _piece(self) -> bytes:
+        """What comes next of the range. Once it breaks, another one has to be asked for."""
         try:
-            if self._position == self._range_end:
-                self._ask()
-            piece = next(self._coming, b"")
-        except StoreError:
-            raise
-        except Exception as error:
+            with store_errors(self._url):
+                piece = next(self._coming, b"")
+        except OSError:
             self._go_to(self._position)
-            raise translated(error, self._url) from None
+            raise
         if not piece:
             self._go_to(self._position)
             raise StoreError(StoreProblem.UNREACHABLE, self._url, "the connection ended early")
         return bytes(piece)
 
     def _ask(self) -> None:
-        """Begin the next range."""
+        """Begin the next range. What the library cannot get within its patience is not asked for again."""
         end = min(self._position + self._range_bytes, self.size)
         options: GetOptions = {"range": (self._position, end)}
         if self._e_tag is not None:
             options["if_match"] = self._e_tag
-        result = self._library.get(self._store, self._key, options=options)
+        with store_errors(self._url):
+            result = self._library.get(self._store, self._key, options=options)
         self._coming = iter(result.stream(min_chunk_size=PIECE_BYTES))
         self._range_end = end
         self._range_bytes = min(self._range_bytes * 4, LARGEST_RANGE_BYTES)
