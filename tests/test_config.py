@@ -10,6 +10,7 @@ from holdfastd.config import OPTIONS, ConfigError, ServerConfig, UsageError, loa
 from holdfastd.daemon import open_engine
 from holdfastd.engine.engine import Engine
 from holdfastd.engine.settings import EngineConfig
+from holdfastd.storage.object_stores import ObjectStores
 
 FILES: dict[str, bytes] = {}
 
@@ -173,7 +174,7 @@ def test_the_engine_is_told_when_chains_end(monkeypatch: pytest.MonkeyPatch) -> 
     told: list[EngineConfig] = []
     monkeypatch.setattr(Engine, "open", lambda config, **_: told.append(config))
     for arguments in ((), ("--snapshot-max-links", "7", "--snapshot-max-increment-percent", "0")):
-        open_engine(loaded(*arguments))
+        open_engine(loaded(*arguments), ObjectStores({}))
     assert [(each.snapshot_max_links, each.snapshot_max_increment_percent) for each in told] == [(100, 100), (7, 0)]
     assert "a number from 0 to 10000" in refusal("--snapshot-max-links", "-1")
 
@@ -182,7 +183,7 @@ def test_the_engine_is_told_what_is_promised_of_backups(monkeypatch: pytest.Monk
     told: list[EngineConfig] = []
     monkeypatch.setattr(Engine, "open", lambda config, **_: told.append(config))
     for arguments in ((), ("--recovery-point-objective", "24h", "--verify-within", "7d")):
-        open_engine(loaded(*arguments))
+        open_engine(loaded(*arguments), ObjectStores({}))
     promised = [(each.recovery_point_objective_us, each.verify_within_us) for each in told]
     assert promised == [(0, 0), (24 * 3_600_000_000, 7 * 86_400_000_000)], "off by default"
     assert all(each.host for each in told), "receipts say on which machine they were made"

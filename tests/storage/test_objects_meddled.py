@@ -147,3 +147,25 @@ def test_what_the_library_dies_of_is_an_error_like_any_other(monkeypatch: pytest
     with pytest.raises(StoreError, match="the library for it failed") as caught:
         MemoryObjects(stores).size("s3://backups/x")
     assert caught.value.problem is StoreProblem.OTHER
+
+
+def test_a_daemon_that_ends_asks_a_store_that_did_not_answer_for_nothing_more(
+    server: S3Server, meddler: Meddler, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = ObjectStores(lead_to(monkeypatch, meddler.endpoint), patience=0.3)
+    fs = ObjectFileSystem(stores)
+    file = fs.create(f"{at}/x.part")
+    file.pwrite([b"abc"], 0)
+    stores.hurry()
+    # One that answers is left in order.
+    assert fs.listdir(at) == ["x.part"]
+    meddler.meddle = lambda method, path: Answer(503, refusal("SlowDown"))
+    with pytest.raises(StoreError, match="too busy"):
+        fs.listdir(at)
+    asked = len(meddler.asked)
+    for ask in (lambda: fs.listdir(at), lambda: fs.unlink(f"{at}/x.part"), lambda: fs.create(f"{at}/y.part")):
+        with pytest.raises(StoreError, match="the daemon is being stopped"):
+            ask()
+    assert len(meddler.asked) == asked
+    with pytest.raises(StoreError, match="too busy"):
+        fs.listdir("s3://another/x")

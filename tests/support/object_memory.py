@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from obstore.store import MemoryStore
 from holdfastd.format.urls import split_url
 from holdfastd.storage.objects import ObjectFileSystem
 from holdfastd.storage.routing import RoutedFileSystem
+from holdfastd.storage.store_errors import store_errors
 from tests.support.memfs import MemFileSystem
 
 if TYPE_CHECKING:
@@ -35,6 +37,11 @@ class MemoryStores:
     def of(self, url: str) -> ObjectStore:
         assert split_url(url).bucket
         return self.store
+
+    @contextmanager
+    def asking(self, url: str) -> Iterator[None]:
+        with store_errors(url):
+            yield
 
     def objects(self) -> Objects:
         """Everything that is there now."""

@@ -97,7 +97,8 @@ def _serve(config: ServerConfig, notifier: Notifier) -> None:
     with signals_end_the_process():
         tighten(config.data_dir)
         remembered = remember_faults(config.data_dir)
-        engine = open_engine(config)
+        stores = ObjectStores(os.environ)
+        engine = open_engine(config, stores)
         if not remembered:
             remember_faults(config.data_dir)
     try:
@@ -114,6 +115,7 @@ def _serve(config: ServerConfig, notifier: Notifier) -> None:
             _live(engine, server, notifier)
         finally:
             notifier.stopping()
+            stores.hurry()
             notifier.status("finishing running calls")
             server.stop(config.shutdown_grace)
     finally:
@@ -153,7 +155,7 @@ def remember_faults(data_dir: str) -> bool:
     return True
 
 
-def open_engine(config: ServerConfig) -> Engine:
+def open_engine(config: ServerConfig, stores: ObjectStores) -> Engine:
     """Lock the data directory and recover it. Blocks; raises what ``Engine.open`` raises."""
     return Engine.open(
         EngineConfig(
@@ -173,17 +175,17 @@ def open_engine(config: ServerConfig) -> Engine:
             archive_interval_us=int(config.archive_interval * 1_000_000),
             schedules=config.schedules,
         ),
-        fs=open_files(os.environ),
+        fs=open_files(stores),
         clock=SystemClock(),
         randomness=SystemRandomness(),
         on_fatal=on_fatal,
     )
 
 
-def open_files(environment: Mapping[str, str]) -> FileSystem:
-    """The machine's files, and the object stores that its environment leads to. Opens nothing yet."""
+def open_files(stores: ObjectStores) -> FileSystem:
+    """The machine's files, and the object stores. Opens nothing yet."""
     beside = Helpers(HELPERS)
-    return RoutedFileSystem(OsFileSystem(beside), ObjectFileSystem(ObjectStores(environment), beside))
+    return RoutedFileSystem(OsFileSystem(beside), ObjectFileSystem(stores, beside))
 
 
 def make_server(config: ServerConfig, engine: Engine) -> RpcServer:

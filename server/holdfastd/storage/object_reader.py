@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..format.urls import split_url
 from .object_stores import ObjectStores
-from .store_errors import StoreError, StoreProblem, store_errors
+from .store_errors import StoreError, StoreProblem
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -32,11 +32,12 @@ class ObjectReader:
     """
 
     def __init__(self, stores: ObjectStores, url: str) -> None:
+        self._stores = stores
         self._library = stores.library(url)
         self._store = stores.of(url)
         self._url = url
         self._key = split_url(url).key
-        with store_errors(url):
+        with stores.asking(url):
             found = self._library.head(self._store, self._key)
         self.size: int = found["size"]
         self._e_tag: str | None = found["e_tag"]
@@ -84,7 +85,7 @@ class ObjectReader:
     def _piece(self) -> bytes:
         """What comes next of the range. Once it breaks, another one has to be asked for."""
         try:
-            with store_errors(self._url):
+            with self._stores.asking(self._url):
                 piece = next(self._coming, b"")
         except OSError:
             self._go_to(self._position)
@@ -100,7 +101,7 @@ class ObjectReader:
         options: GetOptions = {"range": (self._position, end)}
         if self._e_tag is not None:
             options["if_match"] = self._e_tag
-        with store_errors(self._url):
+        with self._stores.asking(self._url):
             result = self._library.get(self._store, self._key, options=options)
         self._coming = iter(result.stream(min_chunk_size=PIECE_BYTES))
         self._range_end = end

@@ -6,7 +6,8 @@ knows; nothing of them is kept here. A request is sent again, ever later, while 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,27 @@ class ObjectStores:
         self._environment = environment
         self._patience = patience
         self._open: dict[tuple[str, str], ObjectStore] = {}
+        self._silent: set[tuple[str, str]] = set()
+        self._hurries = False
+
+    def hurry(self) -> None:
+        """The daemon ends: whoever has not answered in time is not asked again, not even to clean up."""
+        self._hurries = True
+
+    @contextmanager
+    def asking(self, url: str) -> Iterator[None]:
+        """As ``store_errors``, of something that is asked of a store, and that is refused at once in a hurry."""
+        bucket = split_url(url)[:2]
+        if self._hurries and bucket in self._silent:
+            raise StoreError(StoreProblem.UNREACHABLE, url, "and the daemon is being stopped")
+        try:
+            with store_errors(url):
+                yield
+        except StoreError as error:
+            if error.is_passing:
+                self._silent.add(bucket)
+            raise
+        self._silent.discard(bucket)
 
     def library(self, url: str) -> ModuleType:
         """obstore itself. Raises StoreError where it is not installed."""

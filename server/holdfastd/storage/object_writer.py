@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from ..format.urls import split_url
 from .files import Buffer
 from .object_stores import ObjectStores
-from .store_errors import StoreError, store_errors
+from .store_errors import StoreError
 
 MIB = 1 << 20
 PART_BYTES = 8 * MIB
@@ -36,9 +36,10 @@ class ObjectFile:
     """
 
     def __init__(self, stores: ObjectStores, path: str, url: str, size: int) -> None:
+        self._stores = stores
         self._path = path
         self._url = url
-        with store_errors(url):
+        with stores.asking(url):
             self._writer = stores.library(url).open_writer(
                 stores.of(url), split_url(url).key, buffer_size=part_bytes(size), max_concurrency=AT_ONCE
             )
@@ -59,7 +60,7 @@ class ObjectFile:
     def sync(self) -> None:
         """Wait until every part that is full is in the store."""
         self._send()
-        with store_errors(self._url):
+        with self._stores.asking(self._url):
             self._writer.flush()
 
     def truncate(self, size: int) -> None:
@@ -79,18 +80,18 @@ class ObjectFile:
     def complete(self) -> None:
         """Make it an object, all at once; durable on return. Raises StoreError: it may be one all the same."""
         self.sync()
-        with store_errors(self._url):
+        with self._stores.asking(self._url):
             self._writer.close()
 
     def give_up(self) -> None:
         """Have the store forget the parts. What it cannot be told now, a rule of the bucket's life cycle removes."""
         gone = StopIteration()
-        with contextlib.suppress(StoreError), store_errors(self._url):
+        with contextlib.suppress(StoreError), self._stores.asking(self._url):
             self._writer.__exit__(StopIteration, gone, None)
 
     def _send(self) -> None:
         if self._held:
-            with store_errors(self._url):
+            with self._stores.asking(self._url):
                 self._writer.write(self._held)
             self._sent += len(self._held)
             self._held = b""

@@ -25,7 +25,7 @@ from .files import FileFacts, Lock, Mapping, Reader
 from .object_reader import ObjectReader
 from .object_stores import ObjectStores
 from .object_writer import ObjectFile
-from .store_errors import StoreError, StoreProblem, store_errors
+from .store_errors import StoreError, StoreProblem
 
 PART = ".part"
 WITHOUT_END = 1 << 62
@@ -83,14 +83,14 @@ class ObjectFileSystem:
         upload = self._uploads.pop(path, None)
         if upload is not None:
             upload.give_up()
-        with store_errors(path), contextlib.suppress(FileNotFoundError):
+        with self._stores.asking(path), contextlib.suppress(FileNotFoundError):
             self._library(path).delete(self._stores.of(path), split_url(path).key)
 
     def _claim(self, path: str) -> None:
         put, store, key = self._library(path).put, self._stores.of(path), split_url(path).key
         claim = _CLAIM + uuid.uuid4().hex.encode() + b"\n"
         try:
-            with store_errors(path):
+            with self._stores.asking(path):
                 put(store, key, claim, mode="create")
         except FileExistsError:
             # The library asks again where the answer was lost, and finds what it has put there itself.
@@ -104,7 +104,7 @@ class ObjectFileSystem:
             # The store knows no conditions: seeing that the name is free is all that can be done.
             if self._head(path) is not None:
                 raise FileExistsError(errno.EEXIST, "there is an object of that name", path) from None
-            with store_errors(path):
+            with self._stores.asking(path):
                 put(store, key, claim)
 
     def _holds(self, path: str, data: bytes) -> bool:
@@ -144,7 +144,7 @@ class ObjectFileSystem:
 
     def is_dir(self, path: str) -> bool:
         """Whether anything lies below the prefix, or in the bucket."""
-        with store_errors(path):
+        with self._stores.asking(path):
             found = self._library(path).list(self._stores.of(path), self._prefix(path), chunk_size=1)
             return next(iter(found), None) is not None
 
@@ -159,7 +159,7 @@ class ObjectFileSystem:
         return path
 
     def _below(self, path: str) -> Any:
-        with store_errors(path):
+        with self._stores.asking(path):
             return self._library(path).list_with_delimiter(self._stores.of(path), self._prefix(path))
 
     def _objects(self, below: Any, path: str) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class ObjectFileSystem:
     def _head(self, path: str) -> Any:
         """What the store says of an object, or None."""
         try:
-            with store_errors(path):
+            with self._stores.asking(path):
                 return self._library(path).head(self._stores.of(path), split_url(path).key)
         except FileNotFoundError:
             return None
