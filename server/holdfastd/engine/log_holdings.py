@@ -44,16 +44,17 @@ class LogHoldings:
         self._proven_pieces: set[str] = set()
         self._own_heads: set[str] = set()
 
-    def look(self, now: LogNow) -> None:
+    def look(self, now: LogNow, sent: str = "") -> None:
         """List the archive, and prove what is new there and belongs to ``now``, the log at least as it was archived.
 
+        ``sent``: the path of a piece that was put there just now: only its end is read back.
         Raises FailedPrecondition (ARCHIVE_FOREIGN), OSError.
         """
         listing = list_log_archive(self._fs, self._directory)
         self._check_ahead(listing, now)
         self._check_older(listing, now)
         for stretch in now.files:
-            self._prove(listing, stretch, complete=stretch in now.complete)
+            self._prove(listing, stretch, sent, complete=stretch in now.complete)
         self.listing = listing
         names = {stretch.name for stretch in now.files}
         self._whole &= listing.whole.keys() & names
@@ -118,7 +119,7 @@ class LogHoldings:
         found = decode_file_header(self._fs.read(path, 0, FILE_HEADER_SIZE))
         return found if isinstance(found, WalFileHeader) else None
 
-    def _prove(self, listing: LogArchiveListing, stretch: Stretch, *, complete: bool) -> None:
+    def _prove(self, listing: LogArchiveListing, stretch: Stretch, sent: str, *, complete: bool) -> None:
         size = listing.whole.get(stretch.name)
         if size is not None and not self.has_whole(stretch):
             if not complete:
@@ -129,7 +130,7 @@ class LogHoldings:
             return
         for piece in listing.pieces.get(stretch.name, ()):
             if piece.path not in self._proven_pieces:
-                self._check_piece(stretch, piece)
+                self._check_piece(stretch, piece, whole=piece.path != sent)
         for path in listing.short:
             if posixpath.basename(path).startswith(stretch.name):
                 raise foreign(path, "is shorter than its name says")
@@ -141,25 +142,26 @@ class LogHoldings:
         # What was only preallocated is not archived.
         if size > stretch.end or (size < stretch.end and first_nonzero(self._fs, stretch.info.path, size) is not None):
             raise foreign(path, f"has {size} bytes; this log's WAL segment of that name has {stretch.end}")
-        start, tail = self._last_record(stretch, size)
+        start, tail = self._last_record(stretch, FILE_HEADER_SIZE, size)
         if self._fs.read(path, start, size - start) != tail:
             raise foreign(path, f"ends differently from {stretch.info.path}: it parts from this log's history")
 
-    def _last_record(self, stretch: Stretch, size: int) -> tuple[int, bytes]:
-        """From where on, and what, the end of a WAL segment is: as much as it takes for the last record to be in it."""
+    def _last_record(self, stretch: Stretch, begin: int, end: int) -> tuple[int, bytes]:
+        """The end of a stretch of the log, and where that begins: as much as it takes for a record to begin in it."""
         count = _TAIL_BYTES
         while True:
-            start = max(FILE_HEADER_SIZE, size - count)
-            tail = self._fs.read(stretch.info.path, start, size - start)
-            if start == FILE_HEADER_SIZE or any(find_headers(tail, start, stretch.info.header.salt)):
+            start = max(begin, end - count)
+            tail = self._fs.read(stretch.info.path, start, end - start)
+            if start == begin or any(find_headers(tail, start, stretch.info.header.salt)):
                 return start, tail
             count *= 4
 
-    def _check_piece(self, stretch: Stretch, piece: Piece) -> None:
+    def _check_piece(self, stretch: Stretch, piece: Piece, *, whole: bool) -> None:
         if piece.end > stretch.end:
             raise foreign(piece.path, f"goes beyond this log's WAL segment, which is durable up to byte {stretch.end}")
         reader = self._fs.reader(piece.path)
-        for offset in range(piece.start, piece.end, _COMPARED_BYTES):
+        start = piece.start if whole else self._last_record(stretch, piece.start, piece.end)[0]
+        for offset in range(start, piece.end, _COMPARED_BYTES):
             count = min(_COMPARED_BYTES, piece.end - offset)
             if reader.read(offset - piece.start, count) != self._fs.read(stretch.info.path, offset, count):
                 raise foreign(piece.path, f"differs from {stretch.info.path}, of which it should be a piece")

@@ -118,7 +118,7 @@ class LogShipping:
         start, header = self._place_at(stretch, reach), stretch.info.header
         reached = copy_piece(self._fs, start, header, stretch.end, target, pace=self._pace)
         try:
-            self.holdings.look(now)
+            self.holdings.look(now, target)
         except HoldfastError:
             # Somebody else archives there, too: of two histories there must not be a mixture.
             with suppress(OSError):
