@@ -222,8 +222,7 @@ class SnapshotCatalog:
     def _end_removal(self, snapshot_id: str, path: str, *, gone: bool, leaving: SnapshotInfo | None = None) -> None:
         """Forget one that is gone, ``leaving``, as it was, or what is known of its deletion, where that has failed."""
         with self._lock:
-            registry = self._the_registry()
-            known = registry.find(snapshot_id)
+            known = (registry := self._the_registry()).find(snapshot_id)
             # By now the id may stand for another file.
             if gone and known is not None and self._layout.resolve(known.path) == path:
                 registry.remove(snapshot_id, None if leaving is None else unverified_since(registry, leaving))
