@@ -13,7 +13,15 @@ from tests.support.engines import ROOT
 from tests.support.memfs import MemFileSystem
 from tests.support.snapshots import COLLECTIONS_DIR, SnapshotKit
 
-ALWAYS = ("LOCK", "MANIFEST.json", "MANIFEST.prev.json", "REGISTRY.json", "RECEIPTS.json", "UPLOADS.json")
+ALWAYS = (
+    "LOCK",
+    "MANIFEST.json",
+    "MANIFEST.prev.json",
+    "REGISTRY.json",
+    "RECEIPTS.json",
+    "UPLOADS.json",
+    "SCHEDULES.json",
+)
 ALWAYS_BELOW = ("requests-*.json", "operations/op-*.json", "wal*/LOCK", "wal*/*.wal", "wal*/*.next")
 """One log takes the place of another; what is in none is the log's own matter."""
 SEGMENT = {"ids.npy", "norms.npy", "payloads.npy", "rows.npy", "segment.json", "vectors.npy"}
