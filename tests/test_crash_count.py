@@ -33,9 +33,10 @@ def run(tmp_path: Path, *arguments: str, states: int, distinct: int, holds: bool
     (tmp_path / "tests").mkdir()
     (tmp_path / "pytest.ini").write_text(CONFIGURATION)
     (tmp_path / "tests" / "test_it.py").write_text(SWEEP.format(states=states, distinct=distinct, holds=holds))
-    command = [sys.executable, "-m", "pytest", "-p", "tests.support.crash_count", "-p", "no:cacheprovider", *arguments]
+    plugins = ("xdist", "tests.support.crash_count", "no:cacheprovider")
+    command = [sys.executable, "-m", "pytest", *(word for name in plugins for word in ("-p", name)), *arguments]
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "PYTEST_ADDOPTS": ""}
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     for name in [name for name in environment if name.startswith("PYTEST_XDIST")]:
         del environment[name]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
