@@ -26,7 +26,7 @@ from ..format.snapshot import (
 )
 from ..format.urls import is_object_url
 from ..storage.archive_writer import ArchiveWriter, Piece
-from ..storage.bulk import BulkWriter
+from ..storage.bulk import LARGE_BYTES, BulkWriter
 from .meter import Advance
 from .snapshot_context import SnapshotContext
 from .snapshot_removed import RemovedIds, removed_pieces
@@ -90,7 +90,8 @@ def write_archive(
         # What is compressed will be smaller by nobody knows how much. In an object store nothing is reserved, and the
         # parts must be large enough.
         reserve = 0 if compress and not is_object_url(path) else plan.size
-        out = stack.enter_context(BulkWriter(context.fs, path, reserve, pace=context.pace))
+        large = plan.size >= LARGE_BYTES
+        out = stack.enter_context(BulkWriter(context.fs, path, reserve, large=large, pace=context.pace))
         mtime = plan.manifest.created_us // 1_000_000
         archive = ArchiveWriter(out, mtime=mtime, submit=submit, beside=context.fs.beside)
         archive.add(MANIFEST, len(plan.encoded), [plan.encoded])

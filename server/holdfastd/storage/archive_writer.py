@@ -63,7 +63,7 @@ class ArchiveWriter:
         """Bytes of the tar so far, before compression."""
 
     def add(self, name: str, size: int, pieces: Iterable[Piece]) -> None:
-        """Append one member."""
+        """Append one member. A piece must stay as it is until the one behind it is written."""
         self._write(encode_header(name, size, self._mtime))
         digest = HashBeside(self._beside)
         written = 0
@@ -71,8 +71,6 @@ class ArchiveWriter:
             data = np.ascontiguousarray(piece).reshape(-1).view(np.uint8) if isinstance(piece, np.ndarray) else piece
             digest.update(data.data if isinstance(data, np.ndarray) else data)
             self._write(data)
-            # It may be reused from here on.
-            digest.wait()
             written += len(data)
         if written != size:
             raise ValueError(f"{written} bytes for {name}, a member of {size}")

@@ -42,18 +42,29 @@ class BulkWriter:
     """Writes one new file from its beginning to its end. One thread; blocks; durable when ``close`` returns.
 
     ``reserve``: bytes of disk space to allocate first, so that a full disk is noticed before anything is written.
-    ``sha256``: compute that as well. Leaving the ``with`` block before ``close`` removes the file. Raises ``OSError``.
+    ``large``: it will be a large file, though nothing is reserved. ``sha256``: compute that as well. Leaving the
+    ``with`` block before ``close`` removes the file. Raises ``OSError``.
     """
 
-    def __init__(self, fs: FileSystem, path: str, reserve: int, *, pace: Pace = unpaced, sha256: bool = False) -> None:
+    def __init__(
+        self,
+        fs: FileSystem,
+        path: str,
+        reserve: int,
+        *,
+        large: bool = False,
+        pace: Pace = unpaced,
+        sha256: bool = False,
+    ) -> None:
         self._fs = fs
         self._path = path
         self._file = fs.create(path, reserve, direct=True)
         self._pace = pace
-        self._piece_bytes = PIECE_BYTES if reserve < LARGE_BYTES else LARGE_PIECE_BYTES
+        large = large or reserve >= LARGE_BYTES
+        self._piece_bytes = LARGE_PIECE_BYTES if large else PIECE_BYTES
         self._staging = _aligned(self._piece_bytes)
         # An object store takes its bytes in order, and has several parts of its own on their way.
-        alone = reserve < LARGE_BYTES or is_object_url(path)
+        alone = not large or is_object_url(path)
         self._behind = None if alone else WriteBehind(self._file, fs.beside, lambda: _aligned(LARGE_PIECE_BYTES))
         self._filled = 0
         self._offset = 0

@@ -10,15 +10,14 @@ from collections import deque
 from typing import Any, Protocol
 
 import numpy as np
-from isal import igzip, igzip_lib, isal_zlib
+from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
 
 from .beside import Beside, Done, Pending
 from .files import Buffer
+from .gzip_member import compress
 
 CHUNK_BYTES = 4 << 20
-LEVEL = 1
-"""Of isal: level 0 grows random floats, level 3 takes twice the time for a fraction of a percent."""
 MAX_RATIO = 1040
 """No deflate stream expands further."""
 MAGIC = b"\x1f\x8b"
@@ -47,7 +46,7 @@ class GzipWriter:
         self._out = out
         self._submit = submit
         self._at_once = at_once
-        self._pieces: list[bytes] = []
+        self._chunk = memoryview(bytearray(CHUNK_BYTES))
         self._gathered = 0
         self._pending: deque[Pending] = deque()
 
@@ -56,20 +55,20 @@ class GzipWriter:
         source = np.ascontiguousarray(data).reshape(-1).view(np.uint8).data if isinstance(data, np.ndarray) else data
         position = 0
         while position < len(source):
-            piece = bytes(source[position : position + CHUNK_BYTES - self._gathered])
-            self._pieces.append(piece)
-            self._gathered += len(piece)
-            position += len(piece)
+            taken = min(CHUNK_BYTES - self._gathered, len(source) - position)
+            self._chunk[self._gathered : self._gathered + taken] = source[position : position + taken]
+            self._gathered += taken
+            position += taken
             if self._gathered == CHUNK_BYTES:
                 self.cut()
 
     def cut(self) -> None:
         """End the member: what comes next begins another."""
-        if not self._pieces:
+        if not self._gathered:
             return
-        piece = b"".join(self._pieces)
-        self._pieces, self._gathered = [], 0
-        self._pending.append(self._submit(lambda: compress(piece)))
+        content = self._chunk[: self._gathered]
+        self._chunk, self._gathered = memoryview(bytearray(CHUNK_BYTES)), 0
+        self._pending.append(self._submit(lambda: compress(content)))
         while len(self._pending) >= self._at_once:
             self._out.write(self._pending.popleft().result())
 
@@ -122,8 +121,3 @@ class GzipReader:
         else:
             self._waiting = self._member.unconsumed_tail
         return data
-
-
-def compress(data: bytes) -> bytes:
-    """One gzip member; the same for the same data."""
-    return igzip.compress(data, LEVEL, mtime=0)
