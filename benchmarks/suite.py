@@ -72,7 +72,7 @@ def _scale(options: argparse.Namespace) -> Scale:
     scale = QUICK if options.quick else FULL
     if options.rows is None:
         return scale
-    return replace(scale, rows=options.rows, long_rows=options.rows * 5, snapshot_rows=options.rows * 12)
+    return replace(scale, rows=options.rows, long_rows=options.rows * 10, snapshot_rows=options.rows * 12)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "--only", nargs="+", choices=SECTIONS, default=BY_DEFAULT, metavar="NAME", help=", ".join(SECTIONS)
     )
     parser.add_argument(
-        "--rows", type=int, help="rows of a bulk run; the long runs take five times as many, backups twelve times"
+        "--rows", type=int, help="rows of a bulk run; the long runs take ten times as many, backups twelve times"
     )
     parser.add_argument(
         "--data", type=Path, default=_data_directory(), help="real rows (HOLDFAST_BENCH_DATA); else generated ones"
