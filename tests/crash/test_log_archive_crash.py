@@ -12,7 +12,7 @@ import pytest
 from holdfastd.engine import log_shipping
 from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
-from tests.support.archives import ArchiveKit, Operations, read_archive
+from tests.support.archives import ARCHIVE, ArchiveKit, Operations, read_archive
 from tests.support.memdisk import Disk
 from tests.support.memfs import MemFileSystem
 from tests.support.snapshot_sweeps import Recorder
@@ -176,3 +176,18 @@ def test_any_operation_of_a_round_may_fail(code: int, forever: bool, monkeypatch
         assert kit.archived()[-1][0] == kit.engine.sequence
         assert not [name for name in kit.names() if name.endswith(".part")]
     assert told > count // 2
+
+
+def test_a_name_that_is_seen_is_made_durable_before_it_is_believed() -> None:
+    """The daemon was killed between the rename and the sync of the directory."""
+    kit = ArchiveKit(segment_size=4096)
+    kit.create()
+    kit.round()
+    kit.write()
+    kit.fs.fail_on("sync_dir", ARCHIVE)
+    assert kit.archiver.round() is not None
+    assert len(kit.pieces()) == 2
+    kit.reopen()
+    kit.round()
+    for seed in range(20):
+        assert read_archive(kit.fs.crash(random.Random(seed)), kit.engine.store_id) == kit.archived()

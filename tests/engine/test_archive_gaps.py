@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from holdfastd.engine import log_archiver
 from holdfastd.engine.archive_gaps import Gap
 from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
+from holdfastd.storage.log_archive_chain import ArchiveChain
+from holdfastd.storage.log_archive_listing import list_log_archive
 from holdfastd.storage.names import parse_piece_name
+from tests.engine.test_archive_retention import away, cap, later
 from tests.support.archives import ARCHIVE, ArchiveKit
 
 SECOND_US = 1_000_000
@@ -87,9 +92,11 @@ def test_what_is_deleted_is_found_by_the_hourly_look(kit: ArchiveKit) -> None:
 def test_a_file_that_was_cut_short_is_named(kit: ArchiveKit, kept: int) -> None:
     name = kit.whole()[1]
     cut(kit, name, kept if kept > 0 else kit.fs.size(f"{ARCHIVE}/{name}") + kept)
-    found = gaps(kit)
-    assert {gap.kind for gap in found} == {"missing"}
-    assert any(name in gap.why for gap in found)
+    (gap,) = gaps(kit)
+    last = int(kit.whole()[2][9:29]) - 1
+    assert (gap.kind, gap.last) == ("missing", last)
+    assert int(name[9:29]) <= gap.first <= last
+    assert name in gap.why
     assert "ARCHIVE_GAP" in kit.codes()
 
 
@@ -132,8 +139,6 @@ def test_a_time_without_a_log_is_told_and_no_alarm() -> None:
 
 
 def test_what_was_given_up_is_listed_once(kit: ArchiveKit) -> None:
-    from tests.engine.test_archive_retention import away, cap, later
-
     through = kit.archiver.status().through.sequence
     away(kit)
     kit.write(9)
@@ -195,3 +200,21 @@ def test_what_is_waiting_is_counted_and_since_when(kit: ArchiveKit) -> None:
     assert kit.archiver.status().state == "failing"
     kit.round()
     assert kit.archiver.status().state == "archiving"
+
+
+def test_the_newest_segment_without_its_beginning_is_named() -> None:
+    kit = ArchiveKit(segment_size=4096)
+    kit.create()
+    kit.write(30)
+    kit.round()
+    for _ in range(2):
+        kit.write()
+        kit.round()
+    first = kit.pieces()[0]
+    listing = list_log_archive(kit.fs, ARCHIVE)
+    pieces = {name: tuple(piece for piece in found if piece.start) for name, found in listing.pieces.items()}
+    chain = ArchiveChain(kit.fs, ARCHIVE).look(replace(listing, pieces=pieces), 100)
+    (gap,) = chain.gaps
+    assert gap.why == f"{parse_piece_name(first).of}: its beginning is not there"
+    assert gap.first > gap.last
+    assert [link.name for link in chain.unbroken] == kit.whole()

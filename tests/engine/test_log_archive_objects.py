@@ -9,20 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfastd.storage.store_errors import StoreError, StoreProblem
-from tests.support.archives import ArchiveKit, Operations, read_archive
+from tests.support.archives import SEGMENT, ArchiveKit, Operations, read_archive
 from tests.support.memfs import MemFileSystem
 from tests.support.object_memory import MemoryObjects, MemoryPlaces
 
 BUCKET = "s3://bucket/wal"
 
 
-def on_objects(places: MemoryPlaces | None = None, seed: int = 7) -> ArchiveKit:
-    return ArchiveKit(places or MemoryPlaces(), archive_path=BUCKET, seed=seed)
+def on_objects(places: MemoryPlaces | None = None, seed: int = 7, segment_size: int = SEGMENT) -> ArchiveKit:
+    return ArchiveKit(places or MemoryPlaces(), archive_path=BUCKET, seed=seed, segment_size=segment_size)
 
 
-def twins() -> tuple[ArchiveKit, ArchiveKit]:
+def twins(segment_size: int = SEGMENT) -> tuple[ArchiveKit, ArchiveKit]:
     """A daemon, and one on a copy of its data directory, which archive into one bucket."""
-    kit = on_objects()
+    kit = on_objects(segment_size=segment_size)
     kit.create()
     kit.write(4)
     kit.round()
@@ -31,7 +31,7 @@ def twins() -> tuple[ArchiveKit, ArchiveKit]:
     copy = MemoryPlaces(MemFileSystem(disk.kill_disk_at(disk.ops)))
     copy.stores = places.stores
     copy.objects = copy._objects = MemoryObjects(places.stores)  # type: ignore[assignment]
-    other = on_objects(copy, seed=8)
+    other = on_objects(copy, seed=8, segment_size=segment_size)
     other.clock.advance_us(1_000_000)
     return kit, other
 
@@ -109,8 +109,9 @@ def during(kit: ArchiveKit, change: int, then: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("change", range(1, 12))
 @pytest.mark.parametrize("count", [1, 9])
-def test_two_rounds_at_the_same_time_leave_no_mixture(change: int, count: int) -> None:
-    first, second = twins()
+@pytest.mark.parametrize("segment_size", [SEGMENT, 8192], ids=["whole files", "pieces"])
+def test_two_rounds_at_the_same_time_leave_no_mixture(change: int, count: int, segment_size: int) -> None:
+    first, second = twins(segment_size)
     first.write(count)
     second.write(count + 1)
     during(first, change, second.archiver.round)

@@ -225,6 +225,16 @@ def test_a_damaged_segment_never_counts_as_archived_and_the_alarm_names_the_plac
     assert kit.archived() == kit.logged()
 
 
+def test_a_damaged_segment_is_not_begun_to_be_sent_again_and_again(kit: ArchiveKit) -> None:
+    kit.write(12)
+    flip(kit.fs, f"/data/wal/{kit.complete_names()[0]}", 300)
+    kit.archiver.round()
+    created: list[str] = []
+    kit.fs.on_operation = lambda kind, path: created.append(path) if kind == "create" else None
+    kit.archiver.round()
+    assert created == []
+
+
 def test_a_segment_that_the_disk_cannot_read_is_damaged_too(kit: ArchiveKit) -> None:
     kit.write(12)
     kit.fs.fail_on("read", f"/data/wal/{kit.complete_names()[0]}", forever=True)

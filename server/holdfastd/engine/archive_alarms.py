@@ -111,4 +111,6 @@ def _text(failure: Failure, directory: str) -> str:
 
 
 def _window(gap: Gap) -> str:
+    if gap.first > gap.last:
+        return f"perhaps something behind sequence {gap.last}, at {iso_time(gap.first_us)}"
     return f"sequences {gap.first} to {gap.last}, from {iso_time(gap.first_us)} to {iso_time(gap.last_us)}"

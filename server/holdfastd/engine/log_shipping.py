@@ -16,7 +16,7 @@ from ..storage.bulk import Pace
 from ..storage.files import FileSystem
 from ..storage.log_archive_listing import log_order
 from ..storage.log_archive_note import Through
-from ..storage.log_copy import beginning, checked_up_to, copy_piece, copy_sealed
+from ..storage.log_copy import beginning, check_sealed, checked_up_to, copy_piece, copy_sealed
 from ..storage.names import PieceName, piece_name
 from ..storage.wal_tail import Before
 from .log_holdings import LogHoldings, remove_pieces
@@ -39,6 +39,8 @@ class LogShipping:
         # Where the archive ends of the WAL segment being written, and of those that were copied, their last word.
         self._reached: Before | None = None
         self._ended: dict[str, Before] = {}
+        # What was found damaged: read before anything of it is sent once more.
+        self._damaged: set[str] = set()
 
     def look(self, now: LogNow) -> None:
         """Hold the archive against the log, and remove what a kill has left there. Raises as ``LogHoldings.look``."""
@@ -69,6 +71,7 @@ class LogShipping:
                 self._ship_whole(stretch)
             except Corruption as error:
                 damage = damage or error
+                self._damaged.add(stretch.name)
             except FileNotFoundError as error:
                 # It was trimmed meanwhile: the log may take only so much room.
                 if error.filename != stretch.info.path:
@@ -104,6 +107,9 @@ class LogShipping:
 
     def _ship_whole(self, stretch: Stretch) -> None:
         info = stretch.info
+        if stretch.name in self._damaged:
+            check_sealed(self._fs, info.path, info.header)
+            self._damaged.discard(stretch.name)
         ended = copy_sealed(self._fs, info.path, info.header, self._path(stretch.name), pace=self._pace)
         self.sent_bytes += ended.offset
         self.holdings.prove_whole(stretch)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 from ..format.record import HEADER_SIZE, RecordHeader, RecordKind, decode_header, find_headers
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header
@@ -52,7 +50,6 @@ class ChainLink:
     sequence: int
     time_us: int
     chain: int
-    closed: bool
     problem: str
 
 
@@ -60,20 +57,12 @@ class ChainLink:
 class Chain:
     """``unread``: WAL segments that have not been looked into yet; next to them no gap is found.
 
-    ``links``: in log order, without those. ``gaps``: oldest first.
+    ``gaps``: oldest first. ``unbroken``: the links behind the last of them, in log order.
     """
 
-    links: tuple[ChainLink, ...]
     gaps: tuple[ChainGap, ...]
+    unbroken: tuple[ChainLink, ...]
     unread: int
-
-    @property
-    def unbroken(self) -> tuple[ChainLink, ...]:
-        """The last of them that follow each other without any gap."""
-        for index in range(len(self.links) - 1, 0, -1):
-            if gap_between(self.links[index - 1], self.links[index]) is not None:
-                return self.links[index:]
-        return self.links
 
 
 class ArchiveChain:
@@ -100,8 +89,8 @@ class ArchiveChain:
             else:
                 known[name, size, torn] = link
         self._known = known
-        links = tuple(reversed(known.values()))
-        return Chain(links, tuple(_gaps(links, listing.names)), unread)
+        links = {link.name: link for link in known.values()}
+        return _chained([links.get(name) for name in listing.names], unread)
 
     def _parts(self, listing: LogArchiveListing, name: str) -> tuple[Piece, ...]:
         if name in listing.whole:
@@ -113,28 +102,43 @@ class ArchiveChain:
         return {link.header.store_id for link in self._known.values() if link.header is not None}
 
 
-def _gaps(links: tuple[ChainLink, ...], names: list[str]) -> Iterator[ChainGap]:
-    place = {name: index for index, name in enumerate(names)}
-    for before, link in pairwise(links):
-        gap = gap_between(before, link)
-        if gap is not None and place[link.name] == place[before.name] + 1:
-            yield gap
+def _chained(links: list[ChainLink | None], unread: int) -> Chain:
+    """``links``: in log order, None for what was not read yet."""
+    gaps: list[ChainGap] = []
+    unbroken: list[ChainLink] = []
+    problem = ""
+    for link in links:
+        if link is None:
+            unbroken, problem = [], ""
+        elif link.header is None:
+            problem = problem or link.problem
+        else:
+            gap = _gap_between(unbroken[-1], link, link.header, problem) if unbroken else None
+            if gap is not None:
+                gaps.append(gap)
+                unbroken = []
+            unbroken.append(link)
+            problem = ""
+    if unbroken and problem:
+        last = unbroken[-1]
+        gaps.append(ChainGap(MISSING, last.sequence + 1, last.time_us, last.sequence, last.time_us, problem))
+    return Chain(tuple(gaps), tuple(unbroken), unread)
 
 
-def gap_between(before: ChainLink, link: ChainLink) -> ChainGap | None:
-    """What is missing between a WAL segment and the next one there is, or None."""
-    header = link.header
-    if header is None:
-        return ChainGap(MISSING, before.sequence + 1, before.time_us, link.sequence, link.time_us, link.problem)
-    last, last_us = header.previous_sequence, header.created_us
-    if not before.problem and (header.chain, last) == (before.chain, before.sequence):
+def _gap_between(before: ChainLink, link: ChainLink, header: WalFileHeader, problem: str) -> ChainGap | None:
+    """What is missing between a WAL segment and the next usable one there is, or None.
+
+    ``problem``: of an unusable one between them.
+    """
+    last, last_us, why = header.previous_sequence, header.created_us, before.problem or problem
+    if not why and (header.chain, last) == (before.chain, before.sequence):
         return None
-    if header.gap_before and not before.problem:
+    if not why and header.gap_before:
         if last <= before.sequence:
             return None
-        why = f"the log was disabled behind sequence {before.sequence}"
-        return ChainGap(DISABLED, before.sequence + 1, before.time_us, last, last_us, why)
-    why = before.problem or f"what led from {before.name} to {link.name} is not there"
+        disabled = f"the log was disabled behind sequence {before.sequence}"
+        return ChainGap(DISABLED, before.sequence + 1, before.time_us, last, last_us, disabled)
+    why = why or f"what led from {before.name} to {link.name} is not there"
     return ChainGap(MISSING, before.sequence + 1, before.time_us, last, last_us, why)
 
 
@@ -173,16 +177,18 @@ def _read_link(parts: Parts, name: str, size: int, *, torn: bool) -> ChainLink:
         if size > FILE_HEADER_SIZE:
             problem = problem or f"no record of {name} can be found"
         previous, created_us = header.previous_sequence, header.created_us
-        return ChainLink(name, header, first_us, previous, created_us, header.chain, False, problem)
+        return ChainLink(name, header, first_us, previous, created_us, header.chain, problem)
     offset, record = found
     if offset + record.size != size:
         problem = problem or f"{name} does not end with a record: it was cut short or damaged near byte {offset}"
-    closed = record.kind == RecordKind.CLOSED
-    return ChainLink(name, header, first_us, record.sequence, record.timestamp_us, record.crc, closed, problem)
+    sequence = record.sequence
+    if offset + record.size > size and record.kind == RecordKind.OPERATION:
+        sequence = record.previous
+    return ChainLink(name, header, first_us, sequence, record.timestamp_us, record.crc, problem)
 
 
 def _unusable(name: str, why: str) -> ChainLink:
-    return ChainLink(name, None, 0, 0, 0, 0, False, f"{name}: {why}")
+    return ChainLink(name, None, 0, 0, 0, 0, f"{name}: {why}")
 
 
 def _last_record(parts: Parts, header: WalFileHeader, size: int) -> tuple[int, RecordHeader] | None:

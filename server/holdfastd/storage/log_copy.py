@@ -11,6 +11,7 @@ import errno
 from collections.abc import Callable
 
 from ..errors import Corruption
+from ..format.urls import is_object_url
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header
 from .bulk import BulkWriter, Pace
 from .files import Buffer, FileSystem, parent_of
@@ -35,6 +36,14 @@ def copy_sealed(fs: FileSystem, path: str, header: WalFileHeader, target: str, *
         out.close()
     _publish(fs, target)
     return Before.of(path, end)
+
+
+def check_sealed(fs: FileSystem, path: str, header: WalFileHeader) -> None:
+    """Read what ``copy_sealed`` would copy, and raise Corruption where it would. Blocks."""
+    end = _pass_records(fs, path, header, beginning(path, header), fs.size(path), lambda data: None)
+    problem = sealed_problem(fs, path, end)
+    if problem is not None:
+        raise problem.error()
 
 
 def copy_piece(fs: FileSystem, start: Before, header: WalFileHeader, end: int, target: str, *, pace: Pace) -> Before:
@@ -128,7 +137,8 @@ def _written(fs: FileSystem, target: str, size: int, pace: Pace) -> BulkWriter:
 def _publish(fs: FileSystem, target: str) -> None:
     part = target + PART
     try:
-        if fs.exists(target):
+        # An object store refuses that by itself.
+        if not is_object_url(target) and fs.exists(target):
             raise FileExistsError(errno.EEXIST, "somebody else has put a file of this name there", target)
         fs.rename(part, target)
     except OSError:
