@@ -179,6 +179,7 @@ def test_another_store_s_segment_in_the_middle_is_foreign(kit: ArchiveKit) -> No
     kit.fs.unlink(f"{ARCHIVE}/{name}")
     kit.fs.create(f"{ARCHIVE}/{name}").pwrite([other.fs.read(f"{ARCHIVE}/{other.whole()[0]}")], 0)
     kit.reopen()
+    kit.archiver.status()
     kit.archiver.round()
     assert "ARCHIVE_FOREIGN" in kit.codes()
 

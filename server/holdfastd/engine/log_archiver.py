@@ -188,7 +188,9 @@ class LogArchiver:
             listing = list_log_archive(self._fs, self.directory)
             chain = self._chain.look(listing, LINKS_AT_ONCE)
             strangers = self._chain.stores() - {self._store_id}
-            self._surveyed_ns = None if chain.unread else self._clock.monotonic_ns()
+            # The next round goes on, or is the one that fails.
+            again = chain.unread or strangers
+            self._surveyed_ns = None if again else self._clock.monotonic_ns()
             with self._lock:
                 self._contents = ArchiveContents(len(listing.names), listing.size_bytes, chain)
         if strangers:
@@ -227,7 +229,16 @@ class LogArchiver:
         )
 
     def _round(self) -> None:
-        now = self._now()
+        """One round; begun anew where the log has trimmed a file meanwhile that it was at."""
+        while True:
+            now = self._now()
+            try:
+                return self._round_of(now)
+            except FileNotFoundError as error:
+                if error.filename not in _paths(now) - _paths(self._now()):
+                    raise
+
+    def _round_of(self, now: LogNow) -> None:
         self._note_lost(now)
         with self._lock:
             self._last_file = now.files[-1].name if now.files else ""
@@ -329,6 +340,10 @@ class LogArchiver:
             _log.warning("the log is not archived", extra=more)
         elif failure is None and before:
             _log.info("the log is archived again", extra={"archive": self.directory})
+
+
+def _paths(now: LogNow) -> set[str]:
+    return {stretch.info.path for stretch in now.files}
 
 
 def _gone(directory: str, what: str) -> FailedPrecondition:

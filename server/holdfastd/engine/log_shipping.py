@@ -72,10 +72,6 @@ class LogShipping:
             except Corruption as error:
                 damage = damage or error
                 self._damaged.add(stretch.name)
-            except FileNotFoundError as error:
-                # It was trimmed meanwhile: the log may take only so much room.
-                if error.filename != stretch.info.path:
-                    raise
             progress()
         if now.active is not None and self.holdings.reach(now.active) < now.active.end:
             self._ship_piece(now, now.active)
