@@ -191,6 +191,16 @@ def test_a_stop_archives_the_end_of_the_log(kit: ArchiveKit) -> None:
     assert kit.archived() == everything
 
 
+def test_a_stop_does_not_fail_because_archiving_does(kit: ArchiveKit) -> None:
+    kit.write(3)
+    kit.fs.fail_on("create", f"{ARCHIVE}/*", forever=True)
+    kit.engine.stop()
+    kit.fs.heal()
+    kit.engine = kit._open()
+    kit.round()
+    assert kit.archived() == kit.logged()
+
+
 def test_another_timeline_goes_on_in_the_same_archive() -> None:
     kit = ArchiveKit(sync_mode=SyncMode.ASYNC)
     kit.create()

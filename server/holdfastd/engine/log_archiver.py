@@ -39,7 +39,7 @@ from .wal_locks import LOCK_NAME
 
 LOOK_EVERY_NS = 3600 * 1_000_000_000
 """So often the archive is listed though nothing was written to it, and looked over for what somebody has deleted."""
-LINKS_AT_ONCE = 200
+LINKS_AT_ONCE = 100
 """Of so many WAL segments beginning and end are read in one go, which takes seconds; the next round goes on."""
 LONGEST_PAUSE_SECONDS = 60.0
 _ALL = 1 << 63
