@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 
 import pytest
@@ -139,6 +140,30 @@ def test_a_gap_is_found_though_the_note_was_older_than_it(kit: ArchiveKit) -> No
     kit.reopen()
     kit.round()
     assert "ARCHIVE_GAP" in kit.codes()
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["logging", "switched off and on"])
+def test_a_note_that_could_not_be_kept_makes_no_gap(kit: ArchiveKit, closed: bool) -> None:
+    """The archive is ahead of it, and the log has let go of what is there."""
+    kit.round()
+    kit.fs.fail_on("create", "/data/ARCHIVE.json*", errno.ENOSPC, forever=True)
+    kit.write(9)
+    if closed:
+        kit.engine.wal.disable(caller=Caller())
+        kit.archiver.round()
+        kit.write(2)
+        kit.engine.wal.enable(WalChanges(), caller=Caller())
+        kit.write(9)
+    for _ in range(2):
+        later(kit)
+        assert "ARCHIVE.json" in str(kit.archiver.round())
+    assert first(kit) > 20
+    kit.fs.heal()
+    kit.reopen()
+    assert "ARCHIVE_GAP" not in kit.codes()
+    kit.round()
+    assert kit.codes() == []
+    assert kit.archived()[-1][0] == kit.engine.sequence
 
 
 def test_what_waits_yields_to_a_full_disk_and_not_to_need(kit: ArchiveKit) -> None:

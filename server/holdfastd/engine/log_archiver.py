@@ -104,6 +104,7 @@ class LogArchiver:
         self._lock = threading.Lock()
         self._contents: ArchiveContents | None = None
         self._note = ArchiveNote(directory)
+        self._doubtful = False
         self._failures = 0
         self._failure: Failure | None = None
         self._last_file = ""
@@ -113,9 +114,12 @@ class LogArchiver:
     def load(self) -> str | None:
         """Read what is kept in the data directory; returns what was wrong with it, or None. Blocks; raises OSError."""
         note, problem = load_note(self._fs, self._layout, self.directory)
+        now = self._now()
         with self._lock:
             self._note = self._kept = note
-        self._note_lost(self._now())
+            # It may be older than the archive, which alone can tell what was lost before this start.
+            self._doubtful = bool(now.files) and lost_before(now, note.through) is not None
+        self._note_lost(now)
         return problem or None
 
     def keeps_from(self, files: tuple[WalFileInfo, ...]) -> Sequence64:
@@ -247,6 +251,8 @@ class LogArchiver:
             self._shipping.look(now)
             self._check_there()
             self._looked_ns = self._clock.monotonic_ns()
+        if self._doubtful:
+            self._settle(now)
         # Until this round has gone well: what stands there is looked at anew after one that did not.
         self._trusted = False
         self._shipping.ship(now, lambda: self._advance(now))
@@ -258,6 +264,15 @@ class LogArchiver:
 
     def _is_due(self, done_ns: int | None) -> bool:
         return done_ns is None or self._clock.monotonic_ns() - done_ns >= LOOK_EVERY_NS
+
+    def _settle(self, now: LogNow) -> None:
+        """Find out what was lost before this start: what lies behind the archive's end, not behind the note's."""
+        found = ArchiveChain(self._fs, self.directory).end_before(self._shipping.holdings.listing, now.files[0].name)
+        with self._lock:
+            if found is not None and found.sequence > self._note.through.sequence:
+                self._note = replace(self._note, through=found, used=True)
+            self._doubtful = False
+        self._note_lost(now)
 
     def _prepare(self) -> None:
         """See that a directory is there, and nobody else's."""
@@ -317,7 +332,7 @@ class LogArchiver:
         with self._lock:
             if not self._note.through.file:
                 self._note = replace(self._note, through=start_of(now.files[0]))
-            gap = lost_before(now, self._note.through)
+            gap = None if self._doubtful else lost_before(now, self._note.through)
             if gap is not None:
                 self._note = self._note.with_gap(gap, start_of(now.files[0]))
 

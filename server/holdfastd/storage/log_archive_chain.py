@@ -14,7 +14,8 @@ from ..format.record import HEADER_SIZE, RecordHeader, RecordKind, decode_header
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header
 from .archived_log import Piece
 from .files import FileSystem
-from .log_archive_listing import LogArchiveListing, reach_of
+from .log_archive_listing import LogArchiveListing, log_order, reach_of
+from .log_archive_note import Through
 
 MISSING, DISABLED = "missing", "disabled"
 _TAIL_BYTES = 1 << 16
@@ -41,7 +42,7 @@ class ChainLink:
     """What one WAL segment in an archive says of itself. ``header`` is None where that cannot be used.
 
     ``first_us``: the time of its first record, 0 without one. ``sequence``, ``time_us`` and ``chain``: where it ends.
-    ``problem``: why it does not end well, or "".
+    ``closed``: with the log switched off. ``problem``: why it does not end well, or "".
     """
 
     name: str
@@ -50,6 +51,7 @@ class ChainLink:
     sequence: int
     time_us: int
     chain: int
+    closed: bool
     problem: str
 
 
@@ -72,6 +74,19 @@ class ArchiveChain:
         self._fs = fs
         self._directory = directory
         self._known: dict[tuple[str, int, bool], ChainLink] = {}
+
+    def end_before(self, listing: LogArchiveListing, name: str) -> Through | None:
+        """Where the newest WAL segment ends that lies in front of ``name``, if any does, and tells. Raises OSError."""
+        older = [each for each in listing.names if log_order(each) < log_order(name)]
+        if not older:
+            return None
+        pieces = self._parts(listing, older[-1])
+        size = reach_of(pieces)
+        link = _read_link(Parts(self._fs, pieces), older[-1], size, torn=False)
+        if link.header is None or link.problem:
+            return None
+        whole = older[-1] in listing.whole
+        return Through(link.name, size, link.sequence, link.time_us, whole=whole, closed=link.closed)
 
     def look(self, listing: LogArchiveListing, at_most: int) -> Chain:
         """Read what is not known yet of what was listed, the newest first, ``at_most`` so many. Raises OSError."""
@@ -177,18 +192,18 @@ def _read_link(parts: Parts, name: str, size: int, *, torn: bool) -> ChainLink:
         if size > FILE_HEADER_SIZE:
             problem = problem or f"no record of {name} can be found"
         previous, created_us = header.previous_sequence, header.created_us
-        return ChainLink(name, header, first_us, previous, created_us, header.chain, problem)
+        return ChainLink(name, header, first_us, previous, created_us, header.chain, False, problem)
     offset, record = found
     if offset + record.size != size:
         problem = problem or f"{name} does not end with a record: it was cut short or damaged near byte {offset}"
-    sequence = record.sequence
+    sequence, closed = record.sequence, record.kind == RecordKind.CLOSED
     if offset + record.size > size and record.kind == RecordKind.OPERATION:
         sequence = record.previous
-    return ChainLink(name, header, first_us, sequence, record.timestamp_us, record.crc, problem)
+    return ChainLink(name, header, first_us, sequence, record.timestamp_us, record.crc, closed, problem)
 
 
 def _unusable(name: str, why: str) -> ChainLink:
-    return ChainLink(name, None, 0, 0, 0, 0, f"{name}: {why}")
+    return ChainLink(name, None, 0, 0, 0, 0, False, f"{name}: {why}")
 
 
 def _last_record(parts: Parts, header: WalFileHeader, size: int) -> tuple[int, RecordHeader] | None:
