@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import obstore
 import pytest
 
 from holdfastd.engine.keeping import RetentionPolicy
@@ -276,3 +277,30 @@ def test_a_base_is_not_deleted_beside_an_object_that_nobody_may_read(kit: Snapsh
     other.objects.reader = real  # type: ignore[method-assign]
     with pytest.raises(FailedPrecondition, match="is the base of"):
         there.engine.snapshots.delete(base.path)
+
+
+@pytest.mark.parametrize("whose", ["its own", "another's"])
+def test_of_what_has_the_name_after_a_failure_only_ones_own_is_removed(
+    kit: SnapshotKit, places: MemoryPlaces, whose: str
+) -> None:
+    real = places.objects.rename
+
+    def unheard(source: str, target: str) -> None:
+        """The upload has become an object, or one of another daemon was quicker; the answer is lost."""
+        if whose == "its own":
+            real(source, target)
+        else:
+            other = MemoryPlaces()
+            there = SnapshotKit(other, seed=8)  # type: ignore[arg-type]
+            there.create("d")
+            made = there.snapshot(path=PLACE)["path"].partition("bucket/")[2]
+            obstore.put(places.stores.store, target.partition("bucket/")[2], other.stores.objects()[made])
+        raise StoreError(StoreProblem.UNREACHABLE, target)
+
+    places.objects.rename = unheard  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        kit.snapshot(path=PLACE)
+    assert len(places.stores.objects()) == (0 if whose == "its own" else 1)
+    assert [(info.foreign, info.state) for info in kit.engine.snapshots.list(PLACE)] == (
+        [] if whose == "its own" else [(True, "ready")]
+    )

@@ -28,6 +28,7 @@ from .. import __version__
 from ..errors import Corruption, EngineFailed, HoldfastError, InvalidArgument
 from ..format.manifest import Manifest
 from ..format.snapshot import SnapshotCollection, SnapshotDelta, SnapshotManifest
+from ..format.urls import is_object_url
 from ..model import CollectionSpec, Sequence64, StorageKind
 from ..storage.files import make_lasting_dir, parent_of
 from ..storage.registry import PendingSnapshot, SnapshotMember
@@ -40,7 +41,7 @@ from .snapshot_base import NO_BASE, Base, choose_base
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_policy import cannot_grow, too_long
-from .snapshot_record import make_record
+from .snapshot_record import make_record, record_of
 from .snapshot_removed import NOTHING_REMOVED, RemovedIds, removed_since
 from .snapshot_request import SnapshotRequest
 from .snapshot_rows import TakenPart, digest_of, take
@@ -328,14 +329,24 @@ class SnapshotCreation:
         """Leave nothing: neither file nor note nor a reason to keep history."""
         fs = self._context.fs
         with contextlib.suppress(OSError):
-            for path in (pending.part_path, *([pending.path] if self._has_its_name else [])):
-                if fs.exists(path):
-                    fs.unlink(path)
+            if fs.exists(pending.part_path):
+                fs.unlink(pending.part_path)
+            if self._has_its_name and self._is_ours(pending.path):
+                fs.unlink(pending.path)
             fs.sync_dir(parent_of(pending.path))
         with contextlib.suppress(OSError):
             self._catalog.end_writing(pending)
         with contextlib.suppress(HoldfastError):
             forget_history(self._context, self._catalog)
+
+    def _is_ours(self, path: str) -> bool:
+        """Whether what has the name is this store's. A store that knows no conditions keeps nobody else away."""
+        if not is_object_url(path):
+            return self._context.fs.exists(path)
+        with contextlib.suppress(HoldfastError, FileNotFoundError):
+            found = record_of(self._context.fs, self._context.layout, path)
+            return found.store_id == str(self._context.keeper.current.store_id)
+        return False
 
     # Publish --------------------------------------------------------------------------------------------------------
 
