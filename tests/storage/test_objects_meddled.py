@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -169,3 +170,46 @@ def test_a_daemon_that_ends_asks_a_store_that_did_not_answer_for_nothing_more(
     assert len(meddler.asked) == asked
     with pytest.raises(StoreError, match="too busy"):
         fs.listdir("s3://another/x")
+
+
+def test_googles_stores_keep_the_same_contract(server: S3Server, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    meddler = Meddler(server.port, google=True)
+    key = {"gcs_base_url": meddler.endpoint, "disable_oauth": True, "client_email": "", "private_key": ""}
+    settings = {
+        "GOOGLE_BASE_URL": meddler.endpoint,
+        "GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(key | {"private_key_id": ""}),
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    at = at.replace("s3://", "gs://")
+    fs = ObjectFileSystem(ObjectStores(settings, patience=PATIENCE))
+    data = noise(2 * PART_BYTES + 9)
+    try:
+        put(fs, f"{at}/x", data)
+        assert (fs.read(f"{at}/x"), fs.read(f"{at}/x", PART_BYTES, 3)) == (data, data[PART_BYTES : PART_BYTES + 3])
+        fs.create(f"{at}/y.part")
+        for taken in (f"{at}/x.part", f"{at}/y.part"):
+            with pytest.raises(FileExistsError):
+                fs.create(taken)
+        fs.unlink(f"{at}/y.part")
+        assert {name: facts.size for name, facts in fs.facts(at).items()} == {"x": len(data)}
+        meddler.meddle = first_of(completes, LOST, 99)
+        put(fs, f"{at}/z", data)
+        for name in ("x", "z", "z"):
+            fs.unlink(f"{at}/{name}")
+        assert (fs.listdir(at), fs.exists(at)) == ([], False)
+        with pytest.raises(StoreError) as caught:
+            fs.create("gs://no-such-bucket/x.part")
+        assert caught.value.problem is StoreProblem.NO_BUCKET
+    finally:
+        meddler.close()
+
+
+def test_a_claim_that_may_not_be_read_is_anothers(
+    s3: ObjectFileSystem, meddler: Meddler, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.create(f"{at}/x.part")
+    fs = objects_at(meddler.endpoint, monkeypatch)
+    meddler.meddle = lambda method, path: Answer(403, refusal("AccessDenied")) if method in ("GET", "HEAD") else None
+    with pytest.raises(FileExistsError):
+        fs.create(f"{at}/x.part")

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
+from tests.support.object_server import SIGNED
+
 _OF_THE_CONNECTION = ("transfer-encoding", "connection", "content-length", "date", "server")
 
 
@@ -27,11 +29,13 @@ Meddling = Callable[[str, str], Answer | str | None]
 class Meddler:
     """A server in front of the one at ``port``; ``meddle`` may be replaced at any time.
 
+    ``google``: take the words of Google's stores, which speak like S3 but for conditions and signatures.
     ``asked``: method and path of every request. ``holds`` is set once an answer is held back.
     """
 
-    def __init__(self, port: int, meddle: Meddling = lambda method, path: None) -> None:
+    def __init__(self, port: int, meddle: Meddling = lambda method, path: None, *, google: bool = False) -> None:
         self.meddle = meddle
+        self._google = google
         self.asked: list[tuple[str, str]] = []
         self.holds = threading.Event()
         self._port = port
@@ -85,7 +89,7 @@ class Meddler:
             def _passed_on(self, data: bytes) -> tuple[int, dict[str, str], bytes]:
                 line = http.client.HTTPConnection("127.0.0.1", meddler._port)
                 line.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-                for name, value in self.headers.items():
+                for name, value in self._in_words_of_s3().items():
                     line.putheader(name, value)
                 line.endheaders(data)
                 answer = line.getresponse()
@@ -98,6 +102,16 @@ class Meddler:
                     kept | {"Content-Length": length if self.command == "HEAD" else str(len(body))},
                     body,
                 )
+
+            def _in_words_of_s3(self) -> dict[str, str]:
+                headers = dict(self.headers.items())
+                if not meddler._google:
+                    return headers
+                if headers.pop("x-goog-if-generation-match", None) == "0":
+                    headers["If-None-Match"] = "*"
+                return {name: value for name, value in headers.items() if name.lower() != "authorization"} | {
+                    "Authorization": SIGNED
+                }
 
             def _say(self, status: int, headers: dict[str, str], body: bytes) -> None:
                 self.send_response(status)

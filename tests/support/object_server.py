@@ -19,7 +19,7 @@ LIMIT_SECONDS = 60.0
 KEY_ID = "AKIAPLANTEDKEYID0001"
 SECRET = "planted/secret+key+that+nobody+may+see"
 BUCKET = "backups"
-_SIGNED = f"AWS4-HMAC-SHA256 Credential={KEY_ID}/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+SIGNED = f"AWS4-HMAC-SHA256 Credential={KEY_ID}/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
 
 
 class S3Server:
@@ -45,7 +45,7 @@ class S3Server:
 
     def ask(self, method: str, path: str, data: bytes | None = b"") -> bytes:
         """One request, past the library that is tested."""
-        headers = {"Authorization": _SIGNED, "Content-Type": "application/octet-stream"}
+        headers = {"Authorization": SIGNED, "Content-Type": "application/octet-stream"}
         request = urllib.request.Request(f"{self.endpoint}/{path}", method=method, data=data, headers=headers)
         with urllib.request.urlopen(request) as answer:
             found: bytes = answer.read()
