@@ -202,14 +202,36 @@ def test_an_object_that_is_not_what_it_was_is_told(here: Shop, server: S3Server,
         assert listed["state"] == "damaged"
 
 
+NAMING: list[tuple[str, ...]] = [
+    ("create", "--path", "URL"),
+    ("list", "--path", "URL"),
+    ("prune", "--path", "URL", "--keep-last", "1", "--confirm"),
+    ("show", "URL"),
+    ("verify", "URL"),
+    ("verify", "latest", "--base-path", "URL"),
+    ("restore", "URL"),
+    ("restore", "latest", "--base-path", "URL"),
+    ("restore", "latest", "--wal-path", "URL"),
+    ("diff", "URL", "live"),
+    ("delete", "URL"),
+    ("download", "URL"),
+]
+"""Wherever a command takes the URL of a place."""
+
+
 def test_no_credential_is_ever_kept_or_told(alone: Callable[..., Shop], server: S3Server, place: str) -> None:
     here = alone(server.endpoint, "--log-level", "debug")
     made = here.create(place)
     here.db.snapshots.verify(made["path"])
     said = [str(here.db.snapshots.list(path=place)), str(here.db.snapshots.get(made["path"]))]
-    for wrong in ("s3://no-such-bucket/x", f"s3://{KEY_ID}:{SECRET}@{BUCKET}/x", f"s3://{BUCKET}/x?key={SECRET}"):
-        done = here.command("create", "--path", wrong)
-        assert done.returncode != 0
+    with_secrets = (f"s3://{KEY_ID}:{SECRET}@{BUCKET}/x.snap", f"s3://{BUCKET}/x.snap?key={SECRET}")
+    asked = [("create", "--path", "s3://no-such-bucket/x")]
+    asked += [tuple(wrong if word == "URL" else word for word in line) for line in NAMING for wrong in with_secrets]
+    for arguments in asked:
+        done = here.command(*arguments)
+        assert done.returncode != 0, arguments
+        refused = "there is no such bucket" if "no-such-bucket" in arguments[-1] else "credentials are not given in it"
+        assert refused in done.stderr, arguments
         said += [done.stdout, done.stderr]
     here.stop()
     kept = [path.read_bytes() for path in here.directory.rglob("*") if path.is_file()]
