@@ -19,9 +19,9 @@ from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem, Lock, make_lasting_dir
 from ..storage.names import Layout
 from ..storage.reserve import Reserve
-from .archiving import Archiving
 from .collections import Collections
 from .disk_errors import disk_errors_of, lacks_space
+from .log_archiving import Archiving
 from .machinery import Ground, Machinery, build_machinery
 from .meters import Meters
 from .moments import Moments

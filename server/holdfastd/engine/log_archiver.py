@@ -28,10 +28,10 @@ from ..storage.log_archive_note import ArchiveNote, load_note, store_note
 from ..storage.names import Layout
 from ..storage.wal import WalFileInfo
 from .alarms import Alarms
-from .archive_alarms import ArchiveAlarms, Failure
-from .archive_gaps import gaps_of, lost_before
-from .archive_status import ArchiveContents, ArchiveStatus, waiting
 from .disk_errors import disk_errors_of
+from .log_archive_alarms import ArchiveAlarms, Failure
+from .log_archive_gaps import gaps_of, lost_before
+from .log_archive_status import ArchiveContents, ArchiveStatus, waiting
 from .log_holdings import foreign
 from .log_now import LogNow, first_behind
 from .log_shipping import LogShipping, start_of

@@ -24,7 +24,7 @@ from ..errors import InvalidArgument, NotFound
 from ..storage.clock import Clock
 from ..storage.names import check_collection_name
 from .convert import SYNC_MODES, chosen, microseconds_of
-from .convert_archive import archive_message, shipped_document
+from .convert_log_archive import archive_message, shipped_document
 from .convert_operations import operation_message
 from .convert_records import ranges_of, record_message, stats_message, wanted_of, words_of
 from .convert_wal import (

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from holdfastd.engine import log_archiver
-from holdfastd.engine.archive_gaps import Gap
+from holdfastd.engine.log_archive_gaps import Gap
 from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.storage.log_archive_chain import ArchiveChain
 from holdfastd.storage.log_archive_listing import list_log_archive
 from holdfastd.storage.names import parse_piece_name
-from tests.engine.test_archive_retention import away, cap, later
+from tests.engine.test_log_archive_retention import away, cap, later
 from tests.support.archives import ARCHIVE, ArchiveKit
 
 SECOND_US = 1_000_000

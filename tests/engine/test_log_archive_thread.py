@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from holdfastd.engine import archive_thread
-from holdfastd.engine.archive_thread import ArchiveThread
+from holdfastd.engine import log_archive_thread
+from holdfastd.engine.log_archive_thread import ArchiveThread
 
 LONG = 3600.0
 
@@ -64,7 +64,7 @@ def test_rounds_come_when_their_pause_is_over() -> None:
 
 
 def test_a_rotation_is_not_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_thread, "GLANCE_SECONDS", 0.001)
+    monkeypatch.setattr(log_archive_thread, "GLANCE_SECONDS", 0.001)
     rotated = threading.Event()
     rounds = Rounds(rotated=rotated.is_set)
     thread = started(rounds)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from ..errors import Corruption, HoldfastError
 from ..model import Sequence64
 from .alarms import Alarms
-from .archive_gaps import Gap
 from .history import iso_time
+from .log_archive_gaps import Gap
 from .log_holdings import FOREIGN
 
 FAILING, BEHIND, DAMAGE, GAP = "ARCHIVE_FAILING", "ARCHIVE_BEHIND", "ARCHIVE_DAMAGED", "ARCHIVE_GAP"

@@ -12,7 +12,7 @@ from .log_now import LogNow
 from .log_shipping import is_before
 
 if TYPE_CHECKING:
-    from .archive_status import ArchiveContents
+    from .log_archive_status import ArchiveContents
 
 GIVEN_UP = "given_up"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from holdfast.v1 import wal_pb2
 
-from ..engine.archive_gaps import GIVEN_UP, Gap
-from ..engine.archive_status import ArchiveStatus
+from ..engine.log_archive_gaps import GIVEN_UP, Gap
+from ..engine.log_archive_status import ArchiveStatus
 from ..engine.log_archiver import Shipped
 from ..storage.log_archive_chain import DISABLED, MISSING, Chain
 from .convert import duration, timestamp

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from ..errors import FailedPrecondition
 from ..storage.files import parent_of
 from ..storage.wal import WalFileInfo
-from .archive_status import NOT_ARCHIVED, ArchiveStatus
-from .archive_thread import ArchiveThread
+from .log_archive_status import NOT_ARCHIVED, ArchiveStatus
+from .log_archive_thread import ArchiveThread
 from .log_archiver import LogArchiver, Shipped
 from .log_now import log_now
 from .machinery import Ground, Machinery
