@@ -200,7 +200,7 @@ def test_the_archive_of_the_log_may_be_a_directory_or_a_url(monkeypatch: pytest.
         ("--archive-path", "s3://bucket/wal/", "--archive-interval", "1s"),
         ("--archive-path", "file:///mnt/wal"),
     ):
-        open_engine(loaded(*arguments))
+        open_engine(loaded(*arguments), ObjectStores({}))
     assert [(each.archive_path, each.archive_interval_us) for each in told] == [
         ("", 60_000_000),
         ("/srv/wal-archive", 300_000_000),
