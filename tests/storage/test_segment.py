@@ -136,6 +136,10 @@ def test_any_ids_and_payloads_come_back(rows: list[tuple[bytes, bytes | None]], 
     picked = [order.randrange(len(rows)) for _ in range(30)]
     assert segment.ids_at(np.array(picked)) == [rows[row][0] for row in picked]
     assert segment.payloads_at(np.array(picked)) == [rows[row][1] for row in picked]
+    for some in (picked, sorted(picked), picked[:1], []):
+        where = np.array(some, np.int64)
+        assert segment.joined_ids(where) == b"".join(rows[row][0] for row in some)
+        assert segment.joined_payloads(where) == b"".join(rows[row][1] or b"" for row in some)
     segment.verify(deep=True)
 
 
@@ -356,6 +360,8 @@ def test_a_row_that_points_outside_is_corruption_not_a_short_id() -> None:
     fs.damage(path_of(names.ROWS), length_at, b"\xff\xff")
     with pytest.raises(Corruption, match="beyond the end"):
         reopened(fs, content).ids_at(np.array([2]))
+    with pytest.raises(Corruption, match="points beyond the end"):
+        reopened(fs, content).joined_ids(np.array([1, 2]))
 
 
 def cut(fs: MemFileSystem) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from operator import is_not
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +16,7 @@ from . import collection
 from .search import Block
 from .view import MemtableSlice, Part
 
+T = TypeVar("T")
 ROWS_AT_ONCE = 65536
 """How many rows are looked at together where all of them are: their facts are 4 MiB."""
 
@@ -90,6 +94,36 @@ def payloads_at(part: Part, rows: Int64Array) -> list[bytes | None]:
         payloads = part.table.payloads
         return [payloads[row] for row in rows.tolist()]
     return part.payloads_at(rows)
+
+
+def joined_ids(part: Part, rows: Int64Array) -> bytes:
+    """The ids of ``rows``, ascending, back to back."""
+    return b"".join(_picked(part.table.ids, rows)) if isinstance(part, MemtableSlice) else part.joined_ids(rows)
+
+
+def joined_payloads(part: Part, rows: Int64Array) -> bytes:
+    """The payloads of ``rows``, ascending, back to back."""
+    if isinstance(part, MemtableSlice):
+        return b"".join(filter(None, _picked(part.table.payloads, rows)))
+    return part.joined_payloads(rows)
+
+
+def text_lengths(part: MemtableSlice, rows: Int64Array) -> tuple[Int64Array, Int64Array, BoolArray]:
+    """Of ``rows``, ascending: the bytes of their ids, those of their payloads, and whether they have one."""
+    ids, payloads = _picked(part.table.ids, rows), _picked(part.table.payloads, rows)
+    present = np.fromiter(map(is_not, payloads, repeat(None)), np.bool_, len(payloads))
+    texts = [payload or b"" for payload in payloads]
+    return np.fromiter(map(len, ids), np.int64, len(ids)), np.fromiter(map(len, texts), np.int64, len(texts)), present
+
+
+def _picked(values: Sequence[T], rows: Int64Array) -> Sequence[T]:
+    """The values of ``rows``, ascending: a slice where none is left out."""
+    if not len(rows):
+        return []
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first + 1 == len(rows):
+        return values[first : last + 1]
+    return [values[row] for row in rows.tolist()]
 
 
 def vectors_at(part: Part, rows: Int64Array) -> Float32Array:

@@ -152,13 +152,13 @@ def _write_rows(taken: TakenPart) -> Iterator[Piece]:
 def _write_ids(taken: TakenPart) -> Iterator[Piece]:
     yield npy_header("|u1", (taken.id_bytes,))
     for rows in parts.chunks(taken.rows, ROWS_AT_ONCE):
-        yield b"".join(parts.ids_at(taken.part, rows))
+        yield parts.joined_ids(taken.part, rows)
 
 
 def _write_payloads(taken: TakenPart) -> Iterator[Piece]:
     yield npy_header("|u1", (taken.payload_bytes,))
     for rows in parts.chunks(taken.rows, ROWS_AT_ONCE):
-        yield b"".join(payload for payload in parts.payloads_at(taken.part, rows) if payload)
+        yield parts.joined_payloads(taken.part, rows)
 
 
 _WRITERS = {
@@ -189,16 +189,16 @@ def _facts(part: Part, rows: Int64Array) -> Iterator[NDArray[Any]]:
 
 def _memtable_facts(part: MemtableSlice, rows: Int64Array) -> NDArray[Any]:
     table = part.table
-    payloads = parts.payloads_at(part, rows)
+    id_lengths, payload_lengths, has_payload = parts.text_lengths(part, rows)
     facts = np.zeros(len(rows), ROW_DTYPE)
     facts["sequence"] = table.sequences[rows]
     facts["time_us"] = table.times[rows]
     facts["version"] = table.versions[rows]
     facts["hash_high"] = table.hashes[rows, 0]
     facts["hash_low"] = table.hashes[rows, 1]
-    facts["id_length"] = [len(id) for id in parts.ids_at(part, rows)]
-    facts["payload_length"] = [len(payload) if payload else 0 for payload in payloads]
-    facts["flags"] = [0 if payload is None else ROW_HAS_PAYLOAD for payload in payloads]
+    facts["id_length"] = id_lengths
+    facts["payload_length"] = payload_lengths
+    facts["flags"] = np.where(has_payload, ROW_HAS_PAYLOAD, 0)
     return facts
 
 

@@ -158,6 +158,16 @@ class Segment:
         present = (facts["flags"] & ROW_HAS_PAYLOAD).tolist()
         return [text if has else None for text, has in zip(texts, present, strict=True)]
 
+    def joined_ids(self, rows: Int64Array) -> bytes:
+        """The ids of ``rows``, in that order, back to back. As ``ids_at``, but without an object for each."""
+        facts = self.facts_at(rows)
+        return self._ids.joined(facts["id_offset"], facts["id_length"])
+
+    def joined_payloads(self, rows: Int64Array) -> bytes:
+        """The payloads of ``rows``, in that order, back to back. As ``joined_ids``."""
+        facts = self.facts_at(rows)
+        return self._payloads.joined(facts["payload_offset"], facts["payload_length"])
+
     def tombstones(self) -> Tombstones | None:
         """The deleted ids that compaction left here for incremental snapshots, or None."""
         if names.TOMBSTONES not in self._maps:
@@ -233,18 +243,29 @@ class _Texts:
 
     def at(self, offsets: NDArray[Any], lengths: NDArray[Any]) -> list[bytes]:
         """The bytes at ``offsets``. Faults pages in without the GIL first, so that slicing finds them in memory."""
-        starts = offsets.astype(np.int64)
-        ends = starts + lengths.astype(np.int64)
-        if not len(starts):
-            return []
-        if int(starts.min()) < 0 or int(ends.max()) > self._array.size:
-            raise Corruption("rows.npy points beyond the end of this file", path=self._path, offset=self._array.size)
+        starts, ends = self._bounds(offsets, lengths)
         self._touch(starts, ends)
         view = self._view
         return [view[start:end].tobytes() for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
+    def joined(self, offsets: NDArray[Any], lengths: NDArray[Any]) -> bytes:
+        """The same, one behind the other: what lies so already is copied in one piece."""
+        starts, ends = self._bounds(offsets, lengths)
+        breaks = np.flatnonzero(starts[1:] != ends[:-1])
+        starts, ends = starts[np.append(0, breaks + 1)[: len(starts)]], ends[np.append(breaks, -1)[: len(ends)]]
+        self._touch(starts, ends)
+        view = self._view
+        return b"".join([view[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)])
+
+    def _bounds(self, offsets: NDArray[Any], lengths: NDArray[Any]) -> tuple[Int64Array, Int64Array]:
+        starts = offsets.astype(np.int64)
+        ends = starts + lengths.astype(np.int64)
+        if len(starts) and (int(starts.min()) < 0 or int(ends.max()) > self._array.size):
+            raise Corruption("rows.npy points beyond the end of this file", path=self._path, offset=self._array.size)
+        return starts, ends
+
     def _touch(self, starts: Int64Array, ends: Int64Array) -> None:
-        if not self._array.size:
+        if not self._array.size or not len(starts):
             return
         self._array.take(starts, mode="clip")
         self._array.take(ends - 1, mode="clip")
