@@ -22,8 +22,8 @@ ALWAYS = (
     "UPLOADS.json",
     "SCHEDULES.json",
 )
-ALWAYS_BELOW = ("requests-*.json", "operations/op-*.json", "wal*/LOCK", "wal*/*.wal", "wal*/*.next")
-"""One log takes the place of another; what is in none is the log's own matter."""
+ALWAYS_BELOW = ("requests-*.json", "operations/op-*.json", "wal*/LOCK", "wal*/*.wal", "wal*/*.next", "wal*/*.broken")
+"""One log takes the place of another; what is in none is the log's own matter. What was cut off is kept for people."""
 SEGMENT = {"ids.npy", "norms.npy", "payloads.npy", "rows.npy", "segment.json", "vectors.npy"}
 RUN = ("fence.npy", "hash.npy", "rows.npy", "run.json")
 TOMBSTONES = {"tombstone-ids.npy", "tombstones.npy"}

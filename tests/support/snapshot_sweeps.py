@@ -134,7 +134,8 @@ def assert_nothing_left(kit: SnapshotKit, strangers: Collection[str] = (), *, st
 
     ``start_again``: the next start finds what this one has left, and leaves the same.
     """
-    assert left_over(kit) <= {*strangers}
+    unnamed = left_over(kit) - {*strangers}
+    assert not unnamed, sorted(unnamed)
     if not start_again:
         return
     before, files = observe(kit.engine, IDS), set(files_below(kit.fs, COLLECTIONS_DIR))
@@ -143,7 +144,8 @@ def assert_nothing_left(kit: SnapshotKit, strangers: Collection[str] = (), *, st
     assert observe(kit.engine, IDS) == before
     assert kit.engine.snapshots.list() == listed
     assert set(files_below(kit.fs, COLLECTIONS_DIR)) == files
-    assert left_over(kit) <= {*strangers}
+    unnamed = left_over(kit) - {*strangers}
+    assert not unnamed, sorted(unnamed)
 
 
 def assert_tidy(kit: SnapshotKit) -> None:
