@@ -230,7 +230,7 @@ OPTIONS: Sequence[Option] = (
         "SIZE",
         "300MB",
         _size("0", "1TB"),
-        "what checkpoints and snapshots write a second while clients write",
+        "what checkpoints and restores write a second while clients write; backups write a fifth of it",
     ),
     Option("disk_reserve", "SIZE", "16MB", _size("0", "16GB"), "space kept free for deletes when the disk is full"),
     Option(

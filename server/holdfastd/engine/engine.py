@@ -424,6 +424,7 @@ def _snapshots(
         control=control,
         retention=machinery.retention,
         pace=machinery.pace,
+        backup_pace=machinery.backup_pace,
     )
 
 

@@ -97,7 +97,7 @@ class Archiving:
             directory=ground.layout.resolve(ground.config.archive_path),
             interval_us=ground.config.archive_interval_us,
             store_id=ground.store.keeper.current.store_id,
-            pace=machinery.pace,
+            pace=machinery.backup_pace,
             now=lambda: log_now(machinery.committer.log, self._closed_files()),
             newest_snapshot=lambda: machinery.retention.newest_snapshot(),
             trim=self._trim,

@@ -19,7 +19,7 @@ from .checkpoint import Checkpointer
 from .clock_watch import ClockWatch
 from .committer import Committer
 from .manifest_keeper import ManifestKeeper
-from .pacing import Pacer
+from .pacing import BACKUP_SHARE, Pacer
 from .recovered import RecoveredStore
 from .retention import Retention
 from .room import Room
@@ -55,6 +55,7 @@ class Machinery:
     checkpointer: Checkpointer
     checkpoints: CheckpointThread
     pace: Pacer
+    backup_pace: Pacer
 
     def catalog_changed(self, change: Change, sequence: Sequence64) -> None:
         """Without a log, only a manifest makes a change of the catalog durable, and it does so at once (RULES 5).
@@ -106,7 +107,9 @@ def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn
     syncer.flush_interval_seconds = settings.flush_interval_us / 1e6
     watch = ClockWatch(clock, alarms, lambda: store.applier.time_us)
     retention = Retention(store.keeper, watch, alarms, clock.now_us)
-    pace = Pacer(clock, ground.config.background_bytes_per_second, lambda: committer.last_write_ns)
+    rate = ground.config.background_bytes_per_second
+    pace = Pacer(clock, rate, lambda: committer.last_write_ns)
+    backup_pace = Pacer(clock, -(-rate // BACKUP_SHARE), lambda: committer.last_write_ns)
     checkpointer = Checkpointer(
         fs=ground.fs,
         layout=ground.layout,
@@ -135,7 +138,9 @@ def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn
     committer.on_applied = checkpoints.notice
     committer.hold_writes_while(checkpoints.memory_is_full)
     store.keeper.on_failure = committer.fail
-    return Machinery(alarms, room, store.keeper, committer, syncer, retention, checkpointer, checkpoints, pace)
+    return Machinery(
+        alarms, room, store.keeper, committer, syncer, retention, checkpointer, checkpoints, pace, backup_pace
+    )
 
 
 def _make_room_for_the_log(keeper: ManifestKeeper, committer: Committer, retention: Retention, room: Room) -> None:

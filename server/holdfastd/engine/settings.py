@@ -15,7 +15,8 @@ class EngineConfig:
     ``memtable_bytes``: a collection is checkpointed beyond that; writers wait when all memtables together hold three
     times as much. ``laggard_bytes``: and once the log since then exceeds that.
     ``disk_reserve_bytes``: set aside for the day on which the disk is full; on a small disk less (see ``room``).
-    ``background_bytes_per_second``: what checkpoints, snapshots and restores write while clients write; 0: no bound.
+    ``background_bytes_per_second``: what checkpoints and restores write while clients write, and snapshots and the
+    archive of the log a fifth of it; 0: no bound.
     ``snapshot_max_links``, ``snapshot_max_increment_percent``: when a new chain of snapshots begins (snapshot_policy).
     ``recovery_point_objective_us``, ``verify_within_us``: how old the newest snapshot may be while there is something
     newer, and how long none may have been verified, before an alarm says so; 0: no objective. ``host``: this machine's

@@ -35,6 +35,7 @@ class SnapshotContext:
     checkpointer: Checkpointer
     config: EngineConfig
     pace: Pace = unpaced
+    backup_pace: Pace = unpaced
 
     def check_space(self, directory: str, needed: int, hint: str = ELSEWHERE) -> None:
         """Raise ResourceExhausted unless ``needed`` bytes fit and the reserve stays free. ``directory`` may be new."""

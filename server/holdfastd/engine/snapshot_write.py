@@ -91,7 +91,7 @@ def write_archive(
         # parts must be large enough.
         reserve = 0 if compress and not is_object_url(path) else plan.size
         large = plan.size >= LARGE_BYTES
-        out = stack.enter_context(BulkWriter(context.fs, path, reserve, large=large, pace=context.pace))
+        out = stack.enter_context(BulkWriter(context.fs, path, reserve, large=large, pace=context.backup_pace))
         mtime = plan.manifest.created_us // 1_000_000
         archive = ArchiveWriter(out, mtime=mtime, submit=submit, beside=context.fs.beside)
         archive.add(MANIFEST, len(plan.encoded), [plan.encoded])

@@ -87,6 +87,7 @@ class Snapshots:
         control: WalControl,
         retention: Retention,
         pace: Pace = unpaced,
+        backup_pace: Pace = unpaced,
     ) -> None:
         self._context = SnapshotContext(
             fs=fs,
@@ -99,6 +100,7 @@ class Snapshots:
             checkpointer=checkpointer,
             config=config,
             pace=pace,
+            backup_pace=backup_pace,
         )
         self._operations = operations
         self._room = room
