@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 
 from holdfastd.engine import log_archiver
-from holdfastd.engine.log_archive_gaps import Gap
 from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
-from holdfastd.storage.log_archive_chain import ArchiveChain
+from holdfastd.storage.log_archive_chain import ArchiveChain, Gap
 from holdfastd.storage.log_archive_listing import list_log_archive
 from holdfastd.storage.names import parse_piece_name
 from tests.engine.test_log_archive_retention import away, cap, later

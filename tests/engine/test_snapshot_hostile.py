@@ -22,21 +22,15 @@ from holdfastd.format.npy import npy_header
 from holdfastd.format.segment import ROW_DTYPE
 from holdfastd.format.snapshot import MANIFEST, README, SUMS, SnapshotCollection, SnapshotPart
 from holdfastd.format.tar import encode_header
-from tests.support.engines import CALLER
 from tests.support.oracle import observe
-from tests.support.snapshots import COLLECTIONS_DIR, Archive, Piece, SnapshotKit, member
+from tests.support.snapshots import COLLECTIONS_DIR, Archive, Piece, SnapshotKit, member, sound_archives
 
 Attack = Callable[[Archive], bytes]
 
 
 @pytest.fixture(scope="module")
 def good() -> dict[bool, bytes]:
-    """A sound archive, plain and compressed: ids a, bb and ccc, the second without a payload."""
-    kit = SnapshotKit()
-    kit.create("c")
-    kit.upsert(["a", "bb", "ccc"], 1, 2, 3, payloads=[b'{"n":1}', None, b'{"n":3}'])
-    kit.engine.collections.create_alias("alias", "c", caller=CALLER)
-    return {compress: kit.fs.read(kit.snapshot(compress=compress)["path"]) for compress in (False, True)}
+    return sound_archives()
 
 
 def attacked(data: bytes, error: type[HoldfastError], message: str, *, verify: bool = False) -> None:

@@ -21,9 +21,9 @@ from holdfastd.format.snapshot import SnapshotPart
 from holdfastd.storage.names import Layout
 from holdfastd.storage.uploads import UploadList
 from tests.engine.test_snapshot_hostile import CONTAINER, GZIP, Attack, link, pax, promises, with_member
-from tests.support.engines import CALLER, ROOT
+from tests.support.engines import ROOT
 from tests.support.oracle import observe
-from tests.support.snapshots import Archive, SnapshotKit, member
+from tests.support.snapshots import Archive, SnapshotKit, member, sound_archives
 from tests.support.transfers import bring
 
 MEMBER = "ids.npy"
@@ -31,12 +31,7 @@ MEMBER = "ids.npy"
 
 @pytest.fixture(scope="module")
 def good() -> dict[bool, bytes]:
-    """A sound archive, plain and compressed: ids a, bb and ccc, the second without a payload."""
-    kit = SnapshotKit()
-    kit.create("c")
-    kit.upsert(["a", "bb", "ccc"], 1, 2, 3, payloads=[b'{"n":1}', None, b'{"n":3}'])
-    kit.engine.collections.create_alias("alias", "c", caller=CALLER)
-    return {compress: kit.fs.read(kit.snapshot(compress=compress)["path"]) for compress in (False, True)}
+    return sound_archives()
 
 
 # More of them ---------------------------------------------------------------------------------------------------------

@@ -17,28 +17,11 @@ from holdfastd.storage.routing import RoutedFileSystem
 from holdfastd.storage.store_errors import StoreError, StoreProblem, translated
 from tests.support.object_files import PATIENCE, noise, objects_at, put
 from tests.support.object_memory import MemoryObjects, MemoryStores
-from tests.support.object_server import BUCKET, KEY_ID, SECRET, BreakingLine, Refusing, S3Server, lead_to, s3_server
+from tests.support.object_server import KEY_ID, SECRET, BreakingLine, Refusing, S3Server, lead_to
 
 pytestmark = pytest.mark.xdist_group("objects")
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    with s3_server() as running:
-        yield running
-
-
-@pytest.fixture
-def at(request: pytest.FixtureRequest) -> str:
-    """A prefix that nobody else uses."""
-    return f"s3://{BUCKET}/{abs(hash(request.node.name))}"
-
-
-@pytest.fixture
-def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> ObjectFileSystem:
-    return objects_at(server.endpoint, monkeypatch)
 
 
 @pytest.fixture(params=["s3", "memory"])

@@ -98,6 +98,15 @@ def two_points() -> SnapshotKit:
     return kit
 
 
+def sound_archives() -> dict[bool, bytes]:
+    """An archive, plain and compressed: ids a, bb and ccc, the second without a payload."""
+    kit = SnapshotKit()
+    kit.create("c")
+    kit.upsert(["a", "bb", "ccc"], 1, 2, 3, payloads=[b'{"n":1}', None, b'{"n":3}'])
+    kit.engine.collections.create_alias("alias", "c", caller=CALLER)
+    return {compress: kit.fs.read(kit.snapshot(compress=compress)["path"]) for compress in (False, True)}
+
+
 @dataclass
 class Piece:
     """A member of an archive. ``kind``, ``link``: what tar says of it besides."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from ..errors import Corruption, HoldfastError
 from ..model import Sequence64
+from ..storage.log_archive_chain import Gap
 from .alarms import Alarms
 from .history import iso_time
-from .log_archive_gaps import Gap
 from .log_holdings import FOREIGN
 
 FAILING, BEHIND, DAMAGE, GAP = "ARCHIVE_FAILING", "ARCHIVE_BEHIND", "ARCHIVE_DAMAGED", "ARCHIVE_GAP"

@@ -2,40 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from ..model import Sequence64
-from ..storage.log_archive_chain import DISABLED, MISSING
+from ..storage.log_archive_chain import GIVEN_UP, MISSING, Gap
 from ..storage.log_archive_note import ArchiveGap, ArchiveNote, Through
+from .log_archive_status import ArchiveContents
 from .log_now import LogNow
 from .log_shipping import is_before
-
-if TYPE_CHECKING:
-    from .log_archive_status import ArchiveContents
-
-GIVEN_UP = "given_up"
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Operations that the archive does not have. Times in microseconds.
-
-    ``kind``: GIVEN_UP by the log before they were archived, MISSING from the archive, or DISABLED, where there was no
-    log to archive, which is nothing to be alarmed about.
-    """
-
-    kind: str
-    first: Sequence64
-    first_us: int
-    last: Sequence64
-    last_us: int
-    why: str
-
-    @property
-    def is_loss(self) -> bool:
-        """Whether something was lost."""
-        return self.kind != DISABLED
 
 
 def lost_before(now: LogNow, through: Through) -> ArchiveGap | None:
@@ -63,7 +34,7 @@ def gaps_of(note: ArchiveNote, contents: ArchiveContents | None) -> tuple[Gap, .
     noted = [Gap(GIVEN_UP, gap.first, gap.first_us, gap.last, gap.last_us, gap.why) for gap in note.gaps]
     found = [] if contents is None else contents.chain.gaps
     seen = [
-        Gap(gap.kind, gap.first, gap.first_us, gap.last, gap.last_us, gap.why)
+        gap
         for gap in found
         if gap.kind != MISSING or not any(each.first <= gap.first and gap.last <= each.last for each in noted)
     ]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..storage.log_archive_chain import Chain
+from ..storage.log_archive_chain import Chain, Gap
 from ..storage.log_archive_listing import log_order
 from ..storage.log_archive_note import Through
 from .log_archive_alarms import Failure
-from .log_archive_gaps import Gap
 from .log_now import LogNow
 
 OFF = "off"

@@ -16,9 +16,8 @@ from collections.abc import Iterable
 from ..errors import FailedPrecondition
 from ..format.record import find_headers
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header
-from ..storage.archived_log import Piece
 from ..storage.files import FileSystem
-from ..storage.log_archive_listing import LogArchiveListing, list_log_archive, log_order, reach_of
+from ..storage.log_archive_listing import LogArchiveListing, Piece, list_log_archive, log_order, reach_of
 from ..storage.wal_scan import first_nonzero
 from .log_now import LogNow, Stretch
 
@@ -37,7 +36,7 @@ class LogHoldings:
         self._fs = fs
         self._directory = directory
         self._store_id = store_id
-        self.listing = LogArchiveListing({}, {}, (), (), 0)
+        self.listing = LogArchiveListing({}, {}, {}, (), 0)
         # Proven: whole WAL segments by name, and paths of pieces.
         self._whole: set[str] = set()
         self._pieces: dict[str, tuple[Piece, ...]] = {}
@@ -131,9 +130,8 @@ class LogHoldings:
         for piece in listing.pieces.get(stretch.name, ()):
             if piece.path not in self._proven_pieces:
                 self._check_piece(stretch, piece, whole=piece.path != sent)
-        for path in listing.short:
-            if posixpath.basename(path).startswith(stretch.name):
-                raise foreign(path, "is shorter than its name says")
+        for piece in listing.short.get(stretch.name, ()):
+            raise foreign(piece.path, "is shorter than its name says")
 
     def _check_whole(self, stretch: Stretch, path: str, size: int) -> None:
         here = self._fs.read(stretch.info.path, 0, FILE_HEADER_SIZE)

@@ -7,10 +7,9 @@ from typing import Any
 
 from holdfast.v1 import wal_pb2
 
-from ..engine.log_archive_gaps import GIVEN_UP, Gap
 from ..engine.log_archive_status import ArchiveStatus
 from ..engine.log_archiver import Shipped
-from ..storage.log_archive_chain import DISABLED, MISSING, Chain
+from ..storage.log_archive_chain import DISABLED, GIVEN_UP, MISSING, Chain, Gap
 from .convert import duration, timestamp
 from .errors import status_of
 

@@ -9,23 +9,13 @@ from __future__ import annotations
 
 import errno
 import posixpath
-from collections.abc import Iterable
-from typing import NamedTuple
 
 from ..errors import Corruption
 from .files import FileSystem, Reader
-from .names import parse_piece_name, parse_wal_name
+from .log_archive_listing import Piece, list_log_archive
 
 HEADS = 4096
 """Bytes at the beginning of each file that are asked for many times: its header, and that of its first record."""
-
-
-class Piece(NamedTuple):
-    """Bytes ``start`` up to ``end`` of a WAL segment, in the file ``path``."""
-
-    start: int
-    end: int
-    path: str
 
 
 class ArchivedLog:
@@ -38,7 +28,7 @@ class ArchivedLog:
     def __init__(self, fs: FileSystem, directory: str) -> None:
         self._fs = fs
         self._directory = directory
-        self._pieces: dict[str, list[Piece]] | None = None
+        self._pieces: dict[str, tuple[Piece, ...]] | None = None
         self._heads: dict[str, bytes] = {}
         self._open: tuple[str, Reader] | None = None
 
@@ -101,35 +91,22 @@ class ArchivedLog:
             )
         return found
 
-    def _pieces_of(self, path: str) -> list[Piece]:
+    def _pieces_of(self, path: str) -> tuple[Piece, ...]:
         self._check(posixpath.dirname(path))
         pieces = self._listed().get(posixpath.basename(path))
         if not pieces:
             raise FileNotFoundError(errno.ENOENT, "the archive has no such WAL segment", path)
         return pieces
 
-    def _listed(self) -> dict[str, list[Piece]]:
+    def _listed(self) -> dict[str, tuple[Piece, ...]]:
         if self._pieces is None:
-            sizes = {name: facts.size for name, facts in self._fs.facts(self._directory).items()}
-            self._pieces = pieces_among(self._directory, sizes.items())
+            found = list_log_archive(self._fs, self._directory)
+            # What is shorter than it should be is read all the same: only its end is missing.
+            parts = {name: found.pieces.get(name, ()) + short for name, short in found.short.items()}
+            parts = found.pieces | {name: tuple(sorted(pieces)) for name, pieces in parts.items()}
+            self._pieces = parts | {name: found.parts_of(name, self._directory) for name in found.whole}
         return self._pieces
 
     def _check(self, directory: str) -> None:
         if directory != self._directory:
             raise FileNotFoundError(errno.ENOENT, f"this is the archive in {self._directory}", directory)
-
-
-def pieces_among(directory: str, files: Iterable[tuple[str, int]]) -> dict[str, list[Piece]]:
-    """What an archive has of each WAL segment, by its name, in order: one piece where it has it whole.
-
-    ``files``: names and sizes in bytes of what lies in the directory; whatever else lies there is left out.
-    """
-    whole: dict[str, list[Piece]] = {}
-    parts: dict[str, list[Piece]] = {}
-    for name, size in files:
-        path = posixpath.join(directory, name)
-        if parse_wal_name(name) is not None:
-            whole[name] = [Piece(0, size, path)]
-        elif (part := parse_piece_name(name)) is not None:
-            parts.setdefault(part.of, []).append(Piece(part.start, part.end, path))
-    return {name: sorted(pieces) for name, pieces in parts.items()} | whole

@@ -6,27 +6,26 @@ read once; what was read is remembered for as long as the file has its size.
 
 from __future__ import annotations
 
-import posixpath
 import uuid
 from dataclasses import dataclass
 
-from ..format.record import HEADER_SIZE, RecordHeader, RecordKind, decode_header, find_headers
+from ..format.record import HEADER_SIZE, RecordHeader, RecordKind, decode_header
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header
-from .archived_log import Piece
 from .files import FileSystem
-from .log_archive_listing import LogArchiveListing, log_order, reach_of
+from .log_archive_listing import LogArchiveListing, Piece, log_order, reach_of
 from .log_archive_note import Through
+from .wal_files import last_record
 
-MISSING, DISABLED = "missing", "disabled"
-_TAIL_BYTES = 1 << 16
+GIVEN_UP, MISSING, DISABLED = "given_up", "missing", "disabled"
 
 
 @dataclass(frozen=True, slots=True)
-class ChainGap:
-    """Operations that lie between two WAL segments of an archive and are not in it, and why.
+class Gap:
+    """Operations that an archive does not have, and why. Times in microseconds.
 
-    ``kind``: MISSING, or DISABLED where the log itself was switched off then. ``first`` is greater than ``last`` where
-    bytes are missing or damaged, and perhaps no operation.
+    ``kind``: GIVEN_UP by the log before they were archived, MISSING from the archive, or DISABLED, where there was no
+    log to archive, which is nothing to be alarmed about. ``first`` is greater than ``last`` where bytes are missing or
+    damaged, and perhaps no operation.
     """
 
     kind: str
@@ -35,6 +34,11 @@ class ChainGap:
     last: int
     last_us: int
     why: str
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether something was lost."""
+        return self.kind != DISABLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class Chain:
     ``gaps``: oldest first. ``unbroken``: the links behind the last of them, in log order.
     """
 
-    gaps: tuple[ChainGap, ...]
+    gaps: tuple[Gap, ...]
     unbroken: tuple[ChainLink, ...]
     unread: int
 
@@ -80,7 +84,7 @@ class ArchiveChain:
         older = [each for each in listing.names if log_order(each) < log_order(name)]
         if not older:
             return None
-        pieces = self._parts(listing, older[-1])
+        pieces = listing.parts_of(older[-1], self._directory)
         size = reach_of(pieces)
         link = _read_link(Parts(self._fs, pieces), older[-1], size, torn=False)
         if link.header is None or link.problem:
@@ -92,7 +96,7 @@ class ArchiveChain:
         """Read what is not known yet of what was listed, the newest first, ``at_most`` so many. Raises OSError."""
         known, unread = {}, 0
         for name in reversed(listing.names):
-            pieces = self._parts(listing, name)
+            pieces = listing.parts_of(name, self._directory)
             size = reach_of(pieces)
             torn = any(piece.end > size for piece in pieces)
             link = self._known.get((name, size, torn))
@@ -107,11 +111,6 @@ class ArchiveChain:
         links = {link.name: link for link in known.values()}
         return _chained([links.get(name) for name in listing.names], unread)
 
-    def _parts(self, listing: LogArchiveListing, name: str) -> tuple[Piece, ...]:
-        if name in listing.whole:
-            return (Piece(0, listing.whole[name], posixpath.join(self._directory, name)),)
-        return listing.pieces[name]
-
     def stores(self) -> set[uuid.UUID]:
         """The stores whose log there is, as far as it was looked into."""
         return {link.header.store_id for link in self._known.values() if link.header is not None}
@@ -119,7 +118,7 @@ class ArchiveChain:
 
 def _chained(links: list[ChainLink | None], unread: int) -> Chain:
     """``links``: in log order, None for what was not read yet."""
-    gaps: list[ChainGap] = []
+    gaps: list[Gap] = []
     unbroken: list[ChainLink] = []
     problem = ""
     for link in links:
@@ -136,11 +135,11 @@ def _chained(links: list[ChainLink | None], unread: int) -> Chain:
             problem = ""
     if unbroken and problem:
         last = unbroken[-1]
-        gaps.append(ChainGap(MISSING, last.sequence + 1, last.time_us, last.sequence, last.time_us, problem))
+        gaps.append(Gap(MISSING, last.sequence + 1, last.time_us, last.sequence, last.time_us, problem))
     return Chain(tuple(gaps), tuple(unbroken), unread)
 
 
-def _gap_between(before: ChainLink, link: ChainLink, header: WalFileHeader, problem: str) -> ChainGap | None:
+def _gap_between(before: ChainLink, link: ChainLink, header: WalFileHeader, problem: str) -> Gap | None:
     """What is missing between a WAL segment and the next usable one there is, or None.
 
     ``problem``: of an unusable one between them.
@@ -152,9 +151,9 @@ def _gap_between(before: ChainLink, link: ChainLink, header: WalFileHeader, prob
         if last <= before.sequence:
             return None
         disabled = f"the log was disabled behind sequence {before.sequence}"
-        return ChainGap(DISABLED, before.sequence + 1, before.time_us, last, last_us, disabled)
+        return Gap(DISABLED, before.sequence + 1, before.time_us, last, last_us, disabled)
     why = why or f"what led from {before.name} to {link.name} is not there"
-    return ChainGap(MISSING, before.sequence + 1, before.time_us, last, last_us, why)
+    return Gap(MISSING, before.sequence + 1, before.time_us, last, last_us, why)
 
 
 class Parts:
@@ -187,7 +186,7 @@ def _read_link(parts: Parts, name: str, size: int, *, torn: bool) -> ChainLink:
     )
     first_us = first.timestamp_us if isinstance(first, RecordHeader) else 0
     problem = f"bytes of {name} from {size} on are not there" if torn else ""
-    found = _last_record(parts, header, size)
+    found = last_record(parts.read, header, size)
     if found is None:
         if size > FILE_HEADER_SIZE:
             problem = problem or f"no record of {name} can be found"
@@ -204,16 +203,3 @@ def _read_link(parts: Parts, name: str, size: int, *, torn: bool) -> ChainLink:
 
 def _unusable(name: str, why: str) -> ChainLink:
     return ChainLink(name, None, 0, 0, 0, 0, False, f"{name}: {why}")
-
-
-def _last_record(parts: Parts, header: WalFileHeader, size: int) -> tuple[int, RecordHeader] | None:
-    """The last record whose header is intact, and where it stands; read from the end of the file."""
-    count = _TAIL_BYTES
-    while True:
-        start = max(FILE_HEADER_SIZE, size - count)
-        found = list(find_headers(parts.read(start, size), start, header.salt))
-        if found:
-            return found[-1]
-        if start == FILE_HEADER_SIZE:
-            return None
-        count *= 4

@@ -10,26 +10,40 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from .archived_log import Piece
 from .files import FileSystem
 from .names import parse_piece_name, parse_wal_name
 from .objects import PART
+
+
+class Piece(NamedTuple):
+    """Bytes ``start`` up to ``end`` of a WAL segment, in the file ``path``."""
+
+    start: int
+    end: int
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
 class LogArchiveListing:
     """``whole``: bytes by the name of the WAL segment; ``pieces``: by that name, in order, whether it is whole or not.
 
-    ``short``: pieces with fewer bytes than their names say, which are not among those; ``unfinished``: what has no name
-    yet; both as paths. ``size_bytes``: of what is finished.
+    ``short``: the same of pieces with fewer bytes than their names say, which are not among those. ``unfinished``: what
+    has no name yet, as paths. ``size_bytes``: of what is finished.
     """
 
     whole: dict[str, int]
     pieces: dict[str, tuple[Piece, ...]]
-    short: tuple[str, ...]
+    short: dict[str, tuple[Piece, ...]]
     unfinished: tuple[str, ...]
     size_bytes: int
+
+    def parts_of(self, name: str, directory: str) -> tuple[Piece, ...]:
+        """What there is of a WAL segment: one piece of all of it where it is whole."""
+        if name in self.whole:
+            return (Piece(0, self.whole[name], posixpath.join(directory, name)),)
+        return self.pieces[name]
 
     @property
     def names(self) -> list[str]:
@@ -41,23 +55,22 @@ def list_log_archive(fs: FileSystem, directory: str) -> LogArchiveListing:
     """Blocks; raises OSError. Whatever else lies there is left out."""
     whole: dict[str, int] = {}
     pieces: dict[str, list[Piece]] = {}
-    short, unfinished, total = [], [], 0
+    short: dict[str, list[Piece]] = {}
+    unfinished, total = [], 0
     for name, facts in fs.facts(directory).items():
         path, part = posixpath.join(directory, name), parse_piece_name(name)
         if parse_wal_name(name) is not None:
             whole[name] = facts.size
-        elif part is not None and facts.size != part.end - part.start:
-            short.append(path)
         elif part is not None:
-            pieces.setdefault(part.of, []).append(Piece(part.start, part.end, path))
+            found = pieces if facts.size == part.end - part.start else short
+            found.setdefault(part.of, []).append(Piece(part.start, part.end, path))
         elif _is_unfinished(name):
             unfinished.append(path)
             continue
         else:
             continue
         total += facts.size
-    ordered = {name: tuple(sorted(found)) for name, found in pieces.items()}
-    return LogArchiveListing(whole, ordered, tuple(short), tuple(unfinished), total)
+    return LogArchiveListing(whole, _ordered(pieces), _ordered(short), tuple(unfinished), total)
 
 
 def reach_of(pieces: Iterable[Piece]) -> int:
@@ -76,6 +89,10 @@ def log_order(name: str) -> tuple[int, int]:
     if place is None:
         raise ValueError(f"{name} is no WAL segment's name")
     return place
+
+
+def _ordered(found: dict[str, list[Piece]]) -> dict[str, tuple[Piece, ...]]:
+    return {name: tuple(sorted(pieces)) for name, pieces in found.items()}
 
 
 def _is_unfinished(name: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import Corruption, FailedPrecondition, UnsupportedFormat
@@ -168,14 +168,26 @@ def link_at_end(fs: ReadsFiles, file: FoundFile) -> Link | None:
     header, size = file.sound_header(), file.size
     if size == FILE_HEADER_SIZE:
         return Link(header.chain, header.previous_sequence, 0)
-    length, start = _FIRST_LOOK_BYTES, size
-    while start > FILE_HEADER_SIZE:
-        start = max(FILE_HEADER_SIZE, size - length)
-        for offset, record in find_headers(fs.read(file.path, start, size - start), start, header.salt):
-            if offset + record.size == size:
-                return Link(record.crc, record.sequence, record.timestamp_us)
-        length *= 4
-    return None
+    found = last_record(lambda start, end: fs.read(file.path, start, end - start), header, size)
+    if found is None or found[0] + found[1].size != size:
+        return None
+    return Link(found[1].crc, found[1].sequence, found[1].timestamp_us)
+
+
+def last_record(read: Callable[[int, int], bytes], header: WalFileHeader, size: int) -> tuple[int, RecordHeader] | None:
+    """The last record whose header is intact in the first ``size`` bytes of a WAL segment, and where it stands.
+
+    ``read`` gives the bytes from one place up to another, and is asked from the end on.
+    """
+    count = _FIRST_LOOK_BYTES
+    while True:
+        start = max(FILE_HEADER_SIZE, size - count)
+        found = list(find_headers(read(start, size), start, header.salt))
+        if found:
+            return found[-1]
+        if start == FILE_HEADER_SIZE:
+            return None
+        count *= 4
 
 
 def _names_in(fs: ReadsFiles, directory: str) -> list[str]:
