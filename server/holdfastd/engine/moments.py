@@ -144,7 +144,7 @@ class Moments:
 
     def _snapshots_along(self, wal_path: str | None) -> list[SnapshotInfo]:
         """Those of the store that wrote the log."""
-        store = str(self._logs.open(wal_path).store_id)
+        store = str(self._control.source(wal_path).store_id)
         return [info for info in self._catalog.listing().snapshots if info.record.store_id == store]
 
     def _first_of_requests(self, request: RestoreRequest, work: Work) -> Sequence64:
