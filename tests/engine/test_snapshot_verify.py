@@ -18,14 +18,13 @@ from holdfastd.engine.snapshot_verify import VerifyRequest
 from holdfastd.errors import Corruption, InvalidArgument, NotFound, ResourceExhausted
 from holdfastd.format.snapshot import data_members
 from holdfastd.format.subset import Subset
-from holdfastd.storage import archive_bytes
+from holdfastd.storage import archive_bytes, read_ahead
+from holdfastd.storage.archive_reader import FIRST_BYTES
 from tests.support.chains import HOURLY, chained, filled, flip, info
 from tests.support.engines import CALLER
 from tests.support.oracle import observe
 from tests.support.snapshots import COLLECTIONS_DIR, Archive, SnapshotKit, raise_failure
 
-FILE_PIECE = 1 << 20
-"""As much as is read at a time of a compressed file."""
 DAY_US = 24 * 3600 * 1_000_000
 
 
@@ -410,7 +409,7 @@ def test_a_cancelled_one_leaves_no_file_and_no_receipt(
     read = kit.fs.read
 
     def slowly(path: str, offset: int = 0, length: int | None = None) -> bytes:
-        in_the_middle = length == FILE_PIECE if compress else offset > 4096
+        in_the_middle = length == FIRST_BYTES if compress else offset > 4096
         if path == made.path and in_the_middle and not reached.is_set():
             reached.set()
             assert go_on.wait(10)
@@ -462,7 +461,8 @@ def test_progress_tells_bytes_rows_and_phases(kit: SnapshotKit, monkeypatch: pyt
 @pytest.mark.parametrize(("level", "compress"), [(2, False), (3, False), (2, True)])
 def test_memory_does_not_grow_with_the_snapshot(monkeypatch: pytest.MonkeyPatch, level: int, compress: bool) -> None:
     """Windows are made small, so that a small archive is many of them; the files themselves are in memory here."""
-    monkeypatch.setattr(archive_bytes, "PIECE_BYTES", 1 << 14)
+    for module in (archive_bytes, read_ahead):
+        monkeypatch.setattr(module, "PIECE_BYTES", 1 << 14)
     monkeypatch.setattr(snapshot_decode, "WINDOW_ROWS", 64)
     peaks = []
     for rows in (1000, 6000):

@@ -24,10 +24,11 @@ from holdfastd.format.snapshot import (
 )
 from holdfastd.format.tar import encode_header
 from holdfastd.model import CollectionSpec, Digest
-from holdfastd.storage.archive_reader import PIECE_BYTES, ArchiveReader
+from holdfastd.storage.archive_reader import ArchiveReader
 from holdfastd.storage.archive_writer import ArchiveWriter
 from holdfastd.storage.beside import Done
 from holdfastd.storage.bulk import BulkWriter
+from holdfastd.storage.read_ahead import PIECE_BYTES
 from tests.support.memfs import MemFileSystem
 
 PATH = "/a.snap"

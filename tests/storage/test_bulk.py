@@ -119,3 +119,24 @@ def test_a_closed_file_is_durable() -> None:
     write_document(fs, "/f", b"x" * (PIECE_BYTES + 1))
     fs.sync_dir("/")
     assert {fs.crash(random.Random(seed)).read("/f") for seed in range(20)} == {b"x" * (PIECE_BYTES + 1)}
+
+
+def test_a_file_is_closed_beside_whoever_writes_the_next(path: str, fs: FileSystem) -> None:
+    """Durable once that is over, and checksummed at once."""
+    data = np.random.default_rng(5).bytes(3 * PIECE_BYTES + 7)
+    with BulkWriter(fs, path, len(data), piece_bytes=BLOCK_BYTES, large=True) as out:
+        out.write(data)
+        info, closing = out.close_beside()
+    assert info == FileInfo(len(data), google_crc32c.value(data))
+    closing.result()
+    assert fs.read(path) == data
+
+
+def test_what_closing_beside_runs_into_is_told_by_its_result() -> None:
+    fs = MemFileSystem()
+    with BulkWriter(fs, "/f", 0) as out:
+        out.write(b"x" * 10)
+        fs.fail_on("sync", "/f")
+        _, closing = out.close_beside()
+    with pytest.raises(OSError, match=r"\[Errno 5\]"):
+        closing.result()

@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 from .operations import Work
 
-REPORT_BYTES = 1 << 20
+REPORT_SECONDS = 0.05
+"""Nobody sees more of it, and each report wakes whoever watches."""
 
 Advance: TypeAlias = Callable[[int, int], None]
 """Called with bytes and vectors done since the last call; may raise Cancelled."""
@@ -18,11 +19,12 @@ class Meter:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._bytes = self._vectors = self._reported = 0
+        self._bytes = self._vectors = 0
+        self._silent_until = 0.0
 
     def begin(self, phase: str, total_bytes: int = 0, total_vectors: int = 0) -> None:
         """A new phase, of which nothing is done. Raises Cancelled."""
-        self._bytes = self._vectors = self._reported = 0
+        self._bytes = self._vectors = 0
         self._work.report(
             phase=phase, done_bytes=0, done_vectors=0, total_bytes=total_bytes, total_vectors=total_vectors
         )
@@ -32,6 +34,7 @@ class Meter:
         self._bytes += count
         self._vectors += vectors
         self._work.check_cancelled()
-        if vectors or self._bytes - self._reported >= REPORT_BYTES:
-            self._reported = self._bytes
+        now = self._work.seconds()
+        if now >= self._silent_until:
+            self._silent_until = now + REPORT_SECONDS
             self._work.report(done_bytes=self._bytes, done_vectors=self._vectors)

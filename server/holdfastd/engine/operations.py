@@ -110,7 +110,11 @@ class Work:
     def report(self, **changes: Any) -> None:
         """Update fields of Progress, wake watchers, and raise Cancelled if the owner has asked for it."""
         self.check_cancelled()
-        self._registry.update_progress(self._id, changes, (self._clock.monotonic_ns() - self._started_ns) / 1e9)
+        self._registry.update_progress(self._id, changes, self.seconds())
+
+    def seconds(self) -> float:
+        """For how long it has been running."""
+        return (self._clock.monotonic_ns() - self._started_ns) / 1e9
 
     def check_cancelled(self) -> None:
         """Raise Cancelled if the owner has asked for it and the final phase has not begun."""

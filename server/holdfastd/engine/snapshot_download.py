@@ -96,12 +96,12 @@ class _Outgoing:
         """``start``: the first byte to be sent; those before it are hashed alone."""
         self._sha256 = HashBeside(beside)
         self._before = start
-        self._gathered: list[bytes] = []
+        self._gathered: list[bytes | memoryview] = []
         self._size = 0
         self._silent = 0
 
-    def take(self, data: bytes) -> None:
-        """The next bytes of the file."""
+    def take(self, data: memoryview) -> None:
+        """The next bytes of the file; they never change."""
         self._sha256.update(data)
         self._silent += len(data)
         if self._before:

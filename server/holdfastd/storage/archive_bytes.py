@@ -7,20 +7,15 @@ and again behind the reading, so that a verification does not push out what sear
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
 
-from ..format.urls import is_object_url
 from .archive_reader import FileInput
-from .beside import Done, Pending
 from .files import FileSystem
 from .gzip_members import GzipReader
+from .read_ahead import PIECE_BYTES, read_ahead
 
-PIECE_BYTES = 2 << 20
 FORGET_BYTES = 32 << 20
-AHEAD = 2
-"""Pieces that are on their way from the disk while one is dealt with."""
 
 
 class TarBytes(Protocol):
@@ -47,25 +42,9 @@ class PlainBytes:
         return self._source.read(offset, count)
 
     def pieces(self, offset: int, count: int) -> Iterator[bytes]:
-        starts = iter(range(offset, offset + count, PIECE_BYTES))
-        coming: deque[Pending] = deque()
-        while True:
-            while len(coming) < AHEAD and (start := next(starts, None)) is not None:
-                coming.append(self._begin(start, min(PIECE_BYTES, offset + count - start)))
-            if not coming:
-                break
-            piece: bytes = coming.popleft().result()
-            if not piece:
-                break
-            yield piece
+        yield from read_ahead(self._fs, self._path, self._source, offset, offset + count)
         if not self._keep:
             forget(self._fs, self._path, offset, count)
-
-    def _begin(self, start: int, count: int) -> Pending:
-        if is_object_url(self._path):
-            # Its reader is for one thread, and has what comes next on its way.
-            return Done(lambda: self._source.read(start, count))
-        return self._fs.beside(lambda: self._fs.read(self._path, start, count))
 
 
 class GzipBytes:
@@ -74,7 +53,7 @@ class GzipBytes:
     def __init__(self, fs: FileSystem, path: str) -> None:
         self._fs = fs
         self._path = path
-        self._source = FileInput(fs.reader(path))
+        self._source = FileInput(fs, path, fs.reader(path))
         self._reader = GzipReader(self._source)
         self._at = self._forgotten = 0
         forget(fs, path, 0, fs.size(path))

@@ -15,34 +15,51 @@ from ..errors import Corruption, UnsupportedFormat
 from ..format import snapshot as layout
 from ..format.snapshot import Member, SnapshotManifest
 from ..format.tar import BLOCK, END, TarHeader, decode_extended, decode_header, padding
-from .files import FileSystem, Reader
+from .files import Buffer, FileSystem, Reader
 from .gzip_members import MAGIC, MAX_RATIO, GzipReader, Input
 from .hash_beside import HashBeside
+from .read_ahead import read_ahead
 
-PIECE_BYTES = 1 << 20
+FIRST_BYTES = 64 << 10
+"""What an archive's beginning is read by: most manifests fit."""
 
-Tap: TypeAlias = Callable[[bytes], None]
-"""Is told what has been read."""
+Tap: TypeAlias = Callable[[memoryview], None]
+"""Is told what has been read; the bytes never change."""
 
 
-def nobody(_data: bytes) -> None:
+def nobody(_data: memoryview) -> None:
     """Nobody listens."""
 
 
-class FileInput:
-    """The bytes of a file in order, by reads that fail on a bad block instead of killing the process."""
+CUT_SHORT = "the archive is cut short"
 
-    def __init__(self, file: Reader, tap: Tap = nobody) -> None:
-        self._file = file
+
+class FileInput:
+    """The bytes of a file in order, by reads that fail on a bad block instead of killing the process.
+
+    Whoever wants no more than the beginning costs one small read; behind that it is read ahead.
+    """
+
+    def __init__(self, fs: FileSystem, path: str, source: Reader, tap: Tap = nobody) -> None:
+        self._coming = self._in_order(fs, path, source)
+        self._piece = memoryview(b"")
         self._tap = tap
         self.position = 0
 
-    def read(self, count: int) -> bytes:
-        """At most ``count`` bytes, b"" at the end."""
-        data = self._file.read(self.position, count)
+    def read(self, count: int) -> memoryview:
+        """At most ``count`` bytes, none at the end; they never change."""
+        if not self._piece:
+            self._piece = memoryview(next(self._coming, b""))
+        data, self._piece = self._piece[:count], self._piece[count:]
         self.position += len(data)
         self._tap(data)
         return data
+
+    @staticmethod
+    def _in_order(fs: FileSystem, path: str, source: Reader) -> Iterator[bytes]:
+        first = source.read(0, FIRST_BYTES)
+        yield first
+        yield from read_ahead(fs, path, source, len(first), source.size)
 
 
 class ArchiveReader:
@@ -58,7 +75,7 @@ class ArchiveReader:
         self.size = self.source.size
         self.compressed = self.source.read(0, len(MAGIC)) == MAGIC
         self._beside = fs.beside
-        self._file = FileInput(self.source, tap)
+        self._file = FileInput(fs, path, self.source, tap)
         self._input: Input = GzipReader(self._file) if self.compressed else self._file
         self._where = ""
         self._sums: dict[str, str] = {}
@@ -97,21 +114,28 @@ class ArchiveReader:
             for _ in self.pieces():
                 yield
 
-    def pieces(self, at_most: int = PIECE_BYTES) -> Iterator[bytes]:
-        """The content of the current member, in pieces of at most ``at_most`` bytes."""
+    def pieces(self) -> Iterator[Buffer]:
+        """The rest of the current member, in pieces as they come; they never change."""
         while self._left:
-            yield self.take(min(at_most, self._left))
+            data = self._read(self._left)
+            if not data:
+                self._refuse(CUT_SHORT)
+            self._taken(data)
+            yield data
 
-    def take(self, count: int) -> bytes:
-        """Exactly the next ``count`` bytes of the current member."""
+    def take(self, count: int) -> Buffer:
+        """Exactly the next ``count`` bytes of the current member; they never change."""
         if count > self._left:
             self._refuse(f"{count} bytes are wanted where {self._left} are left")
         data = self._exactly(count)
-        self._left -= count
+        self._taken(data)
+        return data
+
+    def _taken(self, data: Buffer) -> None:
+        self._left -= len(data)
         self._digest.update(data)
         if not self._left:
             self._leave()
-        return data
 
     def check_size(self) -> None:
         """Raises Corruption when the file cannot hold what its manifest promises. Cheap."""
@@ -163,7 +187,7 @@ class ArchiveReader:
         if not 0 < header.size <= BLOCK:
             self._refuse(f"an extended header of {header.size} bytes")
         try:
-            size = decode_extended(self._exactly(BLOCK))
+            size = decode_extended(bytes(self._exactly(BLOCK)))
         except ValueError as error:
             self._refuse(str(error))
         after = self._decoded(self._exactly(BLOCK))
@@ -171,9 +195,9 @@ class ArchiveReader:
             self._refuse("an extended header without a member")
         return TarHeader(after.name, size)
 
-    def _decoded(self, block: bytes) -> TarHeader | None:
+    def _decoded(self, block: Buffer) -> TarHeader | None:
         try:
-            return decode_header(block)
+            return decode_header(bytes(block))
         except ValueError as error:
             self._refuse(str(error))
 
@@ -221,7 +245,7 @@ class ArchiveReader:
 
     # Bytes ----------------------------------------------------------------------------------------------------------
 
-    def _exactly(self, count: int) -> bytes:
+    def _exactly(self, count: int) -> Buffer:
         data = self._read(count)
         if len(data) == count:
             return data
@@ -229,12 +253,12 @@ class ArchiveReader:
         while done < count:
             data = self._read(count - done)
             if not data:
-                self._refuse("the archive is cut short")
+                self._refuse(CUT_SHORT)
             pieces.append(data)
             done += len(data)
         return b"".join(pieces)
 
-    def _read(self, count: int) -> bytes:
+    def _read(self, count: int) -> Buffer:
         if not count:
             return b""
         try:

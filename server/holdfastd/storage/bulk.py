@@ -20,6 +20,7 @@ from ..format.checksum import crc32c
 from ..format.npy import NPY_ALIGN, npy_header
 from ..format.segment import FileInfo
 from ..format.urls import is_object_url
+from .beside import Pending
 from .files import Buffer, ByteArray, FileSystem
 from .write_behind import WriteBehind
 
@@ -42,8 +43,9 @@ class BulkWriter:
     """Writes one new file from its beginning to its end. One thread; blocks; durable when ``close`` returns.
 
     ``reserve``: bytes of disk space to allocate first, so that a full disk is noticed before anything is written.
-    ``large``: it will be a large file, though nothing is reserved. ``sha256``: compute that as well. Leaving the
-    ``with`` block before ``close`` removes the file. Raises ``OSError``.
+    ``large``: it will be a large file, though nothing is reserved. ``piece_bytes``: what goes to the disk at once of a
+    large one, whole blocks. ``sha256``: compute that as well. Leaving the ``with`` block before ``close`` removes the
+    file. Raises ``OSError``.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class BulkWriter:
         reserve: int,
         *,
         large: bool = False,
+        piece_bytes: int = LARGE_PIECE_BYTES,
         pace: Pace = unpaced,
         sha256: bool = False,
     ) -> None:
@@ -61,11 +64,11 @@ class BulkWriter:
         self._file = fs.create(path, reserve, direct=True)
         self._pace = pace
         large = large or reserve >= LARGE_BYTES
-        self._piece_bytes = LARGE_PIECE_BYTES if large else PIECE_BYTES
+        self._piece_bytes = piece_bytes if large else PIECE_BYTES
         self._staging = _aligned(self._piece_bytes)
         # An object store takes its bytes in order, and has several parts of its own on their way.
         alone = not large or is_object_url(path)
-        self._behind = None if alone else WriteBehind(self._file, fs.beside, lambda: _aligned(LARGE_PIECE_BYTES))
+        self._behind = None if alone else WriteBehind(self._file, fs.beside, lambda: _aligned(piece_bytes))
         self._filled = 0
         self._offset = 0
         self._crc = 0
@@ -109,13 +112,31 @@ class BulkWriter:
         """Write the rest, set the exact size, sync. The file's content is durable on return, its name is not."""
         if self._filled:
             self._flush()
+        self._settle()
+        self._open = False
+        self._file.close()
+        return FileInfo(self._offset, self._crc)
+
+    def close_beside(self) -> tuple[FileInfo, Pending]:
+        """The same beside the caller: durable once the second has a result. After an error the file is still there."""
+        if self._filled:
+            self._flush()
+        self._open = False
+        return FileInfo(self._offset, self._crc), self._fs.beside(self._finish)
+
+    def _finish(self) -> None:
+        try:
+            self._settle()
+        finally:
+            if self._behind:
+                self._behind.abandon()
+            self._file.close()
+
+    def _settle(self) -> None:
         if self._behind:
             self._behind.drain()
         self._file.truncate(self._offset)
         self._file.sync()
-        self._open = False
-        self._file.close()
-        return FileInfo(self._offset, self._crc)
 
     def abort(self) -> None:
         """Close and remove the file."""

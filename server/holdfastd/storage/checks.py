@@ -81,12 +81,15 @@ def mapped_array(mapping: Mapping, path: str, dtype: np.dtype[Any], shape: tuple
 
     Raises ``Corruption`` when it is another array.
     """
-    # Fault the header in by a call that releases the GIL: parsing it touches the pages from Python.
+    # The header alone, not the megabytes that the kernel may read around it.
+    mapping.advise("random")
+    # Faulted in by a call that releases the GIL: parsing it touches the pages from Python.
     mapping.array.take(np.arange(0, min(mapping.size, HEADER_BYTES), PAGE_BYTES))
     try:
         array = npy_view(mapping.array)
     except ValueError as error:
         raise Corruption(str(error), path=path, offset=0) from None
+    mapping.advise("normal")
     if array.dtype != dtype or (array.ndim != 1 if shape is None else array.shape != shape):
         raise Corruption(f"holds {array.dtype} {array.shape}, not {dtype} {shape}", path=path, offset=0)
     return array

@@ -35,8 +35,8 @@ class Output(Protocol):
 class Input(Protocol):
     """Where compressed bytes come from."""
 
-    def read(self, count: int) -> bytes:
-        """At most ``count`` bytes, b"" at the end."""
+    def read(self, count: int) -> Buffer:
+        """At most ``count`` bytes, none at the end."""
 
 
 class GzipWriter:
@@ -95,7 +95,7 @@ class GzipReader:
         """At most ``count`` bytes, b"" at the end of the last member."""
         while True:
             if not self._waiting:
-                self._waiting = self._source.read(self._piece)
+                self._waiting = bytes(self._source.read(self._piece))
             if not self._waiting and self._member is None:
                 return b""
             at_end = not self._waiting
