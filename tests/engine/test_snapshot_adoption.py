@@ -217,17 +217,31 @@ def test_latest_is_never_one_of_another_store(kit: SnapshotKit) -> None:
     foreign_snapshot("/theirs", kit, seconds=3600)
     (theirs,) = kit.engine.snapshots.list("/theirs")
     assert theirs.foreign
-    with pytest.raises(NotFound, match="there is no snapshot yet"):
+    with pytest.raises(NotFound, match="made no snapshot yet, and 1 of another store is never") as caught:
         info(kit, "latest")
+    assert f"holdfast storage snapshot restore {theirs.id}" in (caught.value.hint or "")
     ours = kit.later().id
     assert kit.ids() == [theirs.id, ours]
     assert info(kit, "latest").id == ours
     assert info(kit, theirs.id).path == theirs.path
     kit.restore(theirs.id, collection="copy")
     kit.engine.snapshots.delete(ours)
-    with pytest.raises(FailedPrecondition) as caught:
+    with pytest.raises(FailedPrecondition) as refused:
         kit.snapshot(incremental=True)
-    assert caught.value.reason == "NO_BASE"
+    assert refused.value.reason == "NO_BASE"
+
+
+def test_of_another_stores_a_whole_one_is_named_to_be_restored(kit: SnapshotKit) -> None:
+    older = foreign_snapshot("/theirs", kit, seconds=3600)
+    newer = foreign_snapshot("/theirs", kit, seconds=7200)
+    kit.engine.snapshots.list("/theirs")
+    kit.put(newer, kit.fs.read(newer)[:-1])
+    with pytest.raises(NotFound, match="and 2 of another store are never meant by `latest`") as caught:
+        info(kit, "latest")
+    older_id = older.rpartition("/")[2].removesuffix(".snap")
+    assert caught.value.hint == (
+        f"name it: the newest whole one of another store is {older_id}: `holdfast storage snapshot restore {older_id}`"
+    )
 
 
 def ours_and_theirs(kit: SnapshotKit) -> tuple[str, str]:

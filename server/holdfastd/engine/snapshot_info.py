@@ -86,15 +86,32 @@ def newest(listing: SnapshotListing) -> SnapshotInfo:
     if unread is not None and (first is None or _id_key(_id_in(unread)) > _id_key(first.id)):
         raise _unusable(_id_in(unread), unread, DAMAGED, listing.unreadable[unread], ready, f"move {unread} away")
     if first is None:
-        raise NotFound(
-            "there is no snapshot yet",
-            reason="SNAPSHOT_NOT_FOUND",
-            hint="create one with `holdfast storage snapshot create`, or name one of another store by its path",
-        )
+        raise _none_yet(listing.snapshots)
     if first.state != READY:
         forget = f"`holdfast storage snapshot delete {first.id}`"
         raise _unusable(first.id, first.path, first.state, first.problem, ready, forget)
     return first
+
+
+def _none_yet(foreign: list[SnapshotInfo]) -> NotFound:
+    """The error for a store that has made none. ``foreign``: those of others that are known, newest first."""
+    reason = "SNAPSHOT_NOT_FOUND"
+    if not foreign:
+        return NotFound(
+            "there is no snapshot yet",
+            reason=reason,
+            hint="create one with `holdfast storage snapshot create`; those of a store that is lost are found with "
+            "`holdfast storage snapshot list --path DIR|URL`",
+        )
+    first = next((info for info in foreign if info.state == READY), foreign[0])
+    return NotFound(
+        f"this store has made no snapshot yet, and {len(foreign)} of another store "
+        f"{'are' if len(foreign) > 1 else 'is'} never meant by `latest`",
+        reason=reason,
+        hint=f"name it: the newest {'whole one ' if first.state == READY else ''}of another store is {first.id}: "
+        f"`holdfast storage snapshot restore {first.id}`",
+        snapshot=first.id,
+    )
 
 
 def _unusable(id: str, path: str, state: str, problem: str, older: SnapshotInfo | None, give_up: str) -> HoldfastError:
