@@ -14,7 +14,7 @@ PRINT_BUILD_REQUIRES := import tomllib; \
   print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 PROTOS := $(wildcard proto/holdfast/v1/*.proto)
 
-.PHONY: help demo run test soak bench lint proto clean
+.PHONY: help demo run test soak bench lint proto azurite clean
 
 help:
 	@echo "make demo   a guided tour: a daemon in a temporary directory, data in, a snapshot, a restore"
@@ -23,6 +23,7 @@ help:
 	@echo "make soak   for an hour or so: more power cuts, kills and random commands than make test has time for"
 	@echo "make bench  the benchmarks"
 	@echo "make lint   ruff and mypy"
+	@echo "make azurite  Azure's emulator from npm, where there is Node.js: tests of az:// are skipped without it"
 	@echo "make proto  the Python stubs again, after a change under proto/"
 	@echo "make clean  remove what the targets made; ./holdfast-data stays"
 
@@ -61,6 +62,12 @@ lint: $(INSTALLED)
 # An editable install generates the stubs; a second one, without dependencies, does only that.
 proto: $(INSTALLED)
 	$(PIP) install --no-index --find-links $(KEPT) --no-deps --editable .
+
+# Not a part of the environment: Node.js is nothing that a machine needs for anything else here.
+AZURITE := azurite@3.37.0
+
+azurite: $(INSTALLED)
+	npm install --prefix $(VENV)/azurite --no-audit --no-fund --loglevel=error $(AZURITE)
 
 clean:
 	rm -rf $(VENV) client/holdfast/v1 client/holdfast/.v1-* dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

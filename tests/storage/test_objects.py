@@ -1,4 +1,4 @@
-"""One contract for object stores, be it S3 behind a network or a store in memory; and what only a network does."""
+"""One contract for object stores, S3 or Azure behind a network or a store in memory; and what only a network does."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ pytestmark = pytest.mark.xdist_group("objects")
 MIB = 1 << 20
 
 
-@pytest.fixture(params=["s3", "memory"])
+@pytest.fixture(params=["s3", "azure", "memory"])
 def fs(request: pytest.FixtureRequest) -> ObjectFileSystem:
     if request.param == "memory":
         return MemoryObjects(MemoryStores())
-    found: ObjectFileSystem = request.getfixturevalue("s3")
+    found: ObjectFileSystem = request.getfixturevalue(request.param)
     return found
 
 

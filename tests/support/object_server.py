@@ -33,7 +33,7 @@ class S3Server:
             stderr=subprocess.DEVNULL,
         )
         end = time.monotonic() + LIMIT_SECONDS
-        while not _accepts(self.port):
+        while not accepts(self.port):
             assert self.process.poll() is None, "the server ended"
             assert time.monotonic() < end, "the server does not start"
             time.sleep(0.02)
@@ -98,7 +98,8 @@ def free_port() -> int:
         return port
 
 
-def _accepts(port: int) -> bool:
+def accepts(port: int) -> bool:
+    """Whether anybody listens on a port of the loopback."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
