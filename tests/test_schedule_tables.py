@@ -27,6 +27,7 @@ time_zone = "Europe/Berlin"
 path = "/backups/daily/"
 compress = true
 description = "by night"
+verify = 3
 keep_daily = 14
 keep_within = "2d"
 
@@ -45,6 +46,7 @@ def test_tables_are_schedules() -> None:
     assert nightly.request == SnapshotRequest(path="/backups/daily", compress=True, description="by night")
     assert nightly.policy == RetentionPolicy(daily=14, within_us=2 * 86_400_000_000)
     assert (hourly.cron.time_zone, hourly.policy) == ("UTC", None)
+    assert (nightly.verify_level, hourly.verify_level) == (3, 0)
     assert hourly.request == SnapshotRequest(collection="products", incremental=True)
     assert config.log_level == "warning"
     assert loaded("").schedules == ()
@@ -95,6 +97,11 @@ GOOD = '[[schedule]]\nname = "a"\ncron = "0 2 * * *"\n'
         (GOOD + 'path = "backups"', "path is 'backups', it must be an absolute path"),
         (GOOD + 'path = "s3://acme/shop?x=1"', "credentials come from the daemon's environment"),
         (GOOD + 'path = "s3:/acme/shop"', "name s3://bucket/prefix"),
+        (
+            GOOD + "verify = 1",
+            "verify is 1, it must be the level of a verification that reads every byte: 2 (check",
+        ),
+        (GOOD + "verify = true", "verify is True, it must be the level of a verification"),
         (GOOD + 'compress = "yes"', "compress is 'yes', it must be true or false"),
         (GOOD + 'collection = "../x"', "collection is '../x', it must be"),
         (GOOD + 'description = "a\\nb"', "description is 'a\\nb': write one line"),
@@ -115,4 +122,5 @@ def test_the_tables_of_the_handbook_are_schedules() -> None:
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     [shown] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     daily, hourly = loaded(shown).schedules
+    assert (daily.verify_level, hourly.verify_level) == (4, 2)
     assert (daily.policy, hourly.policy) == (RetentionPolicy(daily=14), RetentionPolicy(within_us=2 * 86_400_000_000))

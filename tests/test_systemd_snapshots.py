@@ -23,6 +23,8 @@ UNITS = sorted(unit for unit in SYSTEMD.iterdir() if "@" in unit.name)
 SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
 TIMERS = [unit for unit in UNITS if unit.suffix == ".timer"]
 
+READINGS = ("daily", "weekly")
+
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
 
@@ -33,12 +35,13 @@ def setting(file: Path, key: str) -> str:
 
 
 def options(schedule: str, key: str) -> str:
-    return setting(SYSTEMD / "snapshots" / f"snapshot-{schedule}.conf", key)
+    what = "verify" if key == "VERIFY_OPTIONS" else "snapshot"
+    return setting(SYSTEMD / "snapshots" / f"{what}-{schedule}.conf", key)
 
 
 def test_the_units_are_found() -> None:
-    assert [unit.name for unit in SERVICES] == ["holdfast-prune@.service", "holdfast-snapshot@.service"]
-    assert len(TIMERS) == len(CRON) + 1
+    assert [unit.name for unit in SERVICES] == [f"holdfast-{what}@.service" for what in ("prune", "snapshot", "verify")]
+    assert len(TIMERS) == len(CRON) + 1 + len(READINGS)
 
 
 @pytest.mark.parametrize("schedule", CRON)
@@ -63,6 +66,17 @@ def test_a_timer_comes_due_when_the_line_of_the_specification_does(schedule: str
         time_us = line.next_after(time_us) or 0
         due.append(f"{datetime.fromtimestamp(time_us / 1e6, UTC):%Y-%m-%d %H:%M:%S}")
     assert (len(found), found) == (5, due)
+
+
+@pytest.mark.parametrize("schedule", READINGS)
+def test_a_reading_is_that_of_the_handbooks_crontab(schedule: str) -> None:
+    command = setting(SYSTEMD / "holdfast-verify@.service", "ExecStart").removeprefix("/opt/holdfast/bin/")
+    command = command.replace("$VERIFY_OPTIONS", options(schedule, "VERIFY_OPTIONS"))
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    [(minute, hour, day)] = re.findall(rf"^(\d+) (\d+) \* \* (\S) {re.escape(command)} >/dev/null$", page, re.MULTILINE)
+    days = {"*": "", "0": "Sun "}[day]
+    calendar = setting(SYSTEMD / f"holdfast-verify@{schedule}.timer", "OnCalendar")
+    assert calendar == f"{days}*-*-* {int(hour):02}:{int(minute):02}:00"
 
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -94,7 +108,7 @@ def test_what_the_units_run_runs(tmp_path: Path) -> None:
 
     def run(unit: str, schedule: str) -> dict[str, object]:
         command = setting(SYSTEMD / f"holdfast-{unit}@.service", "ExecStart")
-        for key in ("SNAPSHOT_OPTIONS", "PRUNE_OPTIONS"):
+        for key in re.findall(r"\$([A-Z_]+)", command):
             command = command.replace(f"${key}", options(schedule, key))
         words = command.replace("/backups", f"{tmp_path}/backups").split()
         assert words[0] == "/opt/holdfast/bin/holdfast"
@@ -113,6 +127,11 @@ def test_what_the_units_run_runs(tmp_path: Path) -> None:
             assert [each["type"] for each in made] == ["full", "incremental", "full"]
             pruned = [run("prune", schedule) for schedule in CRON]
             assert [(each["kept"], each["deleted"]) for each in pruned] == [(1, 0)] * 3
+            read = [run("verify", schedule) for schedule in READINGS]
+            assert [(each["valid"], each["level"], each["receipt_kept"]) for each in read] == [
+                (True, 2, True),
+                (True, 4, True),
+            ]
             assert len(db.snapshots.list()) == 3
     finally:
         daemon.kill()

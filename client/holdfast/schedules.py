@@ -38,6 +38,7 @@ def schedule_document(message: snapshot_pb2.Schedule) -> Document:
         keep=_rules_of(message.policy),
         pruned=message.pruned_count,
         freed_bytes=message.freed_bytes,
+        verify_level=message.verify_level or None,
     )
 
 

@@ -6,6 +6,7 @@
     time_zone = "Europe/Berlin"     # UTC, if left out
     path = "/backups/daily"
     compress = true
+    verify = 2                      # the level to which each is read back; not at all, if left out
     keep_daily = 14
 
 A wrong table is refused with its number and name, and so is a key that nobody knows.
@@ -25,6 +26,7 @@ from .engine.schedule import Schedule
 from .engine.snapshot_request import SnapshotRequest
 from .errors import InvalidArgument
 from .format.urls import is_object_url, place_of, repeatable
+from .format.verify_receipt import CHECKSUMS, LEVELS, RESTORE
 from .storage.names import NAME_RULE, check_collection_name
 
 SCHEDULE = "schedule"
@@ -81,7 +83,8 @@ def _schedule(table: Mapping[str, object]) -> Schedule:
         incremental=values.get("incremental", False),
         description=values.get("description", ""),
     )
-    return Schedule(values["name"], cron, request, None if policy.is_empty else policy)
+    kept = None if policy.is_empty else policy
+    return Schedule(values["name"], cron, request, kept, values.get("verify", 0))
 
 
 def _name(value: object) -> str:
@@ -120,6 +123,13 @@ def _count(value: object) -> int:
     return value
 
 
+def _level(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not CHECKSUMS <= value <= RESTORE:
+        levels = ", ".join(f"{level} ({LEVELS[level]})" for level in range(CHECKSUMS, RESTORE + 1))
+        raise ValueError(f"the level of a verification that reads every byte: {levels}")
+    return value
+
+
 def _within(value: object) -> int:
     spans = _SPAN.findall(value) if isinstance(value, str) and _WITHIN.fullmatch(value) else []
     seconds = sum(int(count) * _SECONDS[unit] for count, unit in spans)
@@ -136,6 +146,7 @@ _KEYS: Mapping[str, Callable[[object], Any]] = {
     "path": _path,
     "compress": _switch,
     "incremental": _switch,
+    "verify": _level,
     "description": lambda value: check_description(_text(value)),
     **{f"keep_{rule}": _count for rule in _COUNTS},
     "keep_within": _within,

@@ -15,7 +15,10 @@ from holdfastd.engine.operations import OperationState
 from holdfastd.engine.schedule import Schedule, ScheduleState, load_states
 from holdfastd.engine.schedules import FAILING, NOT_KEPT, ScheduleStatus
 from holdfastd.engine.snapshot_request import SnapshotRequest
+from holdfastd.engine.snapshots import VerifyRequest
+from holdfastd.engine.tickets import Caller
 from holdfastd.errors import FailedPrecondition
+from holdfastd.format.verify_receipt import CHECKSUMS, RESTORE, ROWS
 from tests.support.engines import CALLER
 from tests.support.memfs import MemFileSystem
 from tests.support.snapshots import SnapshotKit
@@ -230,6 +233,74 @@ def test_schedules_that_share_a_directory_keep_what_any_of_them_is_to_keep() -> 
     days = {each.record.created_us // (24 * HOUR_US) for each in everything}
     assert (len(days), len(everything)) == (4, 5), "the newest of each day, and the newest two"
     assert len(kit.engine.snapshots.list("/hourly", "c")) - len(everything) == 2, "another scope is not concerned"
+
+
+# Verifying ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_made_is_read_back_before_anything_is_pruned() -> None:
+    kit = kit_of(replace(HOURLY, policy=RetentionPolicy(last=1), verify_level=CHECKSUMS))
+    assert (tick(kit, 1), tick(kit, 1)) == (1, 1)
+    (left,) = kit.engine.snapshots.list()
+    assert left.standing is not None
+    assert left.standing.level == CHECKSUMS
+    assert (status(kit).state.outcome, status(kit).state.pruned) == ("succeeded", 1)
+    assert [each.actor for each in kit.engine.operations.list()] == ["schedule:hourly"] * 4
+
+
+def test_each_link_is_read_back_alone_and_the_chain_by_a_restore() -> None:
+    incremental = SnapshotRequest(path="/hourly", incremental=True)
+    for level, read in ((ROWS, 1), (RESTORE, 3)):
+        kit = kit_of(replace(HOURLY, request=incremental, verify_level=level))
+        for _ in range(3):
+            kit.upsert(["b"], kit.engine.sequence)
+            tick(kit, 1)
+        last = next(each for each in kit.engine.operations.list() if each.kind == "verify")
+        assert last.result is not None
+        assert (last.result["level"], len(last.result["chain"])) == (level, read)
+        standings = [each.standing for each in kit.engine.snapshots.list()]
+        assert [each and each.level for each in standings] == [level, ROWS, ROWS]
+
+
+def test_nothing_is_pruned_for_the_sake_of_one_that_is_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    kit = kit_of(replace(HOURLY, policy=RetentionPolicy(last=1), verify_level=CHECKSUMS))
+    tick(kit, 1)
+    verify = kit.engine.snapshots.start_verify
+
+    def behind_damage(request: VerifyRequest, *, caller: Caller) -> object:
+        kit.fs.damage(request.snapshot, kit.fs.size(request.snapshot) // 2, b"X")
+        return verify(request, caller=caller)
+
+    monkeypatch.setattr(kit.engine.snapshots, "start_verify", behind_damage)
+    tick(kit, 1)
+    monkeypatch.undo()
+    newest, before = kit.engine.snapshots.list()
+    assert (newest.state, before.state) == ("damaged", "ready")
+    said = alarms(kit)[FAILING]
+    assert f"hourly: {newest.id} was made, but is damaged, and nothing was pruned: {newest.path}:" in said
+    assert f"holdfast storage snapshot restore {before.id}" in said
+    tick(kit, 1)
+    assert FAILING not in alarms(kit)
+    assert before.id not in kit.ids()
+
+
+@pytest.mark.parametrize("fails", ["refused", "cut off"])
+def test_a_verification_that_fails_is_told_and_nothing_is_pruned(fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kit = kit_of(replace(HOURLY, policy=RetentionPolicy(last=1), verify_level=CHECKSUMS))
+    tick(kit, 1)
+    verify = kit.engine.snapshots.start_verify
+
+    def failing(request: VerifyRequest, *, caller: Caller) -> object:
+        if fails == "refused":
+            raise FailedPrecondition("no", reason="NO", hint="do")
+        kit.fs.fail_on("read", request.snapshot, errno.EACCES, forever=True)
+        return verify(request, caller=caller)
+
+    monkeypatch.setattr(kit.engine.snapshots, "start_verify", failing)
+    tick(kit, 1)
+    assert "was made, but not verified, and nothing was pruned: " in alarms(kit)[FAILING]
+    kit.fs.heal()
+    assert (status(kit).state.snapshot_id, len(kit.ids())) == (kit.ids()[0], 2)
 
 
 # Failures -------------------------------------------------------------------------------------------------------------

@@ -22,12 +22,13 @@ Outcome = snapshot_pb2.Schedule
 def test_a_schedule_is_told_before_its_first_run_and_after_it(tmp_path: Path) -> None:
     policy = RetentionPolicy(daily=7, within_us=3_600_000_000)
     request = SnapshotRequest(path="/hourly", compress=True)
-    schedule = Schedule("hourly", CronLine("0 * * * *", "Europe/Berlin"), request, policy)
+    schedule = Schedule("hourly", CronLine("0 * * * *", "Europe/Berlin"), request, policy, verify_level=2)
     with serving(SnapshotKit(segment_size=1 << 20, schedules=(schedule,)), str(tmp_path / "s")) as wire:
         asked = snapshot_pb2.ListSchedulesRequest()
         [before] = wire.snapshots.ListSchedules(asked).schedules
         assert (before.name, before.cron, before.time_zone) == ("hourly", "0 * * * *", "Europe/Berlin")
         assert (before.path, before.compress, before.incremental) == ("/hourly", True, False)
+        assert before.verify_level == 2
         assert (before.policy.keep_daily, before.policy.keep_within.seconds, before.policy.keep_last) == (7, 3600, 0)
         assert before.next_time.seconds % 3600 == 0
         assert (before.outcome, before.HasField("start_time")) == (Outcome.OUTCOME_UNSPECIFIED, False)

@@ -21,12 +21,16 @@ SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What is made when. ``policy``: what is pruned after each success, of the same directory and scope; or None."""
+    """What is made when. ``verify_level``: how far each snapshot's own file is then read back, 0 for not at all.
+
+    ``policy``: what is pruned after each success, of the same directory and scope; or None.
+    """
 
     name: str
     cron: CronLine
     request: SnapshotRequest
     policy: RetentionPolicy | None = None
+    verify_level: int = 0
 
 
 @dataclass(frozen=True, slots=True)

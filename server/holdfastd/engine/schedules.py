@@ -5,8 +5,10 @@ for another.
              time, is made up for once, however often it was. A run that the end of the daemon has cut short is made
              again, twice at most: it may have been what ended it
     run      the snapshot, as an operation of the actor ``schedule:NAME``; a full one where an incremental one finds no
-             base. Then, if that succeeded, the pruning, of its directory and scope. Where several schedules share them,
-             what the rules of any keep is kept: none deletes what another is there for
+             base. Then, if that succeeded and it is asked for, its verification: of its file alone, since every link of
+             its chain was read back when it was made, and by a restore of the whole chain. Then, if that found nothing,
+             the pruning, of its directory and scope. Where several schedules share them, what the rules of any keep is
+             kept: none deletes what another is there for
     told     what became of it is kept, shown by ``snapshot schedules``, and while it is a failure an alarm
 """
 
@@ -19,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import HoldfastError
+from ..format.verify_receipt import RESTORE
 from ..storage.clock import Clock
 from ..storage.files import FileSystem, parent_of
 from ..storage.names import Layout
@@ -28,7 +31,7 @@ from .operations import Operation, OperationRegistry, OperationState
 from .schedule import CANCELLED, FAILED, SUCCEEDED, Schedule, ScheduleState, load_states, store_states
 from .snapshot_base import NO_BASE
 from .snapshot_prune import scope_of
-from .snapshots import PruneRequest, Snapshots
+from .snapshots import PruneRequest, Snapshots, VerifyRequest
 from .tickets import Caller
 
 FAILING = "SCHEDULE_FAILED"
@@ -149,8 +152,11 @@ class Schedules:
         try:
             operation = self._made(schedule)
             state = _told(state, operation)
-            if state.outcome == SUCCEEDED and schedule.policy is not None and operation.result is not None:
-                state = self._pruned(self._policy_beside(schedule, schedule.policy), operation.result, state)
+            made = operation.result
+            if state.outcome == SUCCEEDED and schedule.verify_level and made is not None:
+                state = self._verified(schedule, made, state)
+            if state.outcome == SUCCEEDED and schedule.policy is not None and made is not None:
+                state = self._pruned(self._policy_beside(schedule, schedule.policy), made, state)
         except Exception as error:  # whatever it is: a thread that dies here would stop all backups without a word
             state = _failed(state, error)
         return state
@@ -171,6 +177,27 @@ class Schedules:
             return ended
         full = replace(request, incremental=False)
         return self._operations.wait(self._snapshots.start_create(full, caller=caller).id)
+
+    def _verified(self, schedule: Schedule, made: Mapping[str, Any], state: ScheduleState) -> ScheduleState:
+        """Read back what was made. Where that is damaged nothing is pruned: what was to go may be all there is."""
+        level = schedule.verify_level
+        request = VerifyRequest(str(made["path"]), level, skip_chain=level < RESTORE)
+        what = f"{state.snapshot_id} was made, but not verified, and nothing was pruned"
+        try:
+            operation = self._snapshots.start_verify(request, caller=Caller(actor=f"schedule:{state.name}"))
+            ended = self._operations.wait(operation.id)
+        except HoldfastError as error:
+            error.message = f"{what}: {error.message}"
+            raise
+        result = ended.result
+        if ended.state is not OperationState.SUCCEEDED or result is None:
+            told = _told(replace(state, message=""), ended)
+            return replace(told, message=f"{what}: {told.message}")
+        if result["valid"]:
+            return replace(state, message="; ".join(filter(None, (state.message, *result["warnings"]))))
+        first = result["problems"][0]
+        what = f"{state.snapshot_id} was made, but is damaged, and nothing was pruned"
+        return replace(state, outcome=FAILED, message=f"{what}: {first['message']}", hint=first["hint"])
 
     def _policy_beside(self, schedule: Schedule, policy: RetentionPolicy) -> RetentionPolicy:
         """Its policy, with those of the schedules that put the same into the same directory."""

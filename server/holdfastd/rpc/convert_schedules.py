@@ -43,4 +43,5 @@ def schedule_message(status: ScheduleStatus) -> snapshot_pb2.Schedule:
         hint=state.hint,
         pruned_count=state.pruned,
         freed_bytes=state.freed_bytes,
+        verify_level=schedule.verify_level,
     )
