@@ -5,7 +5,8 @@ one sector the disk holds what the first k of them left, since the kernel writes
 metadata and follow in order, so the size is one that the file had since its last sync, or lies within a growing write.
 
 Names. Creating, renaming and removing is durable once each directory concerned is synced. Until then a power cut keeps
-a prefix of the operations (a journalling file system) or any subset of them (what POSIX allows); both are modelled.
+a prefix of the operations (a journalling file system) or any subset of them (what POSIX allows); both are modelled,
+and that nothing is kept.
 
 A failed sync leaves its writes doubtful: visible while cached, on the disk or not, and no later sync settles them.
 """
@@ -21,7 +22,7 @@ import xxhash
 
 SECTOR = 512
 ROOT = 1
-DirectoryModel: TypeAlias = Literal["prefix", "subset"]
+DirectoryModel: TypeAlias = Literal["prefix", "subset", "nothing"]
 Content: TypeAlias = bytes | bytearray
 
 
@@ -39,6 +40,9 @@ class Layer:
     grow: bool = False
     sure: bool = False
     doubtful: bool = False
+
+    def copy(self) -> Layer:
+        return Layer(self.serial, self.offset, self.data, self.grow, self.sure, self.doubtful)
 
     def size_after(self, size: int) -> int:
         if self.data is not None:
@@ -122,10 +126,31 @@ class Disk:
         self.changes: list[NameChange] = []
 
     def clone(self) -> Disk:
-        """An independent copy of a disk without pending changes, sharing contents."""
+        """An independent copy, pending changes included, sharing contents."""
         copy = Disk()
-        copy.files = {number: DiskFile(file.frozen()) for number, file in self.files.items()}
+        copy.files = {
+            number: DiskFile(file.frozen(), [layer.copy() for layer in file.layers])
+            for number, file in self.files.items()
+        }
         copy.directories = {number: dict(entries) for number, entries in self.directories.items()}
+        copy.changes = [NameChange(change.serial, change.edits, {*change.waiting}) for change in self.changes]
+        return copy
+
+    def names(self) -> dict[int, dict[str, int]]:
+        """What a running system sees of each directory: what is pending included."""
+        directories = {number: dict(entries) for number, entries in self.directories.items()}
+        for change in self.changes:
+            change.apply(directories)
+        return directories
+
+    def handed_on(self, before: int) -> Disk:
+        """A copy for the next process to go on with, after a kill: what is pending is older than whatever it does."""
+        copy = self.clone()
+        for change in copy.changes:
+            change.serial -= before
+        for file in copy.files.values():
+            for layer in file.layers:
+                layer.serial -= before
         return copy
 
     def sync_dir(self, directory: int, before: int) -> None:
@@ -158,11 +183,9 @@ class Disk:
         return after
 
     def kept(self) -> Disk:
-        """What a killed process leaves to the next one: everything that it had handed to the kernel."""
+        """What a killed process leaves to the next one: everything that it had handed to the kernel, for good."""
         after = Disk()
-        after.directories = {number: dict(entries) for number, entries in self.directories.items()}
-        for change in self.changes:
-            change.apply(after.directories)
+        after.directories = self.names()
         after.files = {number: DiskFile(bytes(file.visible())) for number, file in self.files.items()}
         return after
 
@@ -186,6 +209,8 @@ class Disk:
         unsettled = sum(1 for change in self.changes if change.waiting)
         kept = int(rng.random() * (unsettled + 1))
         bits = rng.getrandbits(unsettled) if model == "subset" and unsettled else (1 << kept) - 1
+        if model == "nothing":
+            bits = 0
         survivors = []
         for change in self.changes:
             if not change.waiting:

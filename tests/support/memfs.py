@@ -41,10 +41,15 @@ class MemFileSystem:
     def __init__(self, disk: Disk | None = None, *, capacity: int | None = None, record: bool = True) -> None:
         self._start = disk or Disk()
         self._disk = self._start.clone()
-        self._directories = {number: dict(entries) for number, entries in self._disk.directories.items()}
-        self._views: dict[int, Content] = {number: file.frozen() for number, file in self._disk.files.items()}
+        self._directories = self._disk.names()
+        named = {node for entries in self._directories.values() for node in entries.values()}
+        self._views: dict[int, Content] = {
+            number: bytes(file.visible()) if file.layers else file.frozen()
+            for number, file in self._disk.files.items()
+            if number in named
+        }
         self._references = dict.fromkeys(self._views, 1)
-        self._next = max([ROOT, *self._views, *self._directories]) + 1
+        self._next = max([ROOT, *self._disk.files, *self._directories]) + 1
         self._paths: dict[str, int | None] = {}  # what was looked up since a name changed
         self._steps: list[Step] = []
         self._record = record
@@ -86,6 +91,14 @@ class MemFileSystem:
         """What the next process finds when this one is killed after the first ``index`` operations."""
         with self._lock:
             return self._recorded(index).kept()
+
+    def killed_at(self, index: int) -> MemFileSystem:
+        """What the next process goes on with when this one is killed after the first ``index`` operations.
+
+        It sees all that was handed to the kernel; what was not synced by then a power cut may still take.
+        """
+        with self._lock:
+            return MemFileSystem(self._recorded(index).handed_on(index), capacity=self.capacity, record=self._record)
 
     def _recorded(self, index: int) -> Disk:
         """The disk after the first ``index`` operations, with what is pending then."""

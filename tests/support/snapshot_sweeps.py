@@ -21,6 +21,10 @@ from tests.support.snapshots import COLLECTIONS_DIR, SNAPSHOTS_DIR, SnapshotKit
 DRAWS = int(os.environ.get("HOLDFAST_CRASH_DRAWS", "3"))
 AGAIN = float(os.environ.get("HOLDFAST_CRASH_AGAIN", "0.02"))
 """How many of the starts are cut as well, each at every one of its operations."""
+KILLS = float(os.environ.get("HOLDFAST_CRASH_KILLS", "1"))
+"""At how many of the operations a kill comes first: the power goes during or after the start behind it."""
+LAST = 60
+"""As many of the last operations are cut one by one, whatever is left out before: there something is published."""
 BACKUPS = "/backups"
 IDS = ["a", "b", "c", "d", "z"]
 
@@ -58,8 +62,8 @@ class Start(NamedTuple):
 class Sweep:
     """A kit in which ``action`` was recorded between two operation counts, and the states before and after it.
 
-    ``every``: power is cut at every so many operations, and at the last one. ``strangers``: files that somebody else
-    has put where they lie.
+    ``every``: power is cut at every so many operations, and at each of the last ones. ``strangers``: files that
+    somebody else has put where they lie. ``cut``: after which operation the power goes, or the kill comes, just now.
     """
 
     kit: SnapshotKit
@@ -71,6 +75,7 @@ class Sweep:
     after: StoreState = field(init=False)
     start: int = field(init=False)
     end: int = field(init=False)
+    cut: int = 0
     states: int = 0
     starts: int = 0
     seen: set[tuple[int, bool]] = field(default_factory=set)
@@ -83,14 +88,25 @@ class Sweep:
     def run(self, check: Callable[[SnapshotKit, bool], None], seed: int) -> Sweep:
         """``check`` a store after each power cut; it is told whether the action was reported as done by then."""
         rng = random.Random(seed)
-        for cut in (*range(self.start, self.end, self.every), self.end):
-            done = cut == self.end
+        last = max(self.start, self.end - LAST)
+        for cut in (*range(self.start, last, self.every), *range(last, self.end + 1)):
+            self.cut, done = cut, cut == self.end
             for draw in range(self.draws):
-                disk = self.kit.fs.crash_disk_at(cut, rng, "prefix" if (cut + draw) % 3 == 0 else "subset")
+                disk = self.kit.fs.crash_disk_at(self.cut, rng, "prefix" if (self.cut + draw) % 3 == 0 else "subset")
                 started = self.looked_at(disk, check, done)
                 if started is not None and rng.random() < AGAIN:
                     self.cut_recovery(started, check, rng, done)
+            if rng.random() < KILLS:
+                self.kill(check, rng, done)
         return self
+
+    def kill(self, check: Callable[[SnapshotKit, bool], None], rng: random.Random, done: bool) -> None:
+        """A kill, a start that believes what the kernel still holds, and then a power cut."""
+        fs = self.kit.fs.killed_at(self.cut)
+        began = fs.ops
+        assert_nothing_left(self.opened(fs), self.strangers, start_again=False)
+        self.looked_at(fs.crash_disk_at(rng.randint(began, fs.ops), rng, "subset"), check, done)
+        self.looked_at(fs.crash_disk_at(fs.ops, rng, "nothing"), check, done)
 
     def looked_at(self, disk: Disk, check: Callable[[SnapshotKit, bool], None], done: bool) -> Start | None:
         """``check`` what a start makes of one state; returns the start, or None where the same was seen before."""

@@ -39,11 +39,14 @@ def look_at(fs: FileSystem, layout: Layout, pending: PendingSnapshot) -> Found:
     """Remove what is half-written and see what is there. Blocks, in an object store for the network; raises OSError.
 
     What cannot be removed now stays noted, for the next start to remove, or the next look into an object store. A claim
-    that the store denies to remove stays there, and says nothing any more.
+    that the store denies to remove stays there, and says nothing any more. The names that are found, and those that are
+    not, are durable on return: after a kill they may have been the kernel's alone.
     """
     path = layout.resolve(pending.path)
     try:
         remove_file(fs, replace(pending, path=path).part_path)
+        if fs.exists(parent_of(path)):
+            fs.sync_dir(parent_of(path))
     except OSError as error:
         if not isinstance(error, StoreError) or error.problem is not StoreProblem.ACCESS_DENIED:
             return Found(settled=False)

@@ -151,6 +151,8 @@ class Uploads:
                 if sha256 == request.sha256:
                     if flaw is not None:
                         raise flaw
+                    # After a kill the name may be the kernel's alone.
+                    fs.sync_dir(parent_of(path))
                     self._catalog.listing(parent_of(path))  # which adopts it
                     return self._catalog.get(path)
         raise AlreadyExists(
@@ -172,6 +174,9 @@ class Uploads:
             held = self._open[record.key] = Upload(self, record.key, self._context.layout.resolve(record.path), None)
         try:
             with contextlib.suppress(HoldfastError), held.changing():
+                if self._context.fs.exists(parent_of(held.path)):
+                    # What names there are, and which are gone, may be in the kernel alone after a kill.
+                    self._context.fs.sync_dir(parent_of(held.path))
                 if self._context.fs.exists(held.path):
                     # It got its name, and a crash came before the registry knew of it: a look adopts it.
                     self._catalog.listing(parent_of(held.path))
