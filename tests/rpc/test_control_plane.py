@@ -353,16 +353,16 @@ class TestWal:
         wire.wal.EnableWal(wal_pb2.EnableWalRequest())
         wire.vectors.Upsert(batch(["d"]))
         status = wire.wal.GetWalStatus(wal_pb2.GetWalStatusRequest()).status
-        window = status.pitr_window
-        assert (status.first_sequence, window.available, window.earliest_sequence, window.latest_sequence) == (
-            1,
-            True,
-            4,
-            4,
-        )
-        assert window.reason == "the log was disabled before that"
-        (record,) = self.dump(wire, start=Point(sequence=4))
-        assert window.earliest_time == record.time
+        assert (status.first_sequence, status.pitr_window.available) == (1, False)
+        assert status.pitr_window.reason.startswith("the log was disabled before sequence 4, and no whole snapshot is")
+        made = wire.ended(wire.snapshots.CreateSnapshot(snapshot_pb2.CreateSnapshotRequest())).snapshot.snapshot
+        wire.vectors.Upsert(batch(["e"]))
+        window = wire.wal.GetWalStatus(wal_pb2.GetWalStatusRequest()).status.pitr_window
+        assert (window.available, window.earliest_sequence, window.latest_sequence) == (True, 4, 5)
+        assert window.reason.startswith(f"{made.id} is the oldest whole snapshot that the log leads on from")
+        assert window.earliest_time == made.create_time
+        wire.wal.DisableWal(wal_pb2.DisableWalRequest())
+        assert not wire.wal.EnableWal(wal_pb2.EnableWalRequest()).warnings, "nothing was done meanwhile"
 
     def test_verifying_is_an_operation(self, wire: Wire) -> None:
         found = wire.ended(wire.wal.VerifyWal(wal_pb2.VerifyWalRequest()))

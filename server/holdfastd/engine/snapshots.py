@@ -18,6 +18,7 @@ from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem
 from ..storage.names import Layout
 from .answers import Answers
+from ..storage.wal_files import WalFileInfo
 from .apply import Applier
 from .checkpoint import Checkpointer
 from .committer import Committer
@@ -28,6 +29,7 @@ from .manifest_keeper import ManifestKeeper
 from .moments import Moments
 from .operations import Operation, OperationRegistry
 from .places import check_snapshot_place
+from .pitr_window import Ends, PitrWindow, pitr_window
 from .replay_log import ReplayLogs
 from .retention import Retention
 from .room import Room
@@ -109,6 +111,7 @@ class Snapshots:
         self._catalog = SnapshotCatalog(fs, layout)
         self._adviser = Adviser(self._catalog, logs)
         self.moments = Moments(self._context, self._catalog, logs, control, retention, operations)
+        self._ends = Ends(fs)
         self.uploads = Uploads(self._context, self._catalog)
         self._answers = Answers(fs, layout.receipts, clock)
         problem = self._answers.problem
@@ -336,6 +339,10 @@ class Snapshots:
 
     def delete(self, snapshot: str, *, caller: Caller = NOBODY, validate_only: bool = False) -> SnapshotInfo:
         """Delete a snapshot's file; returns the snapshot as it was. Raises NotFound or FailedPrecondition.
+    def window(self, log: tuple[WalFileInfo, ...]) -> PitrWindow:
+        """From which moment on history can be brought back along these WAL segments. Blocks."""
+        return pitr_window(log, self._context.keeper.current, self._catalog.known(), self._ends)
+
 
         A collection that no snapshot covers any more forgets that one did, so that its history is no longer kept; while
         a snapshot is being written, not before that one is done.

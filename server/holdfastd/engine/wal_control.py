@@ -61,8 +61,8 @@ _SETTINGS = tuple(each.name for each in fields(WalChanges))
 class WalStatus:
     """The log as ``wal status`` shows it. Sequences: 0 where there are none.
 
-    ``earliest_…``: where the history begins that leads to now without a gap, and ``window_reason`` why it does.
-    ``marks``: those that the log holds, newest first: one from before a gap is reached from a snapshot from before it.
+    ``latest_us``: the time of the newest moment. ``marks``: those that the log holds, newest first: one from before a
+    gap is reached from a snapshot from before it.
     """
 
     settings: WalSettings
@@ -75,10 +75,7 @@ class WalStatus:
     checkpoint_sequence: Sequence64
     files: tuple[WalFileInfo, ...]
     size_bytes: int
-    earliest_sequence: Sequence64
-    earliest_us: int
     latest_us: int
-    window_reason: str
     marks: tuple[Mark, ...]
 
 
@@ -128,8 +125,6 @@ class WalControl:
         manifest, log = self._keeper.current, self._committer.log
         settings = manifest.wal_settings
         files = log.files if log is not None and not log.closed else ()
-        window = _without_a_gap(files)
-        earliest = window[0].first_timestamp_us or window[0].header.created_us if window else 0
         return WalStatus(
             settings=settings,
             path=self._layout.wal_dir(settings.path),
@@ -141,10 +136,7 @@ class WalControl:
             checkpoint_sequence=manifest.checkpoint_sequence,
             files=files,
             size_bytes=log.size_bytes if log is not None else 0,
-            earliest_sequence=window[0].first_sequence if window else 0,
-            earliest_us=earliest,
             latest_us=max(self._clock.now_us(), self._applier.time_us) if files else 0,
-            window_reason=_window_reason(window),
             marks=tuple(sorted(filter(self._reaches, self._applier.marks.values()), key=_sequence_of, reverse=True)),
         )
 
@@ -478,18 +470,3 @@ def _with_settings(manifest: Manifest, wanted: WalSettings, changes: WalChanges,
 
 def _origin(caller: Caller) -> str:
     return f"command by {caller.actor}" if caller.actor else "command"
-
-
-def _without_a_gap(files: tuple[WalFileInfo, ...]) -> tuple[WalFileInfo, ...]:
-    """The files behind the last time without a log: what no replay leads across (RULES 5)."""
-    first = max((number for number, file in enumerate(files) if file.header.gap_before), default=0)
-    return files[first:]
-
-
-def _window_reason(files: tuple[WalFileInfo, ...]) -> str:
-    if not files:
-        return "the log is disabled"
-    header = files[0].header
-    if header.gap_before:
-        return "the log was disabled before that"
-    return "the store was created then" if header.previous_sequence == 0 else "the log before that was trimmed"

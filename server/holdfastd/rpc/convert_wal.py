@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from holdfast.v1 import common_pb2, snapshot_pb2, wal_pb2
 
+from ..engine.pitr_window import PitrWindow
 from ..engine.wal_control import WalControl, WalStatus
 from ..errors import InvalidArgument
 from ..model import Mark
@@ -91,8 +92,8 @@ def check_order(request: wal_pb2.DumpWalRequest, start: Bound, end: Bound) -> No
             )
 
 
-def status_message(status: WalStatus) -> wal_pb2.WalStatus:
-    """The log as it is now."""
+def status_message(status: WalStatus, window: PitrWindow) -> wal_pb2.WalStatus:
+    """The log as it is now, and how far back a moment can be."""
     settings = status.settings
     directories = dict.fromkeys([*(file.directory for file in status.files), status.path])
     return wal_pb2.WalStatus(
@@ -110,12 +111,12 @@ def status_message(status: WalStatus) -> wal_pb2.WalStatus:
         segment_count=len(status.files),
         size_bytes=status.size_bytes,
         pitr_window=wal_pb2.PitrWindow(
-            available=bool(status.files),
-            earliest_sequence=status.earliest_sequence,
-            latest_sequence=status.last_sequence,
-            earliest_time=timestamp(status.earliest_us),
-            latest_time=timestamp(status.latest_us),
-            reason=status.window_reason,
+            available=window.available,
+            earliest_sequence=window.sequence,
+            latest_sequence=status.last_sequence if window.available else 0,
+            earliest_time=timestamp(window.time_us),
+            latest_time=timestamp(status.latest_us if window.available else 0),
+            reason=window.reason,
         ),
         pending_checkpoint_sequence=_pending(status),
         max_size_bytes=settings.max_wal_bytes,

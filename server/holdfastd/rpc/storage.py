@@ -45,7 +45,7 @@ class StorageService(StorageServiceServicer):
         self, request: storage_pb2.GetStatusRequest, context: grpc.ServicerContext
     ) -> storage_pb2.GetStatusResponse:
         engine, now_us = self._engine, self._clock.now_us()
-        store, alarms = engine.status(), engine.alarms()
+        store, alarms, log = engine.status(), engine.alarms(), engine.wal.status()
         return storage_pb2.GetStatusResponse(
             status=storage_pb2.StorageStatus(
                 version=__version__,
@@ -62,7 +62,7 @@ class StorageService(StorageServiceServicer):
                 disk_free_bytes=store.free_bytes,
                 disk_reserve_bytes=store.reserve_bytes,
                 memory_bytes=store.memory_bytes,
-                wal=status_message(engine.wal.status()),
+                wal=status_message(log, engine.snapshots.window(log.files)),
                 mmap=_mmap_message(store),
                 last_snapshot=_last_snapshot(engine),
                 alarms=_alarm_messages(alarms),

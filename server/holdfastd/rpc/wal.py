@@ -19,7 +19,7 @@ from ..engine.log_search import LogSearch
 from ..engine.log_stats import LogStats
 from ..engine.operations import Work
 from ..engine.replay import ReplayRequest
-from ..engine.wal_control import WalChanges
+from ..engine.wal_control import WalChanges, WalStatus
 from ..errors import InvalidArgument, NotFound
 from ..storage.clock import Clock
 from ..storage.names import check_collection_name
@@ -69,9 +69,13 @@ class WalService(WalServiceServicer):
             max_wal_bytes=request.max_size_bytes if request.HasField("max_size_bytes") else None,
         )
         caller = self._callers.of(context, request.request_id)
-        status = self._wal.enable(changes, caller=caller, validate_only=request.validate_only)
-        warnings = [] if was_logging else ["point-in-time recovery does not reach back beyond this moment"]
-        return wal_pb2.EnableWalResponse(status=status_message(status), warnings=warnings)
+        message = self._status_message(self._wal.enable(changes, caller=caller, validate_only=request.validate_only))
+        warnings = []
+        if not (was_logging or message.pitr_window.available):
+            warnings.append(
+                "point-in-time recovery begins with the next snapshot: make one with `holdfast storage snapshot create`"
+            )
+        return wal_pb2.EnableWalResponse(status=message, warnings=warnings)
 
     def DisableWal(
         self, request: wal_pb2.DisableWalRequest, context: grpc.ServicerContext
@@ -82,13 +86,13 @@ class WalService(WalServiceServicer):
         ]
         caller = self._callers.of(context, request.request_id)
         status = self._wal.disable(caller=caller, validate_only=request.validate_only)
-        return wal_pb2.DisableWalResponse(status=status_message(status), warnings=warnings)
+        return wal_pb2.DisableWalResponse(status=self._status_message(status), warnings=warnings)
 
     def GetWalStatus(
         self, request: wal_pb2.GetWalStatusRequest, context: grpc.ServicerContext
     ) -> wal_pb2.GetWalStatusResponse:
         status = self._wal.status()
-        return wal_pb2.GetWalStatusResponse(status=status_message(status), marks=map(mark_message, status.marks))
+        return wal_pb2.GetWalStatusResponse(status=self._status_message(status), marks=map(mark_message, status.marks))
 
     def ReplayWal(self, request: wal_pb2.ReplayWalRequest, context: grpc.ServicerContext) -> operation_pb2.Operation:
         path = self._paths.resolve(request.path, request.working_directory, context, objects=True)
@@ -230,6 +234,9 @@ class WalService(WalServiceServicer):
             actor=caller.actor,
         )
         return operation_message(operation)
+
+    def _status_message(self, status: WalStatus) -> wal_pb2.WalStatus:
+        return status_message(status, self._engine.snapshots.window(status.files))
 
     def _search(self, request: wal_pb2.DumpWalRequest | wal_pb2.TailWalRequest, *, live: bool) -> LogSearch:
         """The search that a request asks for. ``live``: of what comes. Raises InvalidArgument, then also NotFound."""
