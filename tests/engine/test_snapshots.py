@@ -195,6 +195,19 @@ def test_what_is_named_instead_of_the_newest_was_made_of_as_much_if_there_is_any
     assert f"before it holds c alone: `holdfast storage snapshot restore {of_c}`" in str(caught.value.hint)
 
 
+def test_latest_holds_the_latest_moment_though_the_clock_was_set_back(kit: SnapshotKit) -> None:
+    before = kit.later().id
+    kit.clock.jump_us(-3_600_000_000)
+    kit.upsert(["since"])
+    after = kit.later().id
+    assert kit.ids()[0] == before, "by their dates"
+    assert kit.engine.snapshots.get("latest").id == after
+    kit.fs.unlink(kit.engine.snapshots.get(after).path)
+    with pytest.raises(NotFound) as caught:
+        kit.engine.snapshots.get("latest")
+    assert before in str(caught.value.hint)
+
+
 def test_a_newer_file_that_cannot_be_read_is_not_passed_over_by_latest(kit: SnapshotKit) -> None:
     old = kit.later().id
     kit.put(f"{SNAPSHOTS_DIR}/snap-2020-01-01-000000.snap", b"not a tar")

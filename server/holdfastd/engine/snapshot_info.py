@@ -70,14 +70,14 @@ def age_key(info: SnapshotInfo) -> str:
 
 
 def newest(listing: SnapshotListing) -> SnapshotInfo:
-    """The newest snapshot of all that this store has made.
+    """The newest snapshot that this store has made: of the latest moment of its history, whatever clocks said.
 
     Raises NotFound, Corruption or FailedPrecondition where that one is missing, damaged, unreadable, or lacks a link.
     An older one never stands in for it unasked: whoever restores it would lose what lies between, and not know. Nor
     does another store's, only because it was found somewhere. The one that is named instead was made of as much, if
     there is any.
     """
-    own = [info for info in listing.snapshots if not info.foreign]
+    own = sorted((info for info in listing.snapshots if not info.foreign), key=_moment_key, reverse=True)
     first = own[0] if own else None
     whole = [info for info in own if info.state == READY]
     ready = next((info for info in whole if first is None or _holds_as_much(info, first)), whole[0] if whole else None)
@@ -112,6 +112,11 @@ def _none_yet(foreign: list[SnapshotInfo]) -> NotFound:
         f"`holdfast storage snapshot restore {first.id}`",
         snapshot=first.id,
     )
+
+
+def _moment_key(info: SnapshotInfo) -> tuple[int, int]:
+    """Sorts by the place in history: a clock that was set back makes no older snapshot the newest (RULES 12)."""
+    return info.record.timeline, info.record.sequence
 
 
 def _unusable(id: str, path: str, state: str, problem: str, older: SnapshotInfo | None, give_up: str) -> HoldfastError:
