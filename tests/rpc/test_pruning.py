@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,22 +62,52 @@ def test_a_policy_that_makes_no_sense_is_refused(wire: Wire, policy: dict[str, A
     assert (failure.code, failure.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
 
 
-def test_over_tcp_what_lies_outside_the_allowed_paths_is_left(wire: Wire) -> None:
-    inside, allowed, outside = create(wire), create(wire, path="/allowed"), create(wire, path="/elsewhere")
-    create(wire)
+@contextmanager
+def over_tcp(wire: Wire) -> Iterator[SnapshotServiceStub]:
+    """A client on TCP, which may name paths below /allowed."""
     server = RpcServer(wire.kit.engine, clock=SystemClock(), limits=Limits(), allowed_paths=("/allowed",))
     port = server.listen_tcp("127.0.0.1", 0)
     server.start()
     try:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            remote = SnapshotServiceStub(channel)
-            request = Request(policy={"keep_last": 1}, path="/elsewhere")
-            assert failing(lambda: remote.PruneSnapshots(request)).code is grpc.StatusCode.PERMISSION_DENIED
-            done = remote.PruneSnapshots(Request(policy={"keep_last": 1}))
+            yield SnapshotServiceStub(channel)
     finally:
         server.stop(0)
+
+
+def test_over_tcp_what_lies_outside_the_allowed_paths_is_left(wire: Wire) -> None:
+    inside, allowed, outside = create(wire), create(wire, path="/allowed"), create(wire, path="/elsewhere")
+    create(wire)
+    with over_tcp(wire) as remote:
+        request = Request(policy={"keep_last": 1}, path="/elsewhere")
+        assert failing(lambda: remote.PruneSnapshots(request)).code is grpc.StatusCode.PERMISSION_DENIED
+        done = remote.PruneSnapshots(Request(policy={"keep_last": 1}))
     reasons = {each.snapshot.id: list(each.reasons) for each in done.decisions}
     assert reasons[outside.id] == ["outside the allowed paths"]
     assert (reasons[inside.id], reasons[allowed.id]) == ([], [])
     assert not wire.kit.fs.exists(allowed.path)
     assert wire.kit.fs.exists(outside.path)
+
+
+def test_over_tcp_no_id_leads_a_deletion_out_of_the_allowed_paths(wire: Wire) -> None:
+    inside, outside = create(wire, path="/allowed"), create(wire, path="/elsewhere")
+    base = create(wire, path="/allowed")
+    increment = create(wire, path="/elsewhere", incremental=True)
+    delete, consolidate = snapshot_pb2.DeleteSnapshotRequest, snapshot_pb2.ConsolidateSnapshotRequest
+    with over_tcp(wire) as remote:
+        for only_told in (True, False):
+            failures = (
+                failing(lambda told=only_told: remote.DeleteSnapshot(delete(snapshot=outside.id, validate_only=told))),
+                failing(
+                    lambda told=only_told: remote.ConsolidateSnapshot(consolidate(snapshot=base.id, validate_only=told))
+                ),
+            )
+            for failure, path in zip(failures, (outside.path, increment.path), strict=True):
+                assert (failure.code, failure.info.reason) == (grpc.StatusCode.PERMISSION_DENIED, "PATH_NOT_ALLOWED")
+                assert failure.info.metadata["path"] == path
+        remote.DeleteSnapshot(delete(snapshot=inside.id, request_id="once"))
+        assert remote.DeleteSnapshot(delete(snapshot=inside.id, request_id="once")).snapshot.id == inside.id
+    assert wire.kit.fs.exists(outside.path)
+    assert not wire.kit.fs.exists(inside.path)
+    wire.snapshots.DeleteSnapshot(delete(snapshot=outside.id))
+    assert not wire.kit.fs.exists(outside.path)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from ..errors import AlreadyExists, FailedPrecondition, NotFound
+from ..errors import AlreadyExists, FailedPrecondition, NotFound, PermissionDenied
 
 
 def file_in_use(what: str) -> FailedPrecondition:
@@ -43,6 +43,17 @@ def file_missing(path: str) -> NotFound:
         hint="list the snapshots with `holdfast storage snapshot list`; name a file that was moved by its path",
         path=path,
     )
+
+
+def check_allowed(allowed: Callable[[str], bool], path: str) -> None:
+    """Raise PermissionDenied for a file that a caller may not change, though it is found by its id."""
+    if not allowed(path):
+        raise PermissionDenied(
+            f"{path} is outside the directories that the daemon allows over TCP",
+            reason="PATH_NOT_ALLOWED",
+            hint="ask on the Unix socket, or add its directory to allowed_paths of the daemon",
+            path=path,
+        )
 
 
 def id_is_taken(snapshot_id: str, path: str, why: str = "") -> AlreadyExists:

@@ -30,6 +30,11 @@ _WORDS: Mapping[str, str] = {MISSING: "missing", DAMAGED: "damaged", BASE_MISSIN
 _BY_NAME = "delete it by name if nobody needs it: holdfast storage snapshot delete"
 
 
+def anywhere(path: str) -> bool:
+    """What a caller on this machine may delete: whatever there is."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class PruneRequest:
     """What to prune. ``path``: only in this directory; ``collection``: only snapshots of that scope (``scope_of``).
@@ -40,7 +45,7 @@ class PruneRequest:
     policy: RetentionPolicy
     path: str | None = None
     collection: str | None = None
-    allowed: Callable[[str], bool] = lambda path: True
+    allowed: Callable[[str], bool] = anywhere
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ What takes long runs as an operation; what can be refused at once is refused bef
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -17,8 +18,8 @@ from ..storage.bulk import Pace, unpaced
 from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem
 from ..storage.names import Layout
-from .answers import Answers
 from ..storage.wal_files import WalFileInfo
+from .answers import Answers
 from .apply import Applier
 from .checkpoint import Checkpointer
 from .committer import Committer
@@ -28,8 +29,8 @@ from .history import Ending
 from .manifest_keeper import ManifestKeeper
 from .moments import Moments
 from .operations import Operation, OperationRegistry
-from .places import check_snapshot_place
 from .pitr_window import Ends, PitrWindow, pitr_window
+from .places import check_snapshot_place
 from .replay_log import ReplayLogs
 from .retention import Retention
 from .room import Room
@@ -42,10 +43,11 @@ from .snapshot_context import SnapshotContext
 from .snapshot_create import SnapshotCreation, forget_history
 from .snapshot_diff import DiffRequest, SnapshotComparison, names_to_compare, sides_of
 from .snapshot_download import Download
+from .snapshot_errors import check_allowed
 from .snapshot_info import SnapshotInfo, SnapshotListing
 from .snapshot_marks import Marks, check_not_pinned
 from .snapshot_plan import RestoreRequest
-from .snapshot_prune import Pruned, PruneRequest, Pruning, carry_out, check_collection, check_policy
+from .snapshot_prune import Pruned, PruneRequest, Pruning, anywhere, carry_out, check_collection, check_policy
 from .snapshot_request import SnapshotRequest
 from .snapshot_restore import Restoration, refuse_early
 from .snapshot_sides import LIVE
@@ -109,9 +111,9 @@ class Snapshots:
         self._logs = logs
         self._retention = retention
         self._catalog = SnapshotCatalog(fs, layout)
+        self._ends = Ends(fs)
         self._adviser = Adviser(self._catalog, logs)
         self.moments = Moments(self._context, self._catalog, logs, control, retention, operations)
-        self._ends = Ends(fs)
         self.uploads = Uploads(self._context, self._catalog)
         self._answers = Answers(fs, layout.receipts, clock)
         problem = self._answers.problem
@@ -277,11 +279,13 @@ class Snapshots:
             actor=caller.actor,
         )
 
-    def start_consolidate(self, snapshot: str, *, caller: Caller, validate_only: bool = False) -> Operation:
+    def start_consolidate(
+        self, snapshot: str, *, caller: Caller, validate_only: bool = False, allowed: Callable[[str], bool] = anywhere
+    ) -> Operation:
         """Begin deleting a snapshot whose increments are made full ones first. Where there are none it is just deleted.
 
-        Raises NotFound, InvalidArgument, FailedPrecondition or Corruption: what is missing or damaged by what is known
-        is told at once.
+        ``allowed``: whether the caller may change a file at this absolute path. Raises NotFound, InvalidArgument,
+        FailedPrecondition, PermissionDenied or Corruption: what is missing or damaged by what is known is told at once.
         """
         caller = caller.asking("consolidate snapshot", snapshot)
         known = None if validate_only else self._operations.begun(caller.request_id, caller.request_digest)
@@ -291,6 +295,8 @@ class Snapshots:
             info = self._catalog.get_named(snapshot)
             check_not_pinned(info)
             increments = look(self._catalog, info)
+            for each in (info, *increments):
+                check_allowed(allowed, each.path)
             finder = finder_of(self._context, self._catalog)
             for each in increments:
                 finder.find(each)
@@ -333,24 +339,34 @@ class Snapshots:
         with disk_errors_of(f"looking for what {info.id} builds on"):
             return self._catalog.chain(info)
 
-    def download(self, snapshot: str) -> Download:
-        """A snapshot's file on its way to somebody elsewhere. Raises as ``get``."""
-        return Download(self._context, self._catalog, self.get(snapshot))
-
-    def delete(self, snapshot: str, *, caller: Caller = NOBODY, validate_only: bool = False) -> SnapshotInfo:
-        """Delete a snapshot's file; returns the snapshot as it was. Raises NotFound or FailedPrecondition.
     def window(self, log: tuple[WalFileInfo, ...]) -> PitrWindow:
         """From which moment on history can be brought back along these WAL segments. Blocks."""
         return pitr_window(log, self._context.keeper.current, self._catalog.known(), self._ends)
 
+    def download(self, snapshot: str) -> Download:
+        """A snapshot's file on its way to somebody elsewhere. Raises as ``get``."""
+        return Download(self._context, self._catalog, self.get(snapshot))
 
+    def delete(
+        self,
+        snapshot: str,
+        *,
+        caller: Caller = NOBODY,
+        validate_only: bool = False,
+        allowed: Callable[[str], bool] = anywhere,
+    ) -> SnapshotInfo:
+        """Delete a snapshot's file; returns the snapshot as it was. Raises NotFound or FailedPrecondition.
+
+        ``allowed``: whether the caller may delete a file at this absolute path; else PermissionDenied.
         A collection that no snapshot covers any more forgets that one did, so that its history is no longer kept; while
         a snapshot is being written, not before that one is done.
         """
 
         def look() -> SnapshotInfo:
             with disk_errors_of(f"deleting {snapshot}"):
-                return self._catalog.delete(snapshot, validate_only=True)
+                info = self._catalog.delete(snapshot, validate_only=True)
+            check_allowed(allowed, info.path)
+            return info
 
         if validate_only:
             return look()

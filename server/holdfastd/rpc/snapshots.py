@@ -128,7 +128,8 @@ class SnapshotService(SnapshotServiceServicer):
     ) -> snapshot_pb2.DeleteSnapshotResponse:
         reference = self._reference(request.snapshot, request.working_directory, context)
         caller = self._callers.of(context, request.request_id)
-        info = self._snapshots.delete(reference, caller=caller, validate_only=request.validate_only)
+        allowed = self._paths.allowed_for(context)
+        info = self._snapshots.delete(reference, caller=caller, validate_only=request.validate_only, allowed=allowed)
         return snapshot_pb2.DeleteSnapshotResponse(snapshot=snapshot_message(info), freed_bytes=info.exclusive_bytes)
 
     def ConsolidateSnapshot(
@@ -138,6 +139,7 @@ class SnapshotService(SnapshotServiceServicer):
             self._reference(request.snapshot, request.working_directory, context),
             caller=self._callers.of(context, request.request_id),
             validate_only=request.validate_only,
+            allowed=self._paths.allowed_for(context),
         )
         return started_or_planned(self._operations, operation, planned=request.validate_only)
 
