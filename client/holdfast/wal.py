@@ -183,19 +183,22 @@ class Wal:
         self,
         *,
         limit: int | None = None,
+        points: bool = False,
         on_warning: Callable[[str], None] | None = None,
         **wanted: Unpack[RecordsWanted],
     ) -> Iterator[Document]:
         """The records of a range, oldest first, streamed. Corruption at damage, after the records before it.
 
         wanted: see `RecordsWanted`; only those are shown that meet all of what is given. The daemon looks for them:
-        only what it finds travels. on_warning: called with each reason why something may be missing, such as a time in
-        which the log was disabled.
+        only what it finds travels. points: with the points that were written, ids, vectors and payloads, and with the
+        ids of those that were deleted. on_warning: called with each reason why something may be missing, such as a time
+        in which the log was disabled.
         """
         request = self._dump_request(wanted)
         request.limit = 0 if limit is None else whole_number(limit, "limit", 1)
+        request.include_points = points
         for response in self._connection.stream(self._connection.wal.DumpWal, request):
-            yield from map(record_document, response.records)
+            yield from (record_document(record, points=points) for record in response.records)
             if on_warning is not None:
                 for warning in response.warnings:
                     on_warning(warning)
@@ -235,17 +238,25 @@ class Wal:
         )
 
     def tail(
-        self, *, start: Moment | None = None, collection: str | None = None, kinds: Sequence[str] = ()
+        self,
+        *,
+        start: Moment | None = None,
+        collection: str | None = None,
+        kinds: Sequence[str] = (),
+        points: bool = False,
     ) -> Iterator[Document]:
         """Follow the log: records as they are synced, from ``start`` or from now, until the iterator is closed.
 
         Each comes once. A daemon that goes away meanwhile is waited for, a minute at most, and asked again from where
-        it was. To go on another time: ``start`` = the sequence behind that of the last record.
+        it was. To go on another time: ``start`` = the sequence behind that of the last record. points: as in `dump`.
         """
         from holdfast.v1 import wal_pb2
 
         request = wal_pb2.TailWalRequest(
-            start=history_point(start, "start"), collection=text_or_none(collection, "collection"), kinds=_kinds(kinds)
+            start=history_point(start, "start"),
+            collection=text_or_none(collection, "collection"),
+            kinds=_kinds(kinds),
+            include_points=points,
         )
         waits_until: float | None = None
         while True:
@@ -254,7 +265,7 @@ class Wal:
                 for response in self._connection.stream(self._connection.wal.TailWal, request):
                     answered = True
                     _go_on_behind(request, response)
-                    yield from map(record_document, response.records)
+                    yield from (record_document(record, points=points) for record in response.records)
             except Unavailable:
                 if answered:
                     waits_until = self._connection.now() + _TAIL_PATIENCE_SECONDS
@@ -320,11 +331,14 @@ def status_document(status: wal_pb2.WalStatus) -> Document:
     )
 
 
-def record_document(record: wal_pb2.WalRecord) -> Document:
-    """One record of the log as ``wal dump`` and ``wal tail`` show it."""
+def record_document(record: wal_pb2.WalRecord, *, points: bool = False) -> Document:
+    """One record of the log as ``wal dump`` and ``wal tail`` show it. ``points``: with what it did to which points.
+
+    Raises Unimplemented where these were asked for and did not come.
+    """
     from holdfast.v1 import wal_pb2
 
-    return Document(
+    document = Document(
         sequence=record.sequence,
         time=timestamp(record.time),
         kind=to_word(wal_pb2.WalRecord.Kind, record.kind, "KIND_"),
@@ -339,6 +353,27 @@ def record_document(record: wal_pb2.WalRecord) -> Document:
         segment_path=record.segment_path,
         offset=record.offset,
     )
+    return Document(document, points=_points(record)) if points else document
+
+
+def _points(record: wal_pb2.WalRecord) -> list[Document] | None:
+    """The points of an upsert, the ids of a delete; None for a record that names none."""
+    from holdfast.payloads import decode_payloads
+    from holdfast.v1 import wal_pb2
+    from holdfast.vectors import decode_matrix
+
+    kinds = wal_pb2.WalRecord.Kind
+    if record.kind not in (kinds.KIND_UPSERT, kinds.KIND_DELETE):
+        return None
+    if not record.HasField("points"):
+        raise Unimplemented("the daemon sent no points: it is older than this client", hint="update holdfastd")
+    columns = record.points
+    ids = columns.ids
+    if record.kind == kinds.KIND_DELETE:
+        return [Document(id=id) for id in ids]
+    vectors = decode_matrix(columns.vectors.data, len(ids))
+    payloads = decode_payloads(columns.payloads, len(ids))
+    return [Document(id=id, vector=v, payload=p) for id, v, p in zip(ids, vectors, payloads, strict=True)]
 
 
 def stats_document(stats: wal_pb2.WalStats) -> Document:

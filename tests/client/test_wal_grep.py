@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Callable
 
 import grpc
@@ -139,6 +140,32 @@ class TestTail:
         daemon.fail_next("TailWalMidway", grpc.StatusCode.OUT_OF_RANGE, "no longer in the log", "LOG_TRIMMED")
         with pytest.raises(holdfast.OutOfRange, match="no longer in the log"):
             self.seen(db)
+
+
+def test_a_stream_of_changes_with_all_that_another_program_needs(
+    cli: Callable[..., Outcome], daemon: FakeDaemon, db: holdfast.Client
+) -> None:
+    written, deleted = record(3, Kind.KIND_UPSERT), record(4, Kind.KIND_DELETE)
+    written.points.ids[:] = ["a", "b"]
+    written.points.vectors.data, written.points.vectors.dimensions = array("f", [0.1, 1, 2, 3]).tobytes(), 2
+    written.points.payloads = b'[{"n": 1}, null]'
+    deleted.points.ids.append("a")
+    daemon.records[:] = [written, deleted, record(5, Kind.KIND_TRUNCATE)]
+    for command in (("dump",), ("tail", "--follow", "--from", "1")):
+        shown = [json.loads(line) for line in cli("storage", "wal", *command, "--points").out.splitlines()]
+        assert [each["points"] for each in shown] == [
+            [
+                {"id": "a", "vector": [0.1, 1.0], "payload": {"n": 1}},
+                {"id": "b", "vector": [2.0, 3.0], "payload": None},
+            ],
+            [{"id": "a"}],
+            None,
+        ]
+    assert daemon.requests["TailWal"][-1].include_points
+    assert "points" not in next(db.wal.dump())
+    written.ClearField("points")
+    with pytest.raises(holdfast.Unimplemented, match="older than this client"):
+        next(db.wal.tail(start=1, points=True))
 
 
 def test_what_it_asks_for(grep: Callable[..., Outcome], daemon: FakeDaemon, db: holdfast.Client) -> None:

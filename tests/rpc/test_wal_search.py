@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+
 import grpc
 import pytest
 
@@ -40,6 +43,48 @@ def test_a_collection_that_is_gone_is_found_by_its_name(wire: Wire) -> None:
     )
     assert wire.ended(wire.wal.ReplayWal(back)).replay.operations_replayed == 2
     assert wire.vectors.Count(vector_pb2.CountRequest(collection="books-before")).count == 2
+
+
+def replayed(records: Iterable[wal_pb2.WalRecord]) -> dict[str, tuple[bytes, bytes]]:
+    """What another program has that does what a stream of records tells: vectors and payloads by id."""
+    points: dict[str, tuple[bytes, bytes]] = {}
+    for record in records:
+        columns, width = record.points, record.points.vectors.dimensions * 4
+        if record.kind == wal_pb2.WalRecord.KIND_UPSERT:
+            vectors, payloads = columns.vectors.data, json.loads(columns.payloads or b"[]")
+            for row, id in enumerate(columns.ids):
+                payload = json.dumps(payloads[row]).encode() if payloads else b"null"
+                points[id] = (vectors[row * width : row * width + width], payload)
+        for id in columns.ids if record.kind == wal_pb2.WalRecord.KIND_DELETE else ():
+            points.pop(id, None)
+        if record.kind == wal_pb2.WalRecord.KIND_TRUNCATE:
+            points.clear()
+    return points
+
+
+def test_with_points_the_records_are_all_that_another_program_needs(wire: Wire) -> None:
+    payloads = json.dumps(
+        [{"n": number, "text": "of some length, so that it is compressed " * 9} for number in range(50)]
+    )
+    wire.vectors.Upsert(batch([f"p{n}" for n in range(50)], payloads=payloads.encode()))
+    wire.vectors.Delete(vector_pb2.DeleteRequest(collection="books", ids=["p3", "p4", "absent"]))
+    wire.vectors.Upsert(batch(["p3"]))
+    tail = wire.wal.TailWal(wal_pb2.TailWalRequest(start=Point(sequence=1), include_points=True))
+    streamed = [next(iter(tail)) for _ in range(5)]
+    tail.cancel()
+    records = dump(wire, include_points=True)
+    assert [record for each in streamed for record in each.records] == records
+    assert [len(each.points.ids) for each in records] == [0, 2, 50, 3, 1]
+    there = wire.vectors.Get(vector_pb2.GetRequest(collection="books", ids=[f"p{n}" for n in range(50)] + ["a", "b"]))
+    columns, width = there.points, there.points.vectors.dimensions * 4
+    assert len(columns.ids) == 51
+    assert replayed(records) == {
+        id: (columns.vectors.data[row * width : row * width + width], json.dumps(payload).encode())
+        for row, (id, payload) in enumerate(zip(columns.ids, json.loads(columns.payloads), strict=True))
+    }
+    assert not any(each.HasField("points") for each in dump(wire))
+    refused = failing(lambda: list(wire.wal.DumpWal(wal_pb2.DumpWalRequest(stats=True, include_points=True))))
+    assert (refused.code, refused.field) == (grpc.StatusCode.INVALID_ARGUMENT, "include_points")
 
 
 def test_records_that_are_no_operations_and_the_gap_between_them(wire: Wire) -> None:

@@ -24,6 +24,7 @@ from .payloads import join_payloads, split_payloads
 __all__ = [
     "LogOperation",
     "UpsertBody",
+    "columns_of",
     "decode",
     "digest_sums",
     "encode",
@@ -148,6 +149,17 @@ def rows_of(upsert: UpsertBody) -> Rows:
     vectors = np.frombuffer(matrix, np.dtype("<f4")).reshape(count, dimensions)
     payloads = _logged_payloads(upsert, count)
     return Rows(ids, vectors, payloads, hash_ids(ids), hashes_from_bytes(hashes), row_norms(vectors))
+
+
+def columns_of(upsert: UpsertBody) -> tuple[bytes, bytes]:
+    """The matrix of a logged upsert and the JSON array of its payloads, empty where no row has one, as they were given.
+
+    Raises ValueError with a reason when the parts do not fit.
+    """
+    count = len(upsert.ids)
+    if len(upsert.vectors) != count * upsert.dimensions * 4:
+        raise ValueError(f"{len(upsert.vectors)} bytes of vectors for {count} ids of {upsert.dimensions} dimensions")
+    return upsert.vectors, _unpack(upsert.payloads, upsert.payload_codec)
 
 
 def _logged_payloads(upsert: UpsertBody, count: int) -> list[bytes | None]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from holdfast.v1 import wal_pb2
+from holdfast.v1 import common_pb2, vector_pb2, wal_pb2
 
 from ..engine.left_out import Ranges
 from ..engine.log_findings import BARE_KINDS, Finding, Wanted
 from ..engine.log_names import collection_of
 from ..engine.log_stats import LogStats, Tally
+from ..engine.logged import decoded_by
 from ..errors import InvalidArgument
 from ..format.logged_ids import count_ids, first_ids
-from ..format.operation import LogOperation
+from ..format.operation import LogOperation, columns_of
 from ..format.record import padded_size
 from .convert import timestamp
 from .requests import unknown_value
@@ -84,6 +85,34 @@ def _check_count(count: int, field: str) -> None:
         raise InvalidArgument(
             f"{field} names {count}, the limit is {MAX_SEARCHED}", field=field, hint="ask several times"
         )
+
+
+def record_messages(findings: Sequence[Finding], *, points: bool) -> Iterator[list[wal_pb2.WalRecord]]:
+    """Records, described, in as many messages as they need. ``points``: with these, each in a message of its own.
+
+    Raises Corruption for a record whose checksums hold and whose parts do not fit.
+    """
+    if not points:
+        yield [record_message(finding) for finding in findings]
+        return
+    for finding in findings:
+        message = record_message(finding)
+        _add_points(message, finding)
+        yield [message]
+
+
+def _add_points(message: wal_pb2.WalRecord, finding: Finding) -> None:
+    operation = finding.operation
+    match operation.WhichOneof("body"):
+        case "upsert":
+            written = operation.upsert
+            vectors, payloads = decoded_by(lambda _: columns_of(written), finding.record)
+            matrix = common_pb2.Matrix(data=vectors, dimensions=written.dimensions)
+            message.points.CopyFrom(vector_pb2.PointColumns(ids=written.ids, vectors=matrix, payloads=payloads))
+        case "delete":
+            message.points.CopyFrom(vector_pb2.PointColumns(ids=operation.delete.ids))
+        case _:
+            return
 
 
 def record_message(finding: Finding) -> wal_pb2.WalRecord:

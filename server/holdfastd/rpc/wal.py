@@ -26,7 +26,7 @@ from ..storage.names import check_collection_name
 from .convert import SYNC_MODES, chosen, microseconds_of
 from .convert_log_archive import archive_message, shipped_document
 from .convert_operations import operation_message
-from .convert_records import ranges_of, record_message, stats_message, wanted_of, words_of
+from .convert_records import ranges_of, record_messages, stats_message, wanted_of, words_of
 from .convert_wal import (
     check_order,
     end_of,
@@ -143,6 +143,8 @@ class WalService(WalServiceServicer):
         check_order(request, start, end)
         if request.stats and request.limit:
             raise InvalidArgument("stats count every record of a range", field="limit", hint="leave limit out")
+        if request.stats and request.include_points:
+            raise InvalidArgument("stats show no record", field="include_points", hint="leave one of the two out")
         where = Range(
             from_sequence=start.sequence or 0,
             to_sequence=end.sequence,
@@ -151,19 +153,20 @@ class WalService(WalServiceServicer):
             path=path,
         )
         runs = self._search(request, live=False).runs(where)
-        yield from self._counted(runs, context) if request.stats else self._shown(runs, request.limit, context)
+        yield from self._counted(runs, context) if request.stats else self._shown(runs, request, context)
 
     def _shown(
-        self, runs: Iterator[Run], limit: int, context: grpc.ServicerContext
+        self, runs: Iterator[Run], request: wal_pb2.DumpWalRequest, context: grpc.ServicerContext
     ) -> Iterator[wal_pb2.DumpWalResponse]:
-        left = limit or sys.maxsize
+        left = request.limit or sys.maxsize
         for run in runs:
             if not self._draining.goes_on(context):
                 return
             found = run.findings[:left]
-            yield wal_pb2.DumpWalResponse(
-                records=map(record_message, found), through_sequence=run.through, warnings=run.warnings
-            )
+            for records in record_messages(found, points=request.include_points):
+                yield wal_pb2.DumpWalResponse(records=records, through_sequence=run.through)
+            if run.warnings or not found:
+                yield wal_pb2.DumpWalResponse(through_sequence=run.through, warnings=run.warnings)
             left -= len(found)
             if not left:
                 return
@@ -193,10 +196,10 @@ class WalService(WalServiceServicer):
                 first = position + 1 if from_us is None or position else 0
                 where = Range(from_sequence=first, to_sequence=durable, from_us=from_us)
                 for run in search.runs(where):
-                    if run.findings:
-                        messages = map(record_message, run.findings)
-                        yield wal_pb2.TailWalResponse(records=messages, durable_sequence=durable)
-                        greeted = True
+                    for records in record_messages(run.findings, points=request.include_points):
+                        if records:
+                            yield wal_pb2.TailWalResponse(records=records, durable_sequence=durable)
+                            greeted = True
                 position = durable
             if not greeted:
                 yield wal_pb2.TailWalResponse(durable_sequence=durable)

@@ -10,6 +10,7 @@ import click
 from holdfast.checks import INT64_MAX
 from holdfast.cli.base import Command, pass_state
 from holdfast.cli.complete import complete_collections
+from holdfast.cli.numbers import float32_numbers
 from holdfast.cli.options import before_option, log_path, refuse_two_ends
 from holdfast.cli.state import State
 from holdfast.cli.types import MOMENT
@@ -34,6 +35,13 @@ def _kind_option(kinds: list[str]) -> Callable[[Callable[..., object]], Callable
     )  # fmt: skip
 
 
+points_option = click.option(
+    "--points",
+    is_flag=True,
+    help="With what was written, ids, vectors and payloads, and with the ids of what was deleted.",
+)
+"""For all that a record did, and not only what is to be known of it."""
+
 _KEYS = ("sequence", "time", "kind", "collection", "count", "size_bytes", "actor", "first_ids", "detail")
 
 
@@ -52,6 +60,7 @@ _KEYS = ("sequence", "time", "kind", "collection", "count", "size_bytes", "actor
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")
 @_kind_option([*OPERATIONS, *_BARE_KINDS])
 @click.option("--limit", type=click.IntRange(1, INT64_MAX), metavar="N", help="At most so many records.")
+@points_option
 @click.option("--stats", is_flag=True, help="Count them instead: in all, by collection and kind, and by actor.")
 @pass_state
 def dump(
@@ -63,6 +72,7 @@ def dump(
     collection: str | None,
     kinds: tuple[str, ...],
     limit: int | None,
+    points: bool,
     stats: bool,
 ) -> Document | Iterator[Document]:
     """Show the log's records.
@@ -76,6 +86,8 @@ def dump(
     if stats:
         if limit is not None:
             raise click.UsageError("--stats counts every record of a range, so that --limit contradicts it")
+        if points:
+            raise click.UsageError("--stats shows no record, so that --points contradicts it")
         return state.client.wal.stats(path=path, start=start, to=to, before=before, collection=collection, kinds=kinds)
     records = state.client.wal.dump(
         path=path,
@@ -85,9 +97,10 @@ def dump(
         collection=collection,
         kinds=kinds,
         limit=limit,
+        points=points,
         on_warning=state.warn,
     )
-    return (state.shown(record, _KEYS) for record in records)
+    return (_shown(state, record, points=points) for record in records)
 
 
 @click.command(
@@ -96,18 +109,38 @@ def dump(
         "holdfast storage wal tail",
         "holdfast storage wal tail --from -5m --collection products",
         "holdfast storage wal tail --from 4712 --kind delete",
+        "holdfast storage wal tail --follow --from 4712 --points",
     ],
 )
 @click.option("--from", "start", type=MOMENT, metavar="WHEN", help="First time, sequence or mark.  [default: now]")
 @click.option("--collection", metavar="NAME", shell_complete=complete_collections, help="Only this collection.")
 @_kind_option(OPERATIONS)
+@points_option
+@click.option("--follow", is_flag=True, help="Go on with what comes: said or not, it always does.")
 @pass_state
-def tail(state: State, start: Target | None, collection: str | None, kinds: tuple[str, ...]) -> Iterator[Document]:
+def tail(
+    state: State,
+    start: Target | None,
+    collection: str | None,
+    kinds: tuple[str, ...],
+    points: bool,
+    follow: bool,
+) -> Iterator[Document]:
     """Follow the log.
 
     Records appear when they are on the disk, one per line, until Ctrl-C; a daemon that restarts is waited for, a minute
-    at most, and none is missed. To go on another time, give --from the sequence behind the last one that you have seen.
-    WHEN is a time (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a mark.
+    at most. None is missed, but for what was done while the log was disabled. To go on another time, give --from the
+    sequence behind the last one that you have seen. With --points each line has all that another program needs to do
+    the same; what a restore brought is not in the log, but in the snapshot that the line names. WHEN is a time
+    (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a mark.
     """
-    records = state.client.wal.tail(start=start, collection=collection, kinds=kinds)
-    return (state.shown(record, _KEYS) for record in records)
+    records = state.client.wal.tail(start=start, collection=collection, kinds=kinds, points=points)
+    return (_shown(state, record, points=points) for record in records)
+
+
+def _shown(state: State, record: Document, *, points: bool) -> Document:
+    """What is shown of a record; vectors as the numbers that they are."""
+    for point in record.get("points") or ():
+        if "vector" in point:
+            point["vector"] = float32_numbers(point["vector"])
+    return state.shown(record, (*_KEYS, "points") if points else _KEYS)
