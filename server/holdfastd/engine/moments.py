@@ -23,6 +23,7 @@ from .operations import Operation, OperationRegistry, Work
 from .replay_log import ReplayLogs, ReplayRequest
 from .retention import Retention
 from .routes import Route, RouteFinder
+from .snapshot_advice import damage_told
 from .snapshot_catalog import LATEST, SnapshotCatalog
 from .snapshot_context import SnapshotContext
 from .snapshot_info import SnapshotInfo
@@ -119,8 +120,9 @@ class Moments:
         """The route that begins before ``first``, where that is one, and before the first sequence that is left out."""
         name, firsts = request.from_collection, [each for each, _ in request.left_out]
         before = min([*firsts, *([first] if first else [])], default=None)
+        damaged = damage_told(self._context, self._catalog, self._logs)
         try:
-            with disk_errors_of("looking for a way to that moment"):
+            with damaged, disk_errors_of("looking for a way to that moment"):
                 assert request.ending is not None
                 route = self._routes.find(
                     request.ending, snapshot=snapshot, path=request.wal_path, name=name, before=before
@@ -189,7 +191,8 @@ class Moments:
 
     def _check(self, request: RestoreRequest, route: Route) -> list[str]:
         """Refuse what names and archives decide; returns the names that are known to be there afterwards."""
-        with disk_errors_of("reading the snapshot"):
+        damaged = damage_told(self._context, self._catalog, self._logs)
+        with damaged, disk_errors_of("reading the snapshot"):
             plan = refuse_early(self._context, self._catalog, request, route.base, route)
         return plan.names or [request.collection or request.from_collection or ""]
 

@@ -15,7 +15,9 @@ from ..errors import Corruption, HoldfastError
 from ..storage.registry import SnapshotRecord
 from .replay_log import ReplayLogs
 from .snapshot_catalog import SnapshotCatalog
+from .snapshot_context import SnapshotContext
 from .snapshot_info import READY, SnapshotInfo
+from .snapshot_receipts import note_damage
 
 T = TypeVar("T")
 
@@ -93,6 +95,18 @@ def advise(catalog: SnapshotCatalog, logs: ReplayLogs, error: Corruption) -> Non
     if record is not None:
         with contextlib.suppress(HoldfastError, OSError):
             error.hint = Adviser(catalog, logs).on_damage(record, path)
+
+
+@contextlib.contextmanager
+def damage_told(context: SnapshotContext, catalog: SnapshotCatalog, logs: ReplayLogs) -> Iterator[None]:
+    """Keep what the block finds damaged of a snapshot, so that lists tell of it and no other way leads through it; the
+    error says what helps."""
+    try:
+        yield
+    except Corruption as error:
+        note_damage(context, catalog, error)
+        advise(catalog, logs, error)
+        raise
 
 
 def _moment(record: SnapshotRecord) -> tuple[int, int]:

@@ -35,7 +35,7 @@ from .replay_log import ReplayLogs
 from .retention import Retention
 from .room import Room
 from .settings import EngineConfig
-from .snapshot_advice import Adviser
+from .snapshot_advice import Adviser, damage_told
 from .snapshot_base import choose_base
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_consolidate import Consolidation, finder_of, look
@@ -159,7 +159,7 @@ class Snapshots:
         if request.incremental and self._operations.begun(caller.request_id, caller.request_digest) is None:
             wanted = None if request.collection is None else catalog.resolve(request.collection).spec.id
             current = self._context.keeper.current
-            with disk_errors_of("looking for the base"):
+            with damage_told(self._context, self._catalog, self._logs), disk_errors_of("looking for the base"):
                 self._catalog.undisturbed(lambda: choose_base(self._catalog, current, wanted, request.base_id))
         return self._operations.start(
             "snapshot",
@@ -197,7 +197,7 @@ class Snapshots:
         if request.ending is not None:
             return self.moments.start_restore(request, caller=caller)
         info = self.get(request.snapshot)
-        with disk_errors_of(f"reading {info.path}"):
+        with damage_told(self._context, self._catalog, self._logs), disk_errors_of(f"reading {info.path}"):
             plan = refuse_early(self._context, self._catalog, request, info)
         return self._operations.start(
             "restore",
