@@ -300,10 +300,18 @@ def test_the_window_begins_where_it_says(kit: ReplayKit) -> None:
     assert kit.values("copy") == {"x": 1.0}
 
 
-def test_a_moment_that_has_not_come_is_refused(kit: ReplayKit) -> None:
-    assert refused(OutOfRange, kit, 9).reason == "PITR_OUT_OF_WINDOW"
+def test_a_moment_that_has_not_come_is_refused_with_the_window(kit: ReplayKit) -> None:
     future = Ending(time_us=kit.clock.now_us() + 5_000_000)
-    assert "in the future" in refused(OutOfRange, kit, ending=future).message
+    for ending, why in (
+        (Ending(9), "there is no sequence 9 yet"),
+        (future, f"{future} lies in the future: the daemon's "),
+    ):
+        error = refused(OutOfRange, kit, ending=ending)
+        assert error.reason == "PITR_OUT_OF_WINDOW"
+        assert why in error.message
+        assert ". The window begins at " in error.message
+        assert error.message.endswith("ends with sequence 8")
+        assert (error.metadata["earliest_sequence"], error.metadata["latest_sequence"]) == ("3", "8")
 
 
 def test_a_snapshot_from_behind_the_moment_is_refused(kit: ReplayKit) -> None:

@@ -134,7 +134,7 @@ class History:
             return Moment(self.end)
         if time_us > max(now_us, self.end_us):
             raise OutOfRange(
-                f"the target lies {(time_us - now_us) / 1e6:.6f} s in the future",
+                f"{ending} lies in the future: the daemon's clock says {iso_time(now_us)}",
                 reason=OUT_OF_WINDOW,
                 hint="leave --to out for the newest moment; check the clocks of client and server",
                 latest_us=self.end_us,

@@ -16,7 +16,7 @@ from ..storage.wal_reader import LogReader, read_log
 from .apply import Applier
 from .collection import Collection
 from .committer import Committer
-from .history import History, left
+from .history import History, iso_time, left
 from .left_out import Ranges
 from .log_source import LogSource
 from .manifest_keeper import ManifestKeeper
@@ -159,8 +159,7 @@ class ReplayLogs:
             )
         if request.to_us is not None and request.to_us > time_us:
             raise OutOfRange(
-                f"the target lies {(request.to_us - time_us) / 1e6:.6f} s in the future: later than now and than the "
-                "log's last record",
+                f"{iso_time(request.to_us)} lies in the future: nothing was done after {iso_time(time_us)} yet",
                 hint="leave --to out to replay everything there is; check the clocks of client and server",
                 latest_us=time_us,
             )

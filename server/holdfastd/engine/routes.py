@@ -59,7 +59,7 @@ class RouteFinder:
         named = None if snapshot is None or snapshot == LATEST else self._catalog.get(snapshot)
         if named is not None:
             _check_own(named, history)
-        moment = history.locate(ending, self._clock.now_us())
+        moment = self._located(history, ending, name)
         if named is not None:
             return self._from(named, history, ending, moment)
         bases = _fitting(self._bases(history), name, before)
@@ -77,6 +77,15 @@ class RouteFinder:
         if needs_none and moment is not None and _begins_with_the_store(history, moment):
             return Route(history, None, 0, moment.sequence, tuple(passed))
         raise self._out_of_window(ending, moment, history, bases)
+
+    def _located(self, history: History, ending: Ending, name: str | None) -> Moment | None:
+        """As ``History.locate``; one that has not happened yet is told the window."""
+        try:
+            return history.locate(ending, self._clock.now_us())
+        except OutOfRange as error:
+            window, facts = _window(_fitting(self._bases(history), name, None), history)
+            metadata: dict[str, object] = {**error.metadata, **facts}
+            raise OutOfRange(f"{error.message}. {window}", reason=error.reason, hint=error.hint, **metadata) from None
 
     def _from(self, base: SnapshotInfo, history: History, ending: Ending, moment: Moment | None) -> Route:
         end = self._reached(base, history, ending, moment)
