@@ -105,7 +105,7 @@ def _line_cell(value: object) -> object:
     if isinstance(value, list) and any(isinstance(item, str) and item.split() != [item] for item in value):
         return to_json(value)
     shown = _csv_cell(value)
-    return to_json(shown) if isinstance(shown, str) and len(shown.splitlines()) > 1 else shown
+    return to_json(shown) if isinstance(shown, str) and shown.splitlines() not in ([], [shown]) else shown
 
 
 def _plain(value: object) -> object:

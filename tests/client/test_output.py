@@ -109,11 +109,12 @@ def test_every_format_ends_with_a_line_break(output_format: str) -> None:
 
 def test_a_row_of_a_stream_is_one_line_whatever_its_cells_hold() -> None:
     row = {"ids": ["a b", "c"], "plain": ["a", "b"], "broken": ["x\ny"], "detail": "one\r\ntwo", "quoted": 'a "b"'}
+    row["ended"] = "one\n"
     heading, line = "".join(render_stream([row], "csv")).splitlines()
     [read] = csv.DictReader(io.StringIO(f"{heading}\n{line}\n"))
     assert (read["plain"], read["quoted"]) == ("a b", 'a "b"')
-    assert {key: json.loads(read[key]) for key in ("ids", "broken", "detail")} == {
-        key: row[key] for key in ("ids", "broken", "detail")
+    assert {key: json.loads(read[key]) for key in ("ids", "broken", "detail", "ended")} == {
+        key: row[key] for key in ("ids", "broken", "detail", "ended")
     }
 
 

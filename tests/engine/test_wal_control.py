@@ -52,6 +52,16 @@ class TestVerify:
         check = kit.engine.wal.verify()
         assert (check.sound, check.operations, check.first_sequence, check.last_sequence) == (True, 6, 1, 6)
 
+    @pytest.mark.parametrize("unlogged", [0, 1])
+    def test_a_time_without_a_log_is_a_gap_where_something_was_done_in_it(self, kit: Kit, unlogged: int) -> None:
+        kit.engine.wal.disable(caller=CALLER)
+        for _ in range(unlogged):
+            kit.upsert(["unlogged"])
+        kit.engine.wal.enable(WalChanges(), caller=CALLER)
+        kit.upsert(["logged"])
+        check = kit.engine.wal.verify()
+        assert (check.sound, check.gaps) == (True, unlogged)
+
     def test_every_problem_is_listed(self, kit: Kit) -> None:
         damaged = places(kit)[1::2]
         for path, offset in damaged:

@@ -25,8 +25,8 @@ class LogCheck:
     """What the log holds, and what is wrong with it.
 
     ``records`` counts operations, markers and closing records that are intact, ``bytes`` their payloads. Sequences are
-    0 without an operation. ``gaps``: files that say that history before them was not logged. ``torn_bytes``: unfinished
-    writes at the end, which the next start cuts off; no damage.
+    0 without an operation. ``gaps``: files in front of which something was done that is not logged. ``torn_bytes``:
+    unfinished writes at the end, which the next start cuts off; no damage.
     """
 
     files: int
@@ -90,7 +90,8 @@ class _Check:
         header = file.header
         if header is None:
             return None
-        self.gaps += header.gap_before
+        # Where it was only closed and begun again, no operation lies between.
+        self.gaps += header.gap_before and not (before and before.link.sequence == header.previous_sequence)
         end = self._scan(file.path, header, link_into(header, None if problem else before), FILE_HEADER_SIZE, limit)
         problem = self._judge(file.path, header, end, last=last, limit=limit)
         while problem is not None and len(self.problems) < MAX_PROBLEMS:
