@@ -51,14 +51,19 @@ def staged_opener(fs: FileSystem, layout: Layout) -> OpenRestored:
     """What opens restored collections where they were staged, once recovery is over."""
 
     def open_restored(spec: CollectionSpec, restored: RestoredCollection) -> Collection:
-        entry = read_staged_entry(fs, layout, spec)
-        collection = open_collection(fs, layout, replace(entry, spec=spec, checkpoint_sequence=spec.created_sequence))
-        # A memory collection too: its points have just been read from a file, and live until the daemon ends.
-        collection.count, collection.digest = entry.count, entry.digest
-        collection.publish()
-        return collection
+        return staged_collection(fs, layout, spec)
 
     return open_restored
+
+
+def staged_collection(fs: FileSystem, layout: Layout, spec: CollectionSpec) -> Collection:
+    """A restored collection where it was staged; ``spec`` says since which sequence it is there. Raises Corruption."""
+    entry = read_staged_entry(fs, layout, spec)
+    collection = open_collection(fs, layout, replace(entry, spec=spec, checkpoint_sequence=spec.created_sequence))
+    # A memory collection too: its points have just been read from a file, and live until the daemon ends.
+    collection.count, collection.digest = entry.count, entry.digest
+    collection.publish()
+    return collection
 
 
 def read_staged_entry(fs: FileSystem, layout: Layout, spec: CollectionSpec) -> CollectionEntry:

@@ -37,7 +37,7 @@ from .snapshot_advice import advise
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_chain import Chain, ChainFinder, Link, open_link
 from .snapshot_context import SnapshotContext, disk_error
-from .snapshot_foretold import foretell
+from .snapshot_foretold import QUICK_BYTES, foretell, foretell_staged
 from .snapshot_info import SnapshotInfo
 from .snapshot_plan import RestorePlan, RestoreRequest, plan_restore
 from .snapshot_publish import Publisher
@@ -141,12 +141,31 @@ class Restoration:
 
     def _dry_run(self, plan: RestorePlan, chain: Chain) -> dict[str, Any]:
         if self._route is not None:
-            return self._document(self._foreseen(self._route, plan), chain, None)
+            return self._dry_run_of_moment(self._route, plan, chain)
         assert self._info is not None, "without a route it is a snapshot's own moment"
         finder = ChainFinder(self._context.fs, self._catalog, self._request.base_path)
         changes, warnings = foretell(self._context, finder, self._meter, self._info, plan)
         self._warnings += warnings
         return self._document(plan, chain, None) | {"changes": changes}
+
+    def _dry_run_of_moment(self, route: Route, plan: RestorePlan, chain: Chain) -> dict[str, Any]:
+        """Where something may be replaced, and telling how it would change is quick, it is staged as the restore would,
+        and thrown away; else the log alone is read."""
+        if not self._request.overwrite:
+            return self._document(self._foreseen(route, plan), chain, None)
+        if staged_bytes(chain, plan.sources) + self._bytes_to_roll() > QUICK_BYTES:
+            self._warnings.append(
+                "how what is there would change takes reading more than a dry run does: restore one collection of that "
+                "moment beside it, with --from-collection NAME and --collection NEW_NAME, and look"
+            )
+            return self._document(self._foreseen(route, plan), chain, None)
+        try:
+            reached = self._stage(plan, chain)
+            changes, warnings = foretell_staged(self._context, self._meter, reached)
+        finally:
+            self._discard()
+        self._warnings += warnings
+        return self._document(reached, chain, None) | {"changes": changes}
 
     def _carry_out(self, plan: RestorePlan, chain: Chain) -> tuple[RestorePlan, Outcome]:
         """Returns the plan as it was carried out: of a moment it is known only when the log has been read."""
@@ -195,8 +214,8 @@ class Restoration:
                     "is carried out, and refuses it then"
                 )
         self._warnings.append(
-            f"the vectors are counted as of {plan.manifest.id or 'the beginning of the log'}; "
-            f"{self.rolled.operations} operations follow"
+            f"the vectors are those of {plan.manifest.id or 'the beginning of the log'}: {self.rolled.operations} "
+            "operations follow, and what they add and remove is not counted"
         )
         known = {each.spec.id: each for each in plan.manifest.collections}
         collections = tuple(

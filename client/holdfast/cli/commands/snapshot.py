@@ -156,8 +156,8 @@ def restore(
     With --to or --before it is that very moment that comes back: "latest" then stands for the newest whole snapshot
     from before it, and the log is followed from there. Every snapshot that leads there gives the same; where none does,
     the window in which that is possible is said. --dry-run then tells with which snapshot it begins and how much of the
-    log follows, not what would change. WHEN is a time (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a
-    mark.
+    log follows, and with --overwrite what would change, where that is told quickly. WHEN is a time
+    (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a mark.
 
     With --wal-path it is another log that is followed: one that was archived, or saved from a machine that is gone. On
     an empty machine this brings back everything up to the last moment that was archived; "latest" is then the newest
@@ -178,8 +178,8 @@ def restore(
         wait=False,
     )
     of_a_moment = not (to is None and before is None and wal_path is None)
-    keys = _MOMENT_KEYS if of_a_moment else (*_RESTORE_KEYS, "changes")
-    return conclude(state, started, keys, wait=not no_wait)
+    keys = _MOMENT_KEYS if of_a_moment else _RESTORE_KEYS
+    return conclude(state, started, (*keys, "changes"), wait=not no_wait)
 
 
 @click.command(
