@@ -256,8 +256,21 @@ def test_of_many_a_few_are_named_and_all_are_counted() -> None:
     error = refused(FailedPrecondition, kit, 3)
     assert error.message.startswith("100 points of what is left out were written or deleted again since: ")
     assert error.message.endswith(
-        "p90 (sequence 4), p91 (sequence 4), p92 (sequence 4), p93 (sequence 4), p94 (sequence 4), and 95 more"
+        ": p90, p91, p92, p93, p94 and 5 more (sequence 4); p0, p1, p2, p3, p4 and 90 more (sequence 5)"
     )
+    assert error.hint.startswith("leave those operations out as well (--skip 4 --skip 5), or take")
+    undo(kit, 3, 4, 5)
+    same(kit, "undone", store([upsert("q")]))
+
+
+def test_of_many_operations_since_ten_are_named() -> None:
+    kit = store([upsert("x", "y"), *[upsert("x")] * 11, delete("y")])
+    error = refused(FailedPrecondition, kit, 3)
+    assert error.message.startswith(
+        "2 points of what is left out were written or deleted again since: x (sequence 4); "
+    )
+    assert error.message.endswith("x (sequence 13); and by 2 more operations")
+    assert "--skip 13; `holdfast storage wal grep --id ID` finds the others)" in error.hint
 
 
 class TestTruncate:

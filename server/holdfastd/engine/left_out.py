@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,21 @@ Ranges = tuple[tuple[Sequence64, Sequence64], ...]
 """Sequences, each pair the first and the last of a range, inclusive."""
 
 _MOST_NAMED = 5
+_MOST_OPERATIONS_NAMED = 10
 _MOST_WAITING = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """An operation that wrote or deleted ``count`` points of what was left out before it, and the first few of them."""
+
+    sequence: Sequence64
+    ids: list[str]
+    count: int
+
+    def __str__(self) -> str:
+        more = f" and {self.count - len(self.ids)} more" if self.count > len(self.ids) else ""
+        return f"{', '.join(self.ids)}{more} (sequence {self.sequence})"
 
 
 class LeftOut:
@@ -42,7 +56,8 @@ class LeftOut:
         self._first: Sequence64 = 0
         self._touched = _Hashes()
         self._truncated: Sequence64 = 0
-        self._again: list[tuple[bytes, Sequence64]] = []
+        self._again: list[_Again] = []
+        self._again_operations = 0
         self._again_hashes = _Hashes()
         self.operations = 0
         self.unchecked = False
@@ -95,18 +110,22 @@ class LeftOut:
             raise self._nothing()
         if not self._again:
             return
-        count = self._again_hashes.count()
-        named = ", ".join(f"{id.decode()} (sequence {sequence})" for id, sequence in self._again)
-        more = f", and {count - len(self._again)} more" if count > len(self._again) else ""
+        count, left = self._again_hashes.count(), self._again_operations - len(self._again)
+        named = "; ".join(map(str, self._again)) + (
+            f"; and by {left} more operation{'s' if left > 1 else ''}" if left else ""
+        )
+        sequences = [each.sequence for each in self._again]
+        skips = " ".join(f"--skip {sequence}" for sequence in sequences)
+        others = "; `holdfast storage wal grep --id ID` finds the others" if left else ""
         raise FailedPrecondition(
             f"{count} {'point' if count == 1 else 'points'} of what is left out {'was' if count == 1 else 'were'} "
-            f"written or deleted again since: {named}{more}",
+            f"written or deleted again since: {named}",
             reason="WRITTEN_SINCE",
-            hint="leave those operations out as well (`holdfast storage wal grep --id ID` lists them), or take the "
-            f"collection as it was before the first one: --before {self._first}",
+            hint=f"leave those operations out as well ({skips}{others}), or take the collection as it was before the "
+            f"first one: --before {self._first}",
             count=count,
-            ids=[id.decode() for id, _ in self._again],
-            sequences=[sequence for _, sequence in self._again],
+            sequences=sequences,
+            ids=[id for each in self._again for id in each.ids],
         )
 
     def _nothing(self) -> NotFound:
@@ -149,9 +168,10 @@ class LeftOut:
         places = np.flatnonzero(again)
         if len(places):
             self._again_hashes.add(hashes[places])
-            known = {id for id, _ in self._again}
-            new = (ids[place] for place in places.tolist() if ids[place] not in known)
-            self._again += [(id, sequence) for id in islice(new, _MOST_NAMED - len(self._again))]
+            self._again_operations += 1
+            if len(self._again) < _MOST_OPERATIONS_NAMED:
+                first = [ids[place].decode() for place in places[:_MOST_NAMED].tolist()]
+                self._again.append(_Again(sequence, first, len(places)))
 
 
 class _Hashes:
