@@ -103,6 +103,18 @@ def test_a_nearer_one_that_is_missing_is_passed_over_and_said(kit: ReplayKit) ->
     assert kit.values("copy") == {"e": 5.0}
 
 
+def test_a_nearer_one_that_turns_out_damaged_is_passed_over_and_said(kit: ReplayKit) -> None:
+    newest, oldest = kit.ids()
+    path = kit.engine.snapshots.get(newest).path
+    kit.fs.damage(path, kit.fs.read(path).index(b'"collections"'), b"#")
+    found = to(kit, 8, from_collection="c", collection="copy")
+    assert found["chain"] == [oldest]
+    assert found["warnings"] == [f"{newest} would have been nearer, and was passed over: it is damaged"]
+    assert kit.values("copy") == {"e": 5.0}
+    with pytest.raises(Corruption, match=newest):
+        to(kit, 8, snapshot=newest, from_collection="c", collection="named")
+
+
 def test_everything_as_it_was_replaces_what_is_there(kit: ReplayKit) -> None:
     expected = {4: {"a": 10.0, "b": 2.0}, 7: {"a": 10.0, "e": 5.0}}
     kit.create("later")

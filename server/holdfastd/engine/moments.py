@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from ..errors import AlreadyExists, HoldfastError, InvalidArgument, NotFound, OutOfRange
+from ..errors import AlreadyExists, Corruption, HoldfastError, InvalidArgument, NotFound, OutOfRange
 from ..model import Sequence64
 from .disk_errors import disk_errors_of
 from .history import Ending
@@ -63,8 +63,7 @@ class Moments:
         """
         if request.snapshot == LATEST:
             request = self._named(request)
-        route = self._find(request, request.snapshot)
-        return self._start("restore", request, route, request.snapshot, lambda done, document: document, caller)
+        return self._start("restore", request, request.snapshot, lambda done, document: document, caller)
 
     def start_replay(self, request: ReplayRequest, *, caller: Caller) -> Operation:
         """Begin making a new collection, ``request.into``, that holds a moment of another one's past.
@@ -104,8 +103,7 @@ class Moments:
                 hint="choose another name for --into",
                 collection=request.into,
             )
-        route = self._find(asked, None)
-        return self._start("replay", asked, route, None, _as_replay, caller)
+        return self._start("replay", asked, None, _as_replay, caller)
 
     def lost_with(self, going: Iterable[SnapshotInfo]) -> tuple[str, ...]:
         """What of the window is lost once these snapshots are deleted, in sentences; or why nobody can say. Blocks."""
@@ -115,6 +113,22 @@ class Moments:
             return (f"what point-in-time recovery loses by it cannot be told: {error.message}",)
 
     # Finding --------------------------------------------------------------------------------------------------------
+
+    def _way(self, request: RestoreRequest, snapshot: str | None) -> tuple[Route, list[str]]:
+        """The route, and the names that are known to be there afterwards.
+
+        Where none is named, a snapshot that is found damaged now is passed over, as one that was known to be.
+        """
+        seen: set[str] = set()
+        while True:
+            try:
+                route = self._find(request, snapshot)
+                return route, self._check(request, route)
+            except Corruption as error:
+                path = self._catalog.path_in(error.path)
+                if snapshot not in (None, LATEST) or not path or path in seen:
+                    raise
+                seen.add(path)
 
     def _find(self, request: RestoreRequest, snapshot: str | None, first: Sequence64 = 0) -> Route:
         """The route that begins before ``first``, where that is one, and before the first sequence that is left out."""
@@ -202,12 +216,11 @@ class Moments:
         self,
         kind: str,
         request: RestoreRequest,
-        route: Route,
         snapshot: str | None,
         told: Callable[[Restoration, dict[str, Any]], dict[str, Any]],
         caller: Caller,
     ) -> Operation:
-        names = self._check(request, route)
+        route, names = self._way(request, snapshot)
 
         def run(work: Work) -> dict[str, Any]:
             with contextlib.ExitStack() as pins:
