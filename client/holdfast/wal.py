@@ -244,11 +244,13 @@ class Wal:
         collection: str | None = None,
         kinds: Sequence[str] = (),
         points: bool = False,
+        on_warning: Callable[[str], None] | None = None,
     ) -> Iterator[Document]:
         """Follow the log: records as they are synced, from ``start`` or from now, until the iterator is closed.
 
         Each comes once. A daemon that goes away meanwhile is waited for, a minute at most, and asked again from where
-        it was. To go on another time: ``start`` = the sequence behind that of the last record. points: as in `dump`.
+        it was. To go on another time: ``start`` = the sequence behind that of the last record. points and on_warning:
+        as in `dump`.
         """
         from holdfast.v1 import wal_pb2
 
@@ -265,6 +267,9 @@ class Wal:
                 for response in self._connection.stream(self._connection.wal.TailWal, request):
                     answered = True
                     _go_on_behind(request, response)
+                    if on_warning is not None:
+                        for warning in response.warnings:
+                            on_warning(warning)
                     yield from (record_document(record, points=points) for record in response.records)
             except Unavailable:
                 if answered:

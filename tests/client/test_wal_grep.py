@@ -136,6 +136,16 @@ class TestTail:
         assert self.seen(db, start=20) == []
         assert [each.start.sequence for each in daemon.requests["TailWal"]] == [20, 20]
 
+    def test_what_is_missing_is_said(
+        self, daemon: FakeDaemon, db: holdfast.Client, cli: Callable[..., Outcome]
+    ) -> None:
+        daemon.log_warnings[:] = ["the log was disabled"]
+        said: list[str] = []
+        assert self.seen(db, start=1, on_warning=said.append) == [1, 3, 4, 5, 9]
+        assert said == ["the log was disabled"]
+        assert self.seen(db, start=1) == [1, 3, 4, 5, 9]
+        assert "warning: the log was disabled\n" in cli("storage", "wal", "tail", "--from", "1").err
+
     def test_what_is_no_absence_ends_it(self, daemon: FakeDaemon, db: holdfast.Client) -> None:
         daemon.fail_next("TailWalMidway", grpc.StatusCode.OUT_OF_RANGE, "no longer in the log", "LOG_TRIMMED")
         with pytest.raises(holdfast.OutOfRange, match="no longer in the log"):

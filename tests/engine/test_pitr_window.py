@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from holdfastd.engine.history import Ending
-from holdfastd.engine.pitr_window import Ends, PitrWindow, pitr_window
+from holdfastd.engine.pitr_window import PitrWindow, pitr_window
+from holdfastd.engine.unlogged import Ends
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import OutOfRange
 from tests.support.engines import CALLER

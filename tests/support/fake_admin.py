@@ -308,6 +308,7 @@ class WalServicer(wal_pb2_grpc.WalServiceServicer):
     def TailWal(self, request: Any, context: Any) -> Iterator[Any]:
         first = request.start.sequence if request.HasField("start") else self._daemon.sequence + 1
         records = [record for record in self._daemon.records if record.sequence >= first]
+        yield wal_pb2.TailWalResponse(durable_sequence=self._daemon.sequence, warnings=self._daemon.log_warnings)
         for start in range(0, len(records) or 1, 2):
             some = records[start : start + 2]
             yield wal_pb2.TailWalResponse(records=some, durable_sequence=self._daemon.sequence)

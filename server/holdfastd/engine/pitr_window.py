@@ -10,15 +10,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
-from ..errors import HoldfastError
 from ..format.manifest import Manifest
 from ..model import Sequence64
-from ..storage.files import FileSystem
 from ..storage.wal_files import WalFileInfo
-from ..storage.wal_reader import LogReader
 from .snapshot_info import READY, SnapshotInfo
+from .unlogged import Ends, unlogged
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +30,6 @@ class PitrWindow:
     def available(self) -> bool:
         """Whether there is any."""
         return self.sequence > 0
-
-
-class Ends:
-    """The last operation in each of those WAL segments behind which the log was disabled; each is read once.
-
-    Any thread; blocks.
-    """
-
-    def __init__(self, fs: FileSystem) -> None:
-        self._fs = fs
-        self._known: dict[str, Sequence64] = {}
-
-    def last_in(self, file: WalFileInfo, store_id: uuid.UUID) -> Sequence64 | None:
-        """Its sequence, or that of the one before it where the file has none; None where that cannot be told."""
-        if file.path not in self._known:
-            reader = LogReader(self._fs, (file.directory,), store_id=store_id, first_path=file.path, one_file=True)
-            last = file.header.previous_sequence
-            try:
-                for record in reader.read():
-                    last = record.sequence
-            except HoldfastError:
-                return None
-            self._known[file.path] = last
-        return self._known[file.path]
 
 
 def pitr_window(
@@ -88,11 +61,8 @@ def _without_a_gap(
     files: tuple[WalFileInfo, ...], store_id: uuid.UUID, ends: Ends
 ) -> tuple[tuple[WalFileInfo, ...], bool]:
     """The files behind the last time in which something was done without a log, and whether there was one (RULES 5)."""
-    first, without = 0, files[0].header.gap_before
-    for number, (before, file) in enumerate(pairwise(files), 1):
-        if file.header.gap_before and file.header.previous_sequence != ends.last_in(before, store_id):
-            first, without = number, True
-    return files[first:], without
+    gaps = unlogged(files, store_id, ends)
+    return (files[gaps[-1].file :], True) if gaps else (files, files[0].header.gap_before)
 
 
 def _is_whole_here(info: SnapshotInfo, manifest: Manifest) -> bool:

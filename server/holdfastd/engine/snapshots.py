@@ -29,7 +29,7 @@ from .history import Ending
 from .manifest_keeper import ManifestKeeper
 from .moments import Moments
 from .operations import Operation, OperationRegistry
-from .pitr_window import Ends, PitrWindow, pitr_window
+from .pitr_window import PitrWindow, pitr_window
 from .places import check_snapshot_place
 from .replay_log import ReplayLogs
 from .retention import Retention
@@ -111,7 +111,7 @@ class Snapshots:
         self._logs = logs
         self._retention = retention
         self._catalog = SnapshotCatalog(fs, layout)
-        self._ends = Ends(fs)
+        self._ends = control.ends
         self._adviser = Adviser(self._catalog, logs)
         self.moments = Moments(self._context, self._catalog, logs, control, retention, operations)
         self.uploads = Uploads(self._context, self._catalog)

@@ -36,6 +36,7 @@ from .retention import Retention
 from .room import Room
 from .syncer import Syncer
 from .tickets import Caller
+from .unlogged import Ends, Unlogged, unlogged
 from .wal_directory import check_directory, take_directory
 from .wal_left import with_directory
 from .wal_locks import WalLocks
@@ -115,6 +116,7 @@ class WalControl:
         self._room = room
         self._locks = locks
         self._archive_path = archive_path
+        self.ends = Ends(fs)
         # Changed on the committing thread: what is left of the log while it is disabled.
         self._files_before_gap = closed_files
 
@@ -144,6 +146,10 @@ class WalControl:
     def newest_sequence(self) -> Sequence64:
         """That of the newest operation, whether or not the log has it. Does not block."""
         return self._applier.sequence
+
+    def unlogged(self) -> list[Unlogged]:
+        """The times in which something was done without the log, as far back as that goes. Blocks."""
+        return unlogged(self.status().files, self._keeper.current.store_id, self.ends)
 
     def files_before_gap(self) -> tuple[WalFileInfo, ...]:
         """What is left of the log while it is disabled. Does not block."""

@@ -192,6 +192,10 @@ class WalService(WalServiceServicer):
         while self._draining.goes_on(context):
             durable = self._engine.durable_sequence
             if durable > position:
+                warnings = [str(gap) for gap in self._wal.unlogged() if position < gap.first - 1 <= durable]
+                if warnings:
+                    yield wal_pb2.TailWalResponse(durable_sequence=durable, warnings=warnings)
+                    greeted = True
                 # A time says nothing of a sequence: from the oldest record on, wherever the log begins.
                 first = position + 1 if from_us is None or position else 0
                 where = Range(from_sequence=first, to_sequence=durable, from_us=from_us)

@@ -129,12 +129,14 @@ def tail(
     """Follow the log.
 
     Records appear when they are on the disk, one per line, until Ctrl-C; a daemon that restarts is waited for, a minute
-    at most. None is missed, but for what was done while the log was disabled. To go on another time, give --from the
-    sequence behind the last one that you have seen. With --points each line has all that another program needs to do
-    the same; what a restore brought is not in the log, but in the snapshot that the line names. WHEN is a time
-    (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a mark.
+    at most. None is missed but for what was done while the log was disabled, of which a warning tells. To go on another
+    time, give --from the sequence behind the last one that you have seen. With --points each line has all that another
+    program needs to do the same; what a restore brought is not in the log, but in the snapshot that the line names.
+    WHEN is a time (2024-01-20T10:00:00Z, -2h, 'yesterday 10:32'), a sequence, or a mark.
     """
-    records = state.client.wal.tail(start=start, collection=collection, kinds=kinds, points=points)
+    records = state.client.wal.tail(
+        start=start, collection=collection, kinds=kinds, points=points, on_warning=state.warn
+    )
     return (_shown(state, record, points=points) for record in records)
 
 
