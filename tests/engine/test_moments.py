@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfastd.engine import logged, snapshot_foretold, snapshot_restore
+from holdfastd.engine import logged
 from holdfastd.engine.history import Ending, iso_time
 from holdfastd.engine.roll_forward import RollForward
 from holdfastd.engine.wal_control import WalChanges
@@ -197,39 +197,6 @@ def test_a_dry_run_reads_the_log_and_touches_nothing(kit: ReplayKit) -> None:
         f"the vectors are those of {kit.ids()[0]}: 2 operations follow, and what they add and remove is not counted"
     ]
     assert (observe(kit.engine), directories(kit)) == (before, there)
-
-
-@pytest.mark.parametrize("sequence", [3, 4, 5, 7, 8])
-def test_a_dry_run_over_what_is_there_tells_what_would_change(kit: ReplayKit, sequence: int) -> None:
-    before, there = observe(kit.engine), directories(kit)
-    told = to(kit, sequence, overwrite=True, validate_only=True)
-    assert (observe(kit.engine), directories(kit)) == (before, there)
-    assert (told["status"], told["restored_through_sequence"], told["warnings"]) == ("planned", sequence, [])
-    assert [each["collection"] for each in told["changes"]] == told["collections_restored"] == ["c", "d"]
-    kit.clock.advance_us(2_000_000)
-    made = kit.later()
-    done = to(kit, sequence, overwrite=True)
-    assert done["vectors_restored"] == told["vectors_restored"]
-    for foretold, came in zip(told["changes"], kit.diff(made.id)["collections"], strict=True):
-        assert foretold == came | {"notes": []}
-
-
-def test_a_dry_run_that_would_read_much_reads_the_log_alone_and_says_so(
-    kit: ReplayKit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(snapshot_restore, "QUICK_BYTES", 1)
-    told = to(kit, 8, overwrite=True, validate_only=True)
-    assert "changes" not in told
-    assert told["warnings"][0].startswith("how what is there would change takes reading more than a dry run does")
-
-
-@pytest.mark.parametrize("failing", ["stage", "compare"])
-def test_a_dry_run_that_fails_leaves_nothing(kit: ReplayKit, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
-    if failing == "stage":
-        damage_the_log(kit)
-    else:
-        monkeypatch.setattr(snapshot_foretold.RowDiff, "leads", lambda *_: False)
-    refused(Corruption, kit, 7, overwrite=True, validate_only=True)
 
 
 def test_a_memory_collection_is_as_the_snapshot_has_it(kit: ReplayKit) -> None:
@@ -472,18 +439,13 @@ def test_a_cancelled_one_leaves_nothing(kit: ReplayKit, monkeypatch: pytest.Monk
     refused(Cancelled, kit, 8, from_collection="c", collection="copy")
 
 
-def damage_the_log(kit: ReplayKit) -> None:
-    """Change a byte of the record at 6."""
+def test_a_damaged_log_is_told_before_anything_is_seen(kit: ReplayKit) -> None:
     (path,) = [f"/data/wal/{name}" for name in kit.fs.listdir("/data/wal") if name.endswith(".wal")]
     kit.sync_log()
     data = bytearray(kit.fs.read(path))
     at = data.rindex(b"\0\0\xa0@")
     data[at] ^= 1
     kit.put(path, bytes(data))
-
-
-def test_a_damaged_log_is_told_before_anything_is_seen(kit: ReplayKit) -> None:
-    damage_the_log(kit)
     refused(Corruption, kit, 8, from_collection="c", collection="copy")
 
 
