@@ -9,6 +9,7 @@ import pytest
 
 from holdfastd.engine.history import Ending
 from holdfastd.errors import Corruption, FailedPrecondition, NotFound, OutOfRange
+from holdfastd.model import SyncMode
 from holdfastd.storage.names import PieceName, parse_wal_name, piece_name
 from tests.support.engines import CALLER
 from tests.support.oracle import observe
@@ -172,6 +173,43 @@ def test_a_snapshot_from_behind_what_is_missing_leads_on() -> None:
     found = empty_machine(lost, without(archived(lost), 5, 6))
     found.restore("latest", wal_path=LOG, ending=Ending())
     assert content(found) == content(lost)
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["latest", "named"])
+def test_a_snapshot_that_is_newer_than_the_archive_is_not_passed_over_for_an_older_one(named: bool) -> None:
+    """The archive was out of reach for the last days of the machine; snapshots were made all the same."""
+    lost = many_files()
+    log = archived(lost)
+    ended = lost.engine.sequence
+    lost.clock.advance_us(1_000_000)
+    lost.upsert(["a"], 99)
+    newest = lost.snapshot()["snapshot_id"]
+    found = empty_machine(lost, log)
+    result = found.restore(newest if named else "latest", wal_path=LOG, ending=Ending(), verify=True)
+    assert (result["snapshot_id"], result["restored_through_sequence"]) == (newest, ended + 1)
+    assert found.values() == {"a": 99}
+    assert any(f"ends with sequence {ended}, before {newest} was made" in said for said in result["warnings"])
+
+
+def test_a_snapshot_of_a_history_that_was_cut_is_not_newer_than_the_archive() -> None:
+    lost = ReplayKit(sync_mode=SyncMode.ASYNC)
+    lost.create("c")
+    lost.upsert(["a"], 1)
+    lost.sync_log()
+    before = lost.fs.crash(random.Random(1))
+    lost.upsert(["a"], 99)
+    cut_off = lost.snapshot()
+    data = lost.fs.read(cut_off["path"])
+    lost.fs = before
+    lost.reopen()
+    lost.clock.advance_us(1_000_000)
+    lost.snapshot()
+    assert lost.engine.timeline == 2
+    found = empty_machine(lost, archived(lost))
+    found.put(f"/backups/{cut_off['path'].rpartition('/')[2]}", data)
+    found.engine.snapshots.list(path="/backups")
+    found.restore("latest", wal_path=LOG, ending=Ending())
+    assert found.values() == {"a": 1}
 
 
 def test_a_time_in_what_is_missing_is_refused() -> None:

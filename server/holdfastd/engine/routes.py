@@ -22,7 +22,7 @@ from .snapshot_info import READY, SnapshotInfo
 class Route:
     """From what ``base`` holds (None: from nothing) behind sequence ``start`` through sequence ``to``.
 
-    ``warnings``: snapshots that would have been nearer and are not whole.
+    ``warnings``: snapshots that would have been nearer and are not whole, and a log that ends before the snapshot.
     """
 
     history: History
@@ -71,7 +71,7 @@ class RouteFinder:
             if base.state != READY:
                 passed.append(f"{base.id} would have been nearer, and was passed over: it is {base.state}")
                 continue
-            return Route(history, base, base.record.sequence, end, tuple(passed))
+            return Route(history, base, base.record.sequence, end, (*passed, *_ends_early(base, history)))
         # Along another log than the store's own `latest` may find nothing, where that log alone has everything.
         needs_none = snapshot is None or (history.source.elsewhere and not bases)
         if needs_none and moment is not None and _begins_with_the_store(history, moment):
@@ -90,7 +90,7 @@ class RouteFinder:
     def _from(self, base: SnapshotInfo, history: History, ending: Ending, moment: Moment | None) -> Route:
         end = self._reached(base, history, ending, moment)
         if end is not None:
-            return Route(history, base, base.record.sequence, end)
+            return Route(history, base, base.record.sequence, end, _ends_early(base, history))
         bases = self._bases(history)
         raise self._out_of_window(ending, moment, history, bases, begin=base)
 
@@ -102,13 +102,20 @@ class RouteFinder:
         if moment is not None and held <= moment.sequence and not moment.uncertain:
             leads = held == moment.sequence or history.stretch(timeline, held).last >= moment.sequence
             return moment.sequence if leads and not history.left_behind(timeline, held) else None
-        # Of the numbers behind the last one that is logged by then, a snapshot may have held one at that very time.
+        # Of the numbers behind the last one that is logged by then, a snapshot may have held one at that very time, and
+        # one that was made while the log could not be archived holds more than its archive.
         first = history.begins_after if moment is None else moment.sequence
-        if first is None or held < first or ending.time_us is None or base.record.created_us > ending.time_us:
+        if first is None or held < first or ending.sequence is not None:
             return None
-        if base.state == READY and self._catalog.open(base).manifest.time_us > ending.time_us:
+        if ending.time_us is not None and not self._was_made_by(base, ending.time_us):
             return None
         return None if history.left_behind(timeline, held) else held
+
+    def _was_made_by(self, base: SnapshotInfo, time_us: int) -> bool:
+        """Whether a snapshot holds nothing that was done after a time."""
+        if base.record.created_us > time_us:
+            return False
+        return base.state != READY or self._catalog.open(base).manifest.time_us <= time_us
 
     def _bases(self, history: History) -> list[SnapshotInfo]:
         """The snapshots of the log's store, newest moment first."""
@@ -181,6 +188,17 @@ def _fitting(bases: list[SnapshotInfo], name: str | None, before: Sequence64 | N
         return base.record.everything or (name in base.collections if name is not None else not whole)
 
     return [base for base in bases if tells(base) and (before is None or base.record.sequence < before)]
+
+
+def _ends_early(base: SnapshotInfo, history: History) -> tuple[str, ...]:
+    """A warning where the log has nothing of what came to be behind the snapshot, nor of what led there."""
+    if base.record.sequence <= history.end:
+        return ()
+    where = ", ".join(history.source.directories)
+    return (
+        f"the log in {where} ends with sequence {history.end}, before {base.id} was made: what was done behind "
+        f"sequence {base.record.sequence} is not in it",
+    )
 
 
 def _check_own(base: SnapshotInfo, history: History) -> None:
