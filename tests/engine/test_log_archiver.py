@@ -14,7 +14,7 @@ from holdfastd.model import SyncMode
 from holdfastd.storage.archived_log import ArchivedLog
 from holdfastd.storage.names import parse_piece_name
 from tests.support.archives import ARCHIVE, ArchiveKit
-from tests.support.engines import abandon
+from tests.support.engines import abandon, open_engine
 from tests.support.logs import flip
 from tests.support.memfs import MemFileSystem
 
@@ -359,6 +359,39 @@ def test_a_log_that_was_cut_does_not_go_on_in_the_archive_of_the_one_before(kit:
     error = kit.archiver.round()
     assert error is not None
     assert error.reason == "ARCHIVE_FOREIGN"
+
+
+def cut_at(kit: ArchiveKit, name: str) -> None:
+    """The header of a WAL segment is damaged, and the daemon started so that it goes on with what is before it."""
+    flip(kit.fs, f"/data/wal/{name}", 3)
+    abandon(kit.fs)
+    kit.engine = open_engine(
+        kit.fs,
+        clock=kit.clock,
+        randomness=kit.randomness,
+        segment_size=kit.segment_size,
+        archive_path=ARCHIVE,
+        recovery="point-in-time",
+    )
+    assert kit.engine.timeline == 2
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "goes on to sequence"), (-2, "among the WAL segments of this log")])
+def test_a_log_that_was_cut_between_two_segments_does_not_go_on_there_either(
+    kit: ArchiveKit, number: int, said: str
+) -> None:
+    """No name in the archive is one that the log still has: it would hold two histories, and neither be read."""
+    kit.write(12)
+    kit.round()
+    before = kit.names()
+    cut_at(kit, kit.complete_names()[number])
+    kit.create("d")
+    for _ in range(9):
+        kit.upsert(["x"], name="d")
+    error = kit.archiver.round()
+    assert error is not None
+    assert (error.reason, said in str(error)) == ("ARCHIVE_FOREIGN", True)
+    assert kit.names() == before
 
 
 def test_archives_read_by_the_reader_of_archives(kit: ArchiveKit) -> None:

@@ -17,6 +17,7 @@ from ..errors import FailedPrecondition
 from ..format.record import find_headers
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header
 from ..storage.files import FileSystem
+from ..storage.log_archive_chain import ArchiveChain
 from ..storage.log_archive_listing import LogArchiveListing, Piece, list_log_archive, log_order, reach_of
 from ..storage.wal_scan import first_nonzero
 from .log_now import LogNow, Stretch
@@ -50,12 +51,15 @@ class LogHoldings:
         Raises FailedPrecondition (ARCHIVE_FOREIGN), OSError.
         """
         listing = list_log_archive(self._fs, self._directory)
-        self._check_ahead(listing, now)
-        self._check_older(listing, now)
+        if now.files:
+            own = {stretch.name for stretch in now.files}
+            self._check_beside(listing, now, own)
+            self._check_older(listing, now, [name for name in listing.names if name not in own])
         for stretch in now.files:
             self._prove(listing, stretch, sent, complete=stretch in now.complete)
         self.listing = listing
         names = {stretch.name for stretch in now.files}
+        self._own_heads |= self._whole - names
         self._whole &= listing.whole.keys() & names
         self._pieces = {name: listing.pieces.get(name, ()) for name in names}
         self._proven_pieces = {piece.path for pieces in self._pieces.values() for piece in pieces}
@@ -89,23 +93,32 @@ class LogHoldings:
         paths = {piece.path for piece in gone}
         self._pieces[stretch.name] = tuple(piece for piece in self.pieces(stretch) if piece.path not in paths)
 
-    def _check_ahead(self, listing: LogArchiveListing, now: LogNow) -> None:
-        if not now.files:
-            return
-        last = now.files[-1].name
+    def _check_beside(self, listing: LogArchiveListing, now: LogNow, own: set[str]) -> None:
+        """A log is trimmed from its beginning alone: whatever else it does not have is no part of it."""
+        first, last = now.files[0].name, now.files[-1].name
         for name in listing.names:
-            if log_order(name) > log_order(last):
-                raise foreign(self._path(name), f"lies ahead of this log, which ends with {last}")
+            if name not in own and log_order(name) > log_order(first):
+                ahead = log_order(name) > log_order(last)
+                where = f"ahead of this log, which ends with {last}" if ahead else "among the WAL segments of this log"
+                raise foreign(self._path(name), f"lies {where}")
 
-    def _check_older(self, listing: LogArchiveListing, now: LogNow) -> None:
-        """Whose the oldest and the newest are that the log itself has no longer; what lies between, a survey tells."""
-        own = {stretch.name for stretch in now.files}
-        older = [name for name in listing.names if name not in own]
-        for name in {older[0], older[-1]} - self._own_heads if older else ():
+    def _check_older(self, listing: LogArchiveListing, now: LogNow, older: list[str]) -> None:
+        """Whose the oldest and the newest are that the log itself has no longer; what lies between, a survey tells.
+
+        The newest must not go on behind the place where the log begins.
+        """
+        if not older or self._own_heads.issuperset({older[0], older[-1]}):
+            return
+        for name in {older[0], older[-1]} - self._own_heads:
             header = self._header_there(listing, name)
             if header is not None and header.store_id != self._store_id:
                 raise foreign(self._path(name), f"belongs to store {header.store_id}")
-            self._own_heads.add(name)
+        first = now.files[0]
+        end, begins = ArchiveChain(self._fs, self._directory).end_before(listing, first.name), first.info.header
+        if end is not None and end.sequence > begins.previous_sequence:
+            goes_on = f"goes on to sequence {end.sequence}, and this log from {begins.previous_sequence} on"
+            raise foreign(self._path(older[-1]), f"{goes_on} with {first.name}")
+        self._own_heads.update((older[0], older[-1]))
 
     def _header_there(self, listing: LogArchiveListing, name: str) -> WalFileHeader | None:
         first = next(iter(listing.pieces.get(name, ())), None)
