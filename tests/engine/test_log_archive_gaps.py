@@ -137,6 +137,26 @@ def test_a_time_without_a_log_is_told_and_no_alarm() -> None:
     assert kit.codes() == []
 
 
+def test_what_is_missing_before_a_time_without_a_log_is_a_loss(kit: ArchiveKit) -> None:
+    kit.write(9)
+    kit.engine.wal.disable(caller=Caller())
+    kit.round()
+    kit.write(4)
+    kit.engine.wal.enable(WalChanges(), caller=Caller())
+    for _ in range(2):
+        kit.write(3)
+        kit.clock.advance_us(60 * SECOND_US)
+        kit.round()
+        kit.engine.checkpoint()
+    (gap,) = gaps(kit)
+    assert gap.kind == "disabled"
+    closed = max(name for name in kit.whole() if int(name[9:29]) < gap.first)
+    kit.fs.unlink(f"{ARCHIVE}/{closed}")
+    (gap,) = gaps(kit)
+    assert (gap.kind, gap.first) == ("missing", int(closed[9:29]))
+    assert "ARCHIVE_GAP" in kit.codes()
+
+
 def test_what_was_given_up_is_listed_once(kit: ArchiveKit) -> None:
     through = kit.archiver.status().through.sequence
     away(kit)

@@ -147,9 +147,10 @@ def _gap_between(before: ChainLink, link: ChainLink, header: WalFileHeader, prob
     last, last_us, why = header.previous_sequence, header.created_us, before.problem or problem
     if not why and (header.chain, last) == (before.chain, before.sequence):
         return None
-    if not why and header.gap_before:
-        if last <= before.sequence:
-            return None
+    if not why and header.gap_before and last <= before.sequence:
+        return None
+    # A log that was switched off says so itself, in its last record.
+    if not why and header.gap_before and before.closed:
         disabled = f"the log was disabled behind sequence {before.sequence}"
         return Gap(DISABLED, before.sequence + 1, before.time_us, last, last_us, disabled)
     why = why or f"what led from {before.name} to {link.name} is not there"
