@@ -81,12 +81,50 @@ def test_only_what_is_whole_in_the_archive_counts(kit: ArchiveKit) -> None:
     assert kit.archiver.keeps_from(kit.log.files) == kit.log.files[-1].first_sequence
 
 
-def test_what_is_archived_is_known_without_asking_the_archive(kit: ArchiveKit) -> None:
+def test_what_is_archived_goes_once_it_was_looked_at_though_nothing_can_be_written_there(kit: ArchiveKit) -> None:
     kit.round()
     kit.reopen()
     kit.fs.fail_on("create", f"{ARCHIVE}/*", forever=True)
     later(kit)
+    assert kit.archiver.round() is not None
     assert first(kit) > 10
+
+
+@pytest.mark.parametrize("how", ["an older copy", "not mounted", "does not answer"])
+def test_nothing_goes_on_the_word_of_a_note_alone(kit: ArchiveKit, how: str) -> None:
+    """What becomes of the archive while the daemon is down, nobody tells it."""
+    kit.round()
+    everything = kit.archived()
+    abandon(kit.fs)
+    if how == "an older copy":
+        kit.fs.unlink(f"{ARCHIVE}/{kit.whole()[-1]}")
+    elif how == "not mounted":
+        for name in kit.fs.listdir(ARCHIVE):
+            kit.fs.unlink(f"{ARCHIVE}/{name}")
+    else:
+        kit.fs.fail_on("listdir", ARCHIVE, forever=True)
+        kit.fs.fail_on("read", f"{ARCHIVE}/*", forever=True)
+    kit.reopen()
+    later(kit)
+    assert first(kit) == 1
+    if how == "an older copy":
+        kit.round()
+        assert kit.archived()[: len(everything)] == everything
+    else:
+        assert kit.archiver.round() is not None
+        later(kit)
+        assert first(kit) == 1
+
+
+def test_an_archive_that_is_gone_keeps_the_log_from_being_trimmed(kit: ArchiveKit) -> None:
+    """Somebody else's was mounted in its place."""
+    kit.round()
+    for name in kit.fs.listdir(ARCHIVE):
+        kit.fs.unlink(f"{ARCHIVE}/{name}")
+    kit.write()
+    assert "is empty, though the log was archived there" in str(kit.archiver.round())
+    later(kit)
+    assert first(kit) == 1
 
 
 def test_the_log_yields_to_its_cap_and_the_alarm_names_what_no_archive_has(kit: ArchiveKit) -> None:

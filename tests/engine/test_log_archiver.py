@@ -305,6 +305,27 @@ def test_a_directory_that_is_not_mounted_is_not_taken_for_an_empty_archive(kit: 
     assert kit.archived() == kit.logged()
 
 
+def test_a_directory_that_is_emptied_while_it_is_written_to_is_not_filled_anew(kit: ArchiveKit) -> None:
+    kit.write(6)
+    kit.round()
+    for name in kit.fs.listdir(ARCHIVE):
+        kit.fs.unlink(f"{ARCHIVE}/{name}")
+    kit.write(3)
+    for _ in range(3):
+        assert "is empty, though the log was archived there" in str(kit.archiver.round())
+    assert kit.names() == []
+
+
+def test_a_lock_that_somebody_has_removed_is_taken_again(kit: ArchiveKit) -> None:
+    kit.write(6)
+    kit.round()
+    kit.fs.unlink(f"{ARCHIVE}/LOCK")
+    kit.write(3)
+    kit.round()
+    assert kit.fs.exists(f"{ARCHIVE}/LOCK")
+    assert kit.archived() == kit.logged()
+
+
 # Somebody else's ------------------------------------------------------------------------------------------------------
 
 

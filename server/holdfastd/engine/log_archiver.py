@@ -105,6 +105,8 @@ class LogArchiver:
         self._contents: ArchiveContents | None = None
         self._note = ArchiveNote(directory)
         self._doubtful = False
+        # Whether the archive was seen, since this start, to have what the note says of it.
+        self._seen = False
         self._failures = 0
         self._failure: Failure | None = None
         self._last_file = ""
@@ -123,9 +125,14 @@ class LogArchiver:
         return problem or None
 
     def keeps_from(self, files: tuple[WalFileInfo, ...]) -> Sequence64:
-        """The first sequence of the log that is not in a WAL segment which the archive has whole. Does not block."""
+        """The first sequence of the log that is not in a WAL segment which the archive has whole. Does not block.
+
+        All of the log, before the archive was looked at: what the note speaks of may have been lost since.
+        """
         with self._lock:
-            through = self._note.through
+            through, seen = self._note.through, self._seen
+        if not seen:
+            return files[0].first_sequence if files else _ALL
         archived = log_order(through.file) if through.file else (0, 0)
         for info in files:
             place = (info.header.timeline, info.first_sequence)
@@ -246,21 +253,40 @@ class LogArchiver:
         self._note_lost(now)
         with self._lock:
             self._last_file = now.files[-1].name if now.files else ""
-        if not self._trusted or self._is_due(self._looked_ns):
-            self._prepare()
-            self._shipping.look(now)
-            self._check_there()
-            self._looked_ns = self._clock.monotonic_ns()
-        if self._doubtful:
-            self._settle(now)
+        trusted = self._trusted and not self._is_due(self._looked_ns) and not self._has_lost_its_lock()
         # Until this round has gone well: what stands there is looked at anew after one that did not.
         self._trusted = False
+        if not trusted:
+            self._look_at(now)
         self._shipping.ship(now, lambda: self._advance(now))
         self._advance(now)
         self._store()
         if self._is_due(self._surveyed_ns):
             self.survey()
         self._trusted = True
+
+    def _look_at(self, now: LogNow) -> None:
+        """Hold the archive against the log."""
+        try:
+            self._prepare()
+            self._shipping.look(now)
+            self._check_there()
+        except FailedPrecondition:
+            # It is not there, or another's by now: the log may be all that there is.
+            with self._lock:
+                self._seen = False
+            raise
+        self._looked_ns = self._clock.monotonic_ns()
+        if self._doubtful:
+            self._settle(now)
+        self._advance(now)
+
+    def _has_lost_its_lock(self) -> bool:
+        """Whether the directory is another one than it was: emptied, or no longer mounted."""
+        if self._held is None or self._fs.exists(posixpath.join(self.directory, LOCK_NAME)):
+            return False
+        self.release()
+        return True
 
     def _is_due(self, done_ns: int | None) -> bool:
         return done_ns is None or self._clock.monotonic_ns() - done_ns >= LOOK_EVERY_NS
@@ -311,9 +337,10 @@ class LogArchiver:
         used = self._note.used or through.whole or through.offset > 0
         with self._lock:
             # A gap may have been noted meanwhile: then the next round tells.
-            if self._note.through == known:
-                self._note = replace(self._note, through=through, used=used)
-        if (through.file, through.whole) != (known.file, known.whole):
+            first, fits = not self._seen, self._note.through == known
+            if fits:
+                self._note, self._seen = replace(self._note, through=through, used=used), True
+        if first or (through.file, through.whole) != (known.file, known.whole):
             with suppress(OSError):
                 self._store()
             self._trim()

@@ -1,7 +1,7 @@
 """ARCHIVE.json: up to where the log is in its archive, and what no archive has, known without asking the archive.
 
-The archive itself is the truth: each start holds it against the log. The note is for what cannot wait for a network:
-which WAL segments may be trimmed, and what was lost before it was archived.
+The archive itself is the truth: each start holds it against the log, and nothing is trimmed before. The note is for
+what the archive cannot tell: that something ought to be there, and what was lost before it was archived.
 """
 
 from __future__ import annotations
