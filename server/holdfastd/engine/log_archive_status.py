@@ -57,10 +57,10 @@ NOT_ARCHIVED = ArchiveStatus("", OFF, 0, Through(), False, 0, Waiting(0, 0), Non
 def waiting(now: LogNow, through: Through) -> Waiting:
     """What of the log is behind the archive's end."""
     segments = size = 0
-    for stretch in now.wanted:
+    for number, stretch in enumerate(now.wanted):
         begun = 0
         if through.file and log_order(stretch.name) <= log_order(through.file):
             begun = stretch.end if stretch.name != through.file or through.whole else through.offset
         size += stretch.end - begun
-        segments += begun < stretch.end and stretch in now.complete
+        segments += begun < stretch.end and number < now.sealed
     return Waiting(segments, size)

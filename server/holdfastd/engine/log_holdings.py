@@ -55,8 +55,8 @@ class LogHoldings:
             own = {stretch.name for stretch in now.files}
             self._check_beside(listing, now, own)
             self._check_older(listing, now, [name for name in listing.names if name not in own])
-        for stretch in now.files:
-            self._prove(listing, stretch, sent, complete=stretch in now.complete)
+        for number, stretch in enumerate(now.files):
+            self._prove(listing, stretch, sent, complete=number < now.sealed)
         self.listing = listing
         names = {stretch.name for stretch in now.files}
         self._own_heads |= self._whole - names

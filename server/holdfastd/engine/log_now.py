@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -25,7 +24,7 @@ class Stretch:
     @property
     def name(self) -> str:
         """Its base name, which stays the same wherever the log moves."""
-        return posixpath.basename(self.info.path)
+        return self.info.path.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +56,10 @@ class LogNow:
         """What it ought to have in pieces."""
         return self.files[self.sealed] if self.begun else None
 
-    def ends_closed(self, stretch: Stretch) -> bool:
-        """Whether the log was switched off behind a complete WAL segment."""
-        behind = self.files[self.files.index(stretch) + 1 :]
-        return behind[0].info.header.gap_before if behind else self.switched_off
+    def ends_closed(self, number: int) -> bool:
+        """Whether the log was switched off behind a complete WAL segment, the one with this number in ``files``."""
+        behind = number + 1
+        return self.files[behind].info.header.gap_before if behind < len(self.files) else self.switched_off
 
 
 def log_now(log: Wal | None, closed: Iterable[WalFileInfo]) -> LogNow:

@@ -46,6 +46,7 @@ class LogShipping:
         """Hold the archive against the log, and remove what a kill has left there. Raises as ``LogHoldings.look``."""
         self.holdings.look(now)
         remove_pieces(self._fs, self._directory, self.holdings.listing.unfinished)
+        self._ended = {name: self._ended[name] for name in self._ended.keys() & {each.name for each in now.files}}
         for stretch in now.wanted:
             self._tidy(stretch)
 
@@ -80,25 +81,28 @@ class LogShipping:
 
     def through(self, now: LogNow, known: Through) -> Through:
         """Up to where the archive has the log from its beginning on without a hole. ``known``: what it was before."""
-        found: Through | None = None
-        for stretch in now.wanted:
-            if self.holdings.has_whole(stretch):
-                found = self._whole(now, stretch)
-                continue
-            reach = self.holdings.reach(stretch)
-            if reach:
-                reached = self._place_at(stretch, reach)
-                found = Through(stretch.name, reach, *reached.link[1:], closed=reached.closed)
-            break
-        self._ended = {name: self._ended[name] for name in self._ended.keys() & {each.name for each in now.files}}
+        whole, reach = self._wholes(now), 0
+        if whole < len(now.wanted):
+            reach = self.holdings.reach(now.wanted[whole])
+        found = None if not whole else self._whole(now, whole - 1)
+        if reach:
+            stretch = now.wanted[whole]
+            reached = self._place_at(stretch, reach)
+            found = Through(stretch.name, reach, *reached.link[1:], closed=reached.closed)
         if found is not None or not now.files or is_before(known, now.files[0]):
             return found or known
         return start_of(now.files[0])
 
-    def _whole(self, now: LogNow, stretch: Stretch) -> Through:
+    def _wholes(self, now: LogNow) -> int:
+        """How many WAL segments the archive has whole, from the first one of the log on."""
+        missing = (number for number, stretch in enumerate(now.wanted) if not self.holdings.has_whole(stretch))
+        return next(missing, len(now.wanted))
+
+    def _whole(self, now: LogNow, number: int) -> Through:
+        stretch = now.files[number]
         info, ended = stretch.info, self._ended.get(stretch.name)
         time_us = info.last_timestamp_us if ended is None else ended.link.timestamp_us
-        closed = now.ends_closed(stretch)
+        closed = now.ends_closed(number)
         return Through(stretch.name, stretch.end, info.last_sequence, time_us, whole=True, closed=closed)
 
     def _ship_whole(self, stretch: Stretch) -> None:
