@@ -16,10 +16,10 @@ from collections.abc import Iterable
 from ..errors import FailedPrecondition
 from ..format.record import find_headers
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header
-from ..storage.files import FileSystem
+from ..storage.files import FileSystem, Reader
 from ..storage.log_archive_chain import ArchiveChain
 from ..storage.log_archive_listing import LogArchiveListing, Piece, list_log_archive, log_order, reach_of
-from ..storage.wal_scan import first_nonzero
+from ..storage.wal_files import last_record
 from .log_now import LogNow, Stretch
 
 FOREIGN = "ARCHIVE_FOREIGN"
@@ -80,6 +80,10 @@ class LogHoldings:
     def reach(self, stretch: Stretch) -> int:
         """Up to which byte the archive has a WAL segment, from its beginning on."""
         return stretch.end if self.has_whole(stretch) else reach_of(self.pieces(stretch))
+
+    def cut_short(self, now: LogNow) -> list[Piece]:
+        """Pieces of the log that have fewer bytes than their names say."""
+        return [piece for stretch in now.files for piece in self.listing.short.get(stretch.name, ())]
 
     def superfluous(self, stretch: Stretch) -> list[Piece]:
         """Pieces of which something larger has every byte."""
@@ -144,18 +148,38 @@ class LogHoldings:
             if piece.path not in self._proven_pieces:
                 self._check_piece(stretch, piece, whole=piece.path != sent)
         for piece in listing.short.get(stretch.name, ()):
-            raise foreign(piece.path, "is shorter than its name says")
+            self._check_short(stretch, piece)
 
     def _check_whole(self, stretch: Stretch, path: str, size: int) -> None:
         here = self._fs.read(stretch.info.path, 0, FILE_HEADER_SIZE)
-        if self._fs.read(path, 0, FILE_HEADER_SIZE) != here:
+        if self._fs.read(path, 0, FILE_HEADER_SIZE) != here[:size]:
             raise foreign(path, "is not the WAL segment that this log has under that name")
-        # What was only preallocated is not archived.
-        if size > stretch.end or (size < stretch.end and first_nonzero(self._fs, stretch.info.path, size) is not None):
+        if size > stretch.end:
             raise foreign(path, f"has {size} bytes; this log's WAL segment of that name has {stretch.end}")
-        start, tail = self._last_record(stretch, FILE_HEADER_SIZE, size)
+        start, tail = self._last_record(stretch, min(FILE_HEADER_SIZE, size), size)
         if self._fs.read(path, start, size - start) != tail:
             raise foreign(path, f"ends differently from {stretch.info.path}: it parts from this log's history")
+        ended = self._content_end(stretch)
+        if size < ended:
+            raise FailedPrecondition(
+                f"{path} has {size} bytes, and {stretch.info.path} has {ended}: it was cut short",
+                reason="ARCHIVE_CUT_SHORT",
+                hint="remove it from the archive: the log still has all of it, and archiving goes on with it by itself",
+                path=path,
+            )
+
+    def _content_end(self, stretch: Stretch) -> int:
+        """Where the last record of a WAL segment ends: what was only preallocated behind it is not archived."""
+        path, header = stretch.info.path, stretch.info.header
+        found = last_record(lambda start, end: self._fs.read(path, start, end - start), header, stretch.end)
+        return FILE_HEADER_SIZE if found is None else min(stretch.end, found[0] + found[1].size)
+
+    def _check_short(self, stretch: Stretch, piece: Piece) -> None:
+        """What whoever copied an archive did not bring to its end is the log's all the same, and is sent again."""
+        reader = self._fs.reader(piece.path)
+        if piece.start + reader.size > min(piece.end, stretch.end):
+            raise foreign(piece.path, f"has {reader.size} bytes, and its name says {piece.end - piece.start}")
+        self._compare(stretch, piece, reader, piece.start, piece.start + reader.size)
 
     def _last_record(self, stretch: Stretch, begin: int, end: int) -> tuple[int, bytes]:
         """The end of a stretch of the log, and where that begins: as much as it takes for a record to begin in it."""
@@ -170,10 +194,13 @@ class LogHoldings:
     def _check_piece(self, stretch: Stretch, piece: Piece, *, whole: bool) -> None:
         if piece.end > stretch.end:
             raise foreign(piece.path, f"goes beyond this log's WAL segment, which is durable up to byte {stretch.end}")
-        reader = self._fs.reader(piece.path)
         start = piece.start if whole else self._last_record(stretch, piece.start, piece.end)[0]
-        for offset in range(start, piece.end, _COMPARED_BYTES):
-            count = min(_COMPARED_BYTES, piece.end - offset)
+        self._compare(stretch, piece, self._fs.reader(piece.path), start, piece.end)
+
+    def _compare(self, stretch: Stretch, piece: Piece, reader: Reader, start: int, end: int) -> None:
+        """Raise unless a piece has the log's very bytes from ``start`` up to ``end``."""
+        for offset in range(start, end, _COMPARED_BYTES):
+            count = min(_COMPARED_BYTES, end - offset)
             if reader.read(offset - piece.start, count) != self._fs.read(stretch.info.path, offset, count):
                 raise foreign(piece.path, f"differs from {stretch.info.path}, of which it should be a piece")
 

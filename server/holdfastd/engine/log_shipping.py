@@ -45,7 +45,8 @@ class LogShipping:
     def look(self, now: LogNow) -> None:
         """Hold the archive against the log, and remove what a kill has left there. Raises as ``LogHoldings.look``."""
         self.holdings.look(now)
-        remove_pieces(self._fs, self._directory, self.holdings.listing.unfinished)
+        short = (piece.path for piece in self.holdings.cut_short(now))
+        remove_pieces(self._fs, self._directory, (*self.holdings.listing.unfinished, *short))
         self._ended = {name: self._ended[name] for name in self._ended.keys() & {each.name for each in now.files}}
         for stretch in now.wanted:
             self._tidy(stretch)
