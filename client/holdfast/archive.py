@@ -24,8 +24,9 @@ class Archive:
     def status(self) -> Document:
         """How far the log is archived, what is waiting, what the archive holds and what is missing there.
 
-        ``state``: off, archiving, behind, failing or foreign. ``segments``, ``size_bytes`` and ``window`` are None
-        until the archive has answered.
+        ``state``: off, archiving, behind, failing or foreign. ``segments``, ``size_bytes``, ``window`` and what is
+        missing there are as they were found at the time ``looked_over``, which may be an hour ago where nothing was
+        written; a flush looks anew. They are None until the archive has answered.
         """
         from holdfast.v1 import wal_pb2
 
@@ -71,6 +72,7 @@ def archive_document(status: wal_pb2.ArchiveStatus) -> Document:
         interval=duration(status.interval) if status.path else None,
         segments=status.segment_count if known else None,
         size_bytes=status.size_bytes if known else None,
+        looked_over=timestamp(status.looked_over_time) if status.HasField("looked_over_time") else None,
         window=Document(
             [
                 ("from", _place(window.first_sequence, window.first_time)),

@@ -21,6 +21,7 @@ def archived(state: wal_pb2.ArchiveStatus.State.ValueType) -> wal_pb2.ArchiveSta
     status.through_time.seconds = START_SECONDS
     status.lag.seconds, status.lag.nanos = 12, 345_000_000
     status.interval.seconds = 60
+    status.looked_over_time.seconds = START_SECONDS
     status.window.first_sequence, status.window.last_sequence = 3, 41
     status.window.first_time.seconds = status.window.last_time.seconds = START_SECONDS
     gap = status.gaps.add(
@@ -43,6 +44,7 @@ def test_without_an_archive_there_is_little_to_show(cli: Callable[..., Outcome])
         "interval": None,
         "segments": None,
         "size_bytes": None,
+        "looked_over": None,
         "window": None,
         "gaps": [],
         "unread_segments": 0,
@@ -65,6 +67,7 @@ def test_everything_known_of_it_is_shown(daemon: FakeDaemon, cli: Callable[..., 
         "interval": "1m",
         "segments": 7,
         "size_bytes": 1048576,
+        "looked_over": time,
         "window": {"from": {"sequence": 3, "time": time}, "to": {"sequence": 41, "time": time}},
         "gaps": [
             {

@@ -52,7 +52,7 @@ def test_what_was_archived_outlives_the_machine(open_shop: Callable[..., Shop]) 
         here.db.wal.enable(path=str(here.directory / f"wal-{number}"))
     here.db.collection("products").delete([f"p{n}" for n in range(100)])
     sequence = here.db.storage.status().sequence
-    until(lambda: (here.db.archive.status().archived_through or {"sequence": 0})["sequence"] >= sequence)
+    until(lambda: (here.db.archive.status().window or {"to": {"sequence": 0}})["to"]["sequence"] >= sequence)
     status = here.db.archive.status()
     assert (status.state, status.gaps, status.window["to"]["sequence"]) == ("archiving", [], sequence)
     assert status.segments == 5

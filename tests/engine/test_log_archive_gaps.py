@@ -37,6 +37,8 @@ def kit() -> ArchiveKit:
 
 
 def gaps(kit: ArchiveKit) -> list[Gap]:
+    """What is missing, once the archive was looked over."""
+    kit.archiver.flush()
     return list(kit.archiver.status().gaps)
 
 
@@ -184,9 +186,44 @@ def test_a_look_goes_only_so_far_and_the_next_one_goes_on(kit: ArchiveKit, monke
     for _ in range(20):
         kit.round()
         unread.append(kit.archiver._contents.chain.unread)
-    assert unread[0] == len(kit.whole()) + 1 - 2
+        assert kit.archiver.pause_seconds == (1 if unread[-1] else 60)
+    assert unread[0] == len(kit.whole()) + 1 - len(kit.log.files) - 2
     assert unread[-1] == 0
     assert "ARCHIVE_GAP" in kit.codes()
+
+
+def test_a_status_says_what_was_seen_last_and_when_and_asks_nothing(
+    kit: ArchiveKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = kit.archiver.status().contents
+    assert seen is not None
+    kit.clock.advance_us(60 * SECOND_US)
+    monkeypatch.setattr(kit.fs, "facts", pytest.fail)
+    monkeypatch.setattr(kit.fs, "listdir", pytest.fail)
+    assert kit.archiver.status().contents == seen
+    assert seen.time_us <= kit.clock.wall_us - 60 * SECOND_US
+
+
+def test_a_flush_sees_that_everything_is_there(kit: ArchiveKit) -> None:
+    name = kit.complete_names()[0]
+    kit.fs.unlink(f"{ARCHIVE}/{name}")
+    kit.round()
+    assert name not in kit.whole()
+    kit.archiver.flush()
+    assert name in kit.whole()
+    contents = kit.archiver.status().contents
+    assert contents is not None
+    assert contents.size_bytes == sum(kit.fs.size(f"{ARCHIVE}/{each}") for each in kit.names())
+    assert [link.name for link in contents.chain.unbroken] == [*kit.whole(), parse_piece_name(kit.pieces()[0]).of]
+
+
+def test_a_stop_does_not_wait_for_a_look_over_the_whole_archive(kit: ArchiveKit) -> None:
+    kit.reopen()
+    kit.write()
+    kit.archiver.hurry()
+    kit.round()
+    status = kit.archiver.status()
+    assert (status.through.sequence, status.contents) == (kit.engine.sequence, None)
 
 
 def test_another_store_s_segment_in_the_middle_is_foreign(kit: ArchiveKit) -> None:

@@ -24,6 +24,7 @@ class Rounds:
         self.has_rotated = rotated
         self.count = 0
         self.released = False
+        self.hurried = False
         self.changed = threading.Condition()
         self.within: Callable[[], object] = lambda: None
 
@@ -32,6 +33,9 @@ class Rounds:
         with self.changed:
             self.count += 1
             self.changed.notify_all()
+
+    def hurry(self) -> None:
+        self.hurried = True
 
     def release(self) -> None:
         self.released = True
@@ -51,9 +55,11 @@ def test_the_first_round_comes_at_once_and_the_last_one_at_the_end() -> None:
     rounds = Rounds()
     thread = started(rounds)
     rounds.wait_for(1)
+    assert not rounds.hurried
     thread.finish()
     assert rounds.count == 2
     assert rounds.released
+    assert rounds.hurried
 
 
 def test_rounds_come_when_their_pause_is_over() -> None:

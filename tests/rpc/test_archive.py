@@ -41,6 +41,7 @@ def test_a_flush_brings_everything_there_and_the_status_tells(tmp_path: Path) ->
         assert status.segments == len(kit.whole()) + 1
         assert status.size_bytes == sum(kit.fs.size(f"{ARCHIVE}/{name}") for name in kit.names())
         assert status.window["from"]["sequence"] == 1
+        assert status.looked_over is not None
         assert status.window["to"] == status.archived_through
         assert (status.gaps, status.last_error) == ([], None)
         again = db.archive.flush()
@@ -82,6 +83,7 @@ def test_gaps_are_told_by_kind(tmp_path: Path) -> None:
         kit.engine.checkpoint()
     kit.fs.unlink(f"{ARCHIVE}/{gone}")
     with serving(kit, str(tmp_path / "s")) as wire, connected(wire, tmp_path) as db:
+        db.archive.flush()
         status = db.archive.status()
         assert [gap.kind for gap in status.gaps] == ["missing", "disabled"]
         assert all(gap.first_time and gap.last_time and gap.reason for gap in status.gaps)

@@ -15,8 +15,9 @@ OFF = "off"
 
 @dataclass(frozen=True, slots=True)
 class ArchiveContents:
-    """What the archive held when it was looked over last: WAL segments, whole or not, and bytes."""
+    """What the archive held when it was looked over: WAL segments, whole or not, and bytes."""
 
+    time_us: int
     segments: int
     size_bytes: int
     chain: Chain

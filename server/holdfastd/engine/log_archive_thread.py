@@ -32,6 +32,7 @@ class ArchiveThread:
     def finish(self) -> None:
         """Ship what is durable now, and end. Blocks for the archive, though not for long."""
         self._stopped.set()
+        self._archiver.hurry()
         if self._thread is None:
             self._archiver.round()
         else:

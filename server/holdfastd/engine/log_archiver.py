@@ -23,7 +23,7 @@ from ..storage.bulk import Pace
 from ..storage.clock import Clock
 from ..storage.files import FileSystem, Lock, make_lasting_dir
 from ..storage.log_archive_chain import ArchiveChain
-from ..storage.log_archive_listing import list_log_archive, log_order
+from ..storage.log_archive_listing import LogArchiveListing, log_order
 from ..storage.log_archive_note import ArchiveNote, load_note, store_note
 from ..storage.names import Layout
 from ..storage.wal import WalFileInfo
@@ -40,7 +40,8 @@ from .wal_locks import LOCK_NAME
 LOOK_EVERY_NS = 3600 * 1_000_000_000
 """So often the archive is listed though nothing was written to it, and looked over for what somebody has deleted."""
 LINKS_AT_ONCE = 100
-"""Of so many WAL segments beginning and end are read in one go, which takes seconds; the next round goes on."""
+"""Of so many WAL segments beginning and end are read in one go, which takes seconds; the next round, soon, goes on."""
+NEXT_LOOK_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 _ALL = 1 << 63
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -89,17 +90,15 @@ class LogArchiver:
         self.directory = directory
         self.interval_us = interval_us
         self._alarms = ArchiveAlarms(alarms, directory, interval_us, newest_snapshot)
-        # Held during a round, and while the archive is looked at. Guards what is below.
+        # Held during a round. Guards what is below.
         self._running = threading.Lock()
         self._shipping = LogShipping(fs, directory, store_id, pace)
         self._trusted = False
         self._looked_ns: int | None = None
         self._held: Lock | None = None
         self._kept = ArchiveNote(directory)
-        # Held while the whole archive is looked over, which may be beside a round. Guards what is below.
-        self._looking = threading.Lock()
         self._chain = ArchiveChain(fs, directory)
-        self._surveyed_ns: int | None = None
+        self._surveyed: LogArchiveListing | None = None
         # Guarded by _lock.
         self._lock = threading.Lock()
         self._contents: ArchiveContents | None = None
@@ -110,6 +109,8 @@ class LogArchiver:
         self._failures = 0
         self._failure: Failure | None = None
         self._last_file = ""
+        # Set once, at the end.
+        self._hurries = False
 
     # Any thread -----------------------------------------------------------------------------------------------------
 
@@ -144,9 +145,11 @@ class LogArchiver:
     def pause_seconds(self) -> float:
         """How long to wait for the next round: ever longer while they fail."""
         with self._lock:
-            if self._failures:
-                return float(min(2 ** (self._failures - 1), LONGEST_PAUSE_SECONDS))
-        return self.interval_us / 1e6
+            failures, contents = self._failures, self._contents
+        if failures:
+            return float(min(2 ** min(failures - 1, 10), LONGEST_PAUSE_SECONDS))
+        pause = self.interval_us / 1e6
+        return min(pause, NEXT_LOOK_SECONDS) if contents is not None and contents.chain.unread else pause
 
     def has_rotated(self) -> bool:
         """Whether the log has gone on in another WAL segment since the last round, which went well. Does not block."""
@@ -168,13 +171,12 @@ class LogArchiver:
         if held is not None:
             held.release()
 
+    def hurry(self) -> None:
+        """The daemon ends: what only looks, and brings nothing into the archive, is left out from now on."""
+        self._hurries = True
+
     def status(self) -> ArchiveStatus:
-        """How far archiving is, and what the archive holds. Blocks: asks the archive, if it answered of late."""
-        with self._lock:
-            failing = self._failure is not None
-        if not failing:
-            with suppress(OSError, HoldfastError):
-                self.survey()
+        """How far archiving is, and what the archive held when it was looked over last; it is not asked for this."""
         now = self._now()
         self._note_lost(now)
         with self._lock:
@@ -193,25 +195,15 @@ class LogArchiver:
             failure=failure,
         )
 
-    def survey(self) -> None:
-        """Look over the whole archive, as far as one look goes. Blocks; raises OSError, FailedPrecondition."""
-        with self._looking:
-            listing = list_log_archive(self._fs, self.directory)
-            chain = self._chain.look(listing, LINKS_AT_ONCE)
-            strangers = self._chain.stores() - {self._store_id}
-            # The next round goes on, or is the one that fails.
-            again = chain.unread or strangers
-            self._surveyed_ns = None if again else self._clock.monotonic_ns()
-            with self._lock:
-                self._contents = ArchiveContents(len(listing.names), listing.size_bytes, chain)
-        if strangers:
-            raise foreign(self.directory, f"has the log of store {min(map(str, strangers))} as well")
-
     # Rounds ---------------------------------------------------------------------------------------------------------
 
-    def round(self) -> HoldfastError | None:
-        """Bring the archive up to date with what is durable now; returns what kept it from that. Blocks."""
+    def round(self, *, look: bool = False) -> HoldfastError | None:
+        """Bring the archive up to date with what is durable now; returns what kept it from that. Blocks.
+
+        ``look``: see what is there, though nothing else is known than that it is as it was left.
+        """
         with self._running:
+            self._trusted &= not look
             failure: HoldfastError | None = None
             try:
                 with disk_errors_of("archiving the log"):
@@ -225,9 +217,10 @@ class LogArchiver:
         return failure
 
     def flush(self) -> Shipped:
-        """Bring everything that is durable now into the archive. Blocks; raises what keeps it from that."""
+        """Bring everything that is durable now into the archive, and see that it is there. Blocks; raises what keeps it
+        from that."""
         begun_ns, before = self._clock.monotonic_ns(), self._shipping.sent_bytes
-        failure = self.round()
+        failure = self.round(look=True)
         if failure is not None:
             raise failure
         with self._lock:
@@ -261,9 +254,26 @@ class LogArchiver:
         self._shipping.ship(now, lambda: self._advance(now))
         self._advance(now)
         self._store()
-        if self._is_due(self._surveyed_ns):
-            self.survey()
+        if not self._hurries:
+            self._survey(now)
         self._trusted = True
+
+    def _survey(self, now: LogNow) -> None:
+        """See what the whole archive holds, as far as one look goes; the next round goes on."""
+        listing, contents = self._shipping.holdings.listing, self._contents
+        looked_us = self._clock.now_us()
+        if listing is self._surveyed and contents is not None:
+            if not contents.chain.unread:
+                return
+            looked_us = contents.time_us
+        here = {stretch.name: stretch.info.path for stretch in now.files}
+        chain = self._chain.look(listing, LINKS_AT_ONCE, here, lambda: not self._hurries)
+        with self._lock:
+            self._contents = ArchiveContents(looked_us, len(listing.names), listing.size_bytes, chain)
+        self._surveyed = listing
+        strangers = self._chain.stores() - {self._store_id}
+        if strangers:
+            raise foreign(self.directory, f"has the log of store {min(map(str, strangers))} as well")
 
     def _look_at(self, now: LogNow) -> None:
         """Hold the archive against the log."""

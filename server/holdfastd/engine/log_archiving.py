@@ -67,7 +67,7 @@ class Archiving:
             self.archiver.look()
 
     def status(self) -> ArchiveStatus:
-        """How far archiving is, and what the archive holds. Blocks: asks the archive, if it answered of late."""
+        """How far archiving is, and what the archive held when it was looked over last; it is not asked for this."""
         return NOT_ARCHIVED if self.archiver is None else self.archiver.status()
 
     def check_on(self) -> LogArchiver:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ..errors import FailedPrecondition
 from ..format.record import find_headers
@@ -30,7 +30,7 @@ _TAIL_BYTES = 1 << 16
 class LogHoldings:
     """See the module. One thread; blocks for the archive.
 
-    ``listing``: what was there when ``look`` was called last. Nothing is held before that.
+    ``listing``: what was there when ``look`` was called last, with what was done since. Nothing is held before that.
     """
 
     def __init__(self, fs: FileSystem, directory: str, store_id: uuid.UUID) -> None:
@@ -67,8 +67,10 @@ class LogHoldings:
     def prove_whole(self, stretch: Stretch) -> None:
         """Read back what stands under the name of a complete WAL segment now. Raises as ``look``."""
         path = self._path(stretch.name)
-        self._check_whole(stretch, path, self._fs.size(path))
+        size = self._fs.size(path)
+        self._check_whole(stretch, path, size)
         self._whole.add(stretch.name)
+        self.listing = self.listing.with_whole(stretch.name, size)
 
     def has_whole(self, stretch: Stretch) -> bool:
         return stretch.name in self._whole
@@ -92,10 +94,11 @@ class LogHoldings:
             return list(pieces)
         return [piece for piece in pieces if any(_contains(other, piece) for other in pieces if other != piece)]
 
-    def forget(self, stretch: Stretch, gone: Iterable[Piece]) -> None:
+    def forget(self, stretch: Stretch, gone: Collection[Piece]) -> None:
         """These pieces were removed."""
         paths = {piece.path for piece in gone}
         self._pieces[stretch.name] = tuple(piece for piece in self.pieces(stretch) if piece.path not in paths)
+        self.listing = self.listing.without(gone, stretch.name)
 
     def _check_beside(self, listing: LogArchiveListing, now: LogNow, own: set[str]) -> None:
         """A log is trimmed from its beginning alone: whatever else it does not have is no part of it."""

@@ -147,8 +147,9 @@ class LogShipping:
 
     def _tidy(self, stretch: Stretch) -> None:
         gone = self.holdings.superfluous(stretch)
-        remove_pieces(self._fs, self._directory, [piece.path for piece in gone])
-        self.holdings.forget(stretch, gone)
+        if gone:
+            remove_pieces(self._fs, self._directory, [piece.path for piece in gone])
+            self.holdings.forget(stretch, gone)
 
     def _path(self, name: str) -> str:
         return posixpath.join(self._directory, name)

@@ -46,6 +46,7 @@ def archive_message(status: ArchiveStatus) -> wal_pb2.ArchiveStatus:
         message.segment_count = contents.segments
         message.size_bytes = contents.size_bytes
         message.unread_segment_count = contents.chain.unread
+        message.looked_over_time.FromMicroseconds(contents.time_us)
         window = _window(contents.chain)
         if window is not None:
             message.window.CopyFrom(window)

@@ -7,7 +7,9 @@ read once; what was read is remembered for as long as the file has its size.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ..format.record import HEADER_SIZE, RecordHeader, RecordKind, decode_header
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header
@@ -92,15 +94,27 @@ class ArchiveChain:
         whole = older[-1] in listing.whole
         return Through(link.name, size, link.sequence, link.time_us, whole=whole, closed=link.closed)
 
-    def look(self, listing: LogArchiveListing, at_most: int) -> Chain:
-        """Read what is not known yet of what was listed, the newest first, ``at_most`` so many. Raises OSError."""
+    def look(
+        self,
+        listing: LogArchiveListing,
+        at_most: int,
+        here: Mapping[str, str] = MappingProxyType({}),
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> Chain:
+        """Read what is not known yet of what was listed, the newest first, ``at_most`` so many. Raises OSError.
+
+        ``here``: where the same WAL segment lies in the log itself, by its name, so that the archive need not be asked.
+        ``go_on``: whether there is time for one more.
+        """
         known, unread = {}, 0
         for name in reversed(listing.names):
             pieces = listing.parts_of(name, self._directory)
             size = reach_of(pieces)
             torn = any(piece.end > size for piece in pieces)
             link = self._known.get((name, size, torn))
-            if link is None and at_most > 0:
+            if link is None and name in here:
+                link = self._read_here(name, size, here[name], torn=torn)
+            if link is None and at_most > 0 and go_on():
                 at_most -= 1
                 link = _read_link(Parts(self._fs, pieces), name, size, torn=torn)
             if link is None:
@@ -110,6 +124,11 @@ class ArchiveChain:
         self._known = known
         links = {link.name: link for link in known.values()}
         return _chained([links.get(name) for name in listing.names], unread)
+
+    def _read_here(self, name: str, size: int, path: str, *, torn: bool) -> ChainLink | None:
+        """None for what is damaged in the log, which says nothing of the archive."""
+        link = _read_link(Parts(self._fs, (Piece(0, size, path),)), name, size, torn=torn)
+        return None if link.header is None or link.problem else link
 
     def stores(self) -> set[uuid.UUID]:
         """The stores whose log there is, as far as it was looked into."""

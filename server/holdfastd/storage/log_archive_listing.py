@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from .files import FileSystem
@@ -44,6 +44,18 @@ class LogArchiveListing:
         if name in self.whole:
             return (Piece(0, self.whole[name], posixpath.join(directory, name)),)
         return self.pieces[name]
+
+    def with_whole(self, name: str, size: int) -> LogArchiveListing:
+        """The listing once a WAL segment was put there."""
+        return replace(self, whole={**self.whole, name: size}, size_bytes=self.size_bytes + size)
+
+    def without(self, gone: Iterable[Piece], of: str) -> LogArchiveListing:
+        """The listing once some pieces of a WAL segment were removed."""
+        paths, known = {piece.path for piece in gone}, self.pieces.get(of, ())
+        kept = tuple(piece for piece in known if piece.path not in paths)
+        freed = sum(piece.end - piece.start for piece in known if piece.path in paths)
+        pieces = {**self.pieces, of: kept} if kept else {name: self.pieces[name] for name in self.pieces if name != of}
+        return replace(self, pieces=pieces, size_bytes=self.size_bytes - freed)
 
     @property
     def names(self) -> list[str]:

@@ -22,8 +22,9 @@ _UNHEALTHY = ("behind", "failing", "foreign")
 def status(state: State) -> Document:
     """Show how far the log is archived.
 
-    What is waiting and since when, what the archive holds, and what it does not have. Where the log is archived is said
-    by the daemon's settings: --archive-path. Exits with 1 while archiving is behind, failing or foreign.
+    What is waiting and since when, what the archive holds, and what it does not have: as it was looked over last, with
+    every round that wrote there, with each flush, and once an hour. Where the log is archived is said by the daemon's
+    settings: --archive-path. Exits with 1 while archiving is behind, failing or foreign.
     """
     found = state.client.archive.status()
     if found.state in _UNHEALTHY:
