@@ -9,6 +9,7 @@ import pytest
 from holdfastd.engine import log_archiver
 from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
+from holdfastd.model import StorageKind
 from holdfastd.storage.log_archive_chain import ArchiveChain, Gap
 from holdfastd.storage.log_archive_listing import list_log_archive
 from holdfastd.storage.names import parse_piece_name
@@ -78,6 +79,43 @@ def test_segments_that_were_deleted_at_the_beginning_are_no_gap(kit: ArchiveKit)
     for name in kit.whole()[:2]:
         kit.fs.unlink(f"{ARCHIVE}/{name}")
     assert gaps(kit) == []
+
+
+def test_a_beginning_that_no_snapshot_leads_to_is_an_alarm(kit: ArchiveKit) -> None:
+    """The bucket was emptied; or archiving begins with a log that was trimmed, in a store without snapshots."""
+    for name in kit.whole():
+        if name not in kit.complete_names():
+            kit.fs.unlink(f"{ARCHIVE}/{name}")
+    assert gaps(kit) == []
+    begins = kit.log.files[0].header.previous_sequence
+    said = kit.text("ARCHIVE_GAP")
+    assert f"sequences up to {begins}, done by 2023-11-14T22:1" in said
+    assert "the archive begins behind them, and no snapshot leads there" in said
+    kit.clock.advance_us(SECOND_US)
+    kit.snapshot()
+    assert kit.codes() == []
+
+
+def test_a_beginning_that_a_snapshot_leads_to_is_none(kit: ArchiveKit) -> None:
+    kit.clock.advance_us(SECOND_US)
+    kit.snapshot()
+    for name in kit.whole()[:4]:
+        kit.fs.unlink(f"{ARCHIVE}/{name}")
+    assert gaps(kit) == []
+    assert kit.codes() == []
+
+
+def test_a_gap_stays_an_alarm_until_every_collection_is_in_a_snapshot_behind_it(kit: ArchiveKit) -> None:
+    kit.create("d")
+    kit.create("volatile", storage=StorageKind.MEMORY)
+    kit.fs.unlink(f"{ARCHIVE}/{kit.whole()[1]}")
+    assert len(gaps(kit)) == 1
+    kit.clock.advance_us(SECOND_US)
+    kit.snapshot(collection="c")
+    assert "ARCHIVE_GAP" in kit.codes()
+    kit.clock.advance_us(SECOND_US)
+    kit.snapshot(collection="d")
+    assert "ARCHIVE_GAP" not in kit.codes()
 
 
 def test_what_is_deleted_is_found_by_the_hourly_look(kit: ArchiveKit) -> None:

@@ -102,7 +102,9 @@ class Engine:
         self._upload_expiry = UploadExpiry(self.snapshots.uploads)
         self.replay = _replay(ground, machinery, self.operations, logs, self.wal, self.snapshots.moments)
         self.schedules = _schedules(ground, machinery, self.snapshots, self.operations)
-        self.archiving = Archiving(ground, machinery, self.wal.files_before_gap, self.snapshots.known)
+        self.archiving = Archiving(
+            ground, machinery, self.wal.files_before_gap, self.snapshots.known, self.snapshots.covered_through
+        )
         self.recovery = replace(store.report, warnings=(*store.report.warnings, *self.snapshots.warnings))
         if self.recovery.rebuilt:
             self._tell_of_rebuilt_indexes()

@@ -4,7 +4,7 @@ ARCHIVE_FAILING   the last round did not succeed; the next one comes by itself
 ARCHIVE_BEHIND    what is durable has not been in the archive for longer than a few intervals
 ARCHIVE_DAMAGED   a WAL segment is damaged, and so is not archived
 ARCHIVE_FOREIGN   the archive holds another history under the names of this log; nothing is written there
-ARCHIVE_GAP       history that no archive has, until a snapshot is made behind it
+ARCHIVE_GAP       history that no archive has, until every collection is in a snapshot made behind it
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class ArchiveAlarms:
         alarms: Alarms,
         directory: str,
         interval_us: int,
-        newest_snapshot: Callable[[], Sequence64 | None],
+        covered_through: Callable[[], Sequence64],
     ) -> None:
         self._alarms = alarms
         self._directory = directory
-        self._newest_snapshot = newest_snapshot
+        self._covered_through = covered_through
         self.patience_us = max(3 * interval_us, LEAST_PATIENCE_US)
 
     def state(self, failure: Failure | None, behind_us: int) -> str:
@@ -61,7 +61,11 @@ class ArchiveAlarms:
         return "behind" if behind_us > self.patience_us else "archiving"
 
     def tell(self, gaps: Iterable[Gap], failure: Failure | None, behind_us: int) -> None:
-        """Raise and clear what there is to tell. ``behind_us``: how long the oldest operation has been waiting."""
+        """Raise and clear what there is to tell. Blocks for the names of snapshots' files, where there are gaps.
+
+        ``gaps``: with what lies before the archive's beginning. ``behind_us``: how long the oldest operation has been
+        waiting.
+        """
         for code in (FAILING, DAMAGE, FOREIGN):
             if failure is None or failure.code != code:
                 self._alarms.clear(code)
@@ -86,8 +90,9 @@ class ArchiveAlarms:
         self._alarms.raise_(failure.code, _text(failure, self._directory), hint=hint, severity=severity)
 
     def _tell_of_gaps(self, gaps: Iterable[Gap]) -> None:
-        newest = self._newest_snapshot() or 0
-        open_gaps = [gap for gap in gaps if gap.is_loss and max(gap.first, gap.last) > newest]
+        lost = [gap for gap in gaps if gap.is_loss]
+        covered = self._covered_through() if lost else 0
+        open_gaps = [gap for gap in lost if max(gap.first, gap.last) > covered]
         if not open_gaps:
             self._alarms.clear(GAP)
             return
@@ -113,4 +118,6 @@ def _text(failure: Failure, directory: str) -> str:
 def _window(gap: Gap) -> str:
     if gap.first > gap.last:
         return f"perhaps something behind sequence {gap.last}, at {iso_time(gap.first_us)}"
+    if not gap.first_us:
+        return f"sequences up to {gap.last}, done by {iso_time(gap.last_us)}"
     return f"sequences {gap.first} to {gap.last}, from {iso_time(gap.first_us)} to {iso_time(gap.last_us)}"

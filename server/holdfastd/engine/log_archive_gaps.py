@@ -39,3 +39,14 @@ def gaps_of(note: ArchiveNote, contents: ArchiveContents | None) -> tuple[Gap, .
         if gap.kind != MISSING or not any(each.first <= gap.first and gap.last <= each.last for each in noted)
     ]
     return tuple(sorted([*noted, *seen], key=lambda gap: (gap.first_us, gap.first)))
+
+
+def before_the_beginning(contents: ArchiveContents | None) -> tuple[Gap, ...]:
+    """What lies in front of the oldest WAL segment, which is missing where no snapshot leads there."""
+    if contents is None or contents.chain.unread or contents.chain.gaps or not contents.chain.unbroken:
+        return ()
+    header = contents.chain.unbroken[0].header
+    if header is None or not header.previous_sequence:
+        return ()
+    why = "the archive begins behind them, and no snapshot leads there"
+    return (Gap(MISSING, 1, 0, header.previous_sequence, header.created_us, why),)

@@ -30,7 +30,7 @@ from ..storage.wal import WalFileInfo
 from .alarms import Alarms
 from .disk_errors import disk_errors_of
 from .log_archive_alarms import ArchiveAlarms, Failure
-from .log_archive_gaps import gaps_of, lost_before
+from .log_archive_gaps import before_the_beginning, gaps_of, lost_before
 from .log_archive_status import ArchiveContents, ArchiveStatus, waiting
 from .log_holdings import foreign
 from .log_now import LogNow, first_behind
@@ -62,8 +62,8 @@ class Shipped:
 class LogArchiver:
     """See the module. Any thread; one round at a time. ``now``: the log at this moment.
 
-    ``newest_snapshot``: the moment of the newest that can be restored. ``trim``: have the log give up what it kept for
-    the archive alone.
+    ``covered_through``: a moment of which, or of later ones, every collection is in a snapshot that can be restored.
+    ``trim``: have the log give up what it kept for the archive alone.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class LogArchiver:
         store_id: uuid.UUID,
         pace: Pace,
         now: Callable[[], LogNow],
-        newest_snapshot: Callable[[], Sequence64 | None],
+        covered_through: Callable[[], Sequence64],
         trim: Callable[[], None],
     ) -> None:
         self._fs = fs
@@ -89,7 +89,7 @@ class LogArchiver:
         self._trim = trim
         self.directory = directory
         self.interval_us = interval_us
-        self._alarms = ArchiveAlarms(alarms, directory, interval_us, newest_snapshot)
+        self._alarms = ArchiveAlarms(alarms, directory, interval_us, covered_through)
         # Held during a round. Guards what is below.
         self._running = threading.Lock()
         self._shipping = LogShipping(fs, directory, store_id, pace)
@@ -163,7 +163,8 @@ class LogArchiver:
         self._note_lost(now)
         with self._lock:
             note, failure, contents = self._note, self._failure, self._contents
-        self._alarms.tell(gaps_of(note, contents), failure, self._behind_us(now, note))
+        gaps = (*before_the_beginning(contents), *gaps_of(note, contents))
+        self._alarms.tell(gaps, failure, self._behind_us(now, note))
 
     def release(self) -> None:
         """Give up the lock on the archive, once no round will come any more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..errors import FailedPrecondition
+from ..model import Sequence64
 from ..storage.files import parent_of
 from ..storage.wal import WalFileInfo
 from .log_archive_status import NOT_ARCHIVED, ArchiveStatus
@@ -20,6 +21,7 @@ class Archiving:
     """See the module. ``start`` and ``finish`` are for who starts and stops the store, the rest is for any thread.
 
     ``closed_files``: what is left of the log while it is switched off. ``known``: the snapshots in the registry.
+    ``covered_through``: as for ``LogArchiver``.
     """
 
     def __init__(
@@ -28,11 +30,13 @@ class Archiving:
         machinery: Machinery,
         closed_files: Callable[[], tuple[WalFileInfo, ...]],
         known: Callable[[], Iterable[SnapshotInfo]],
+        covered_through: Callable[[], Sequence64],
     ) -> None:
         self._ground = ground
         self._machinery = machinery
         self._closed_files = closed_files
         self._known = known
+        self._covered_through = covered_through
         self.archiver = self._archiver() if ground.config.archive_path else None
         self._thread = None if self.archiver is None else ArchiveThread(self.archiver)
 
@@ -99,7 +103,7 @@ class Archiving:
             store_id=ground.store.keeper.current.store_id,
             pace=machinery.backup_pace,
             now=lambda: log_now(machinery.committer.log, self._closed_files()),
-            newest_snapshot=lambda: machinery.retention.newest_snapshot(),
+            covered_through=self._covered_through,
             trim=self._trim,
         )
 

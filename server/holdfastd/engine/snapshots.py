@@ -13,7 +13,7 @@ from dataclasses import replace
 from ..errors import InvalidArgument, NotFound
 from ..format.subset import Subset, parse_subset
 from ..format.verify_receipt import CHECKSUMS
-from ..model import Sequence64
+from ..model import Sequence64, StorageKind
 from ..storage.bulk import Pace, unpaced
 from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem
@@ -40,6 +40,7 @@ from .snapshot_base import choose_base
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_consolidate import Consolidation, finder_of, look
 from .snapshot_context import SnapshotContext
+from .snapshot_coverage import covered_through
 from .snapshot_create import SnapshotCreation, forget_history
 from .snapshot_diff import DiffRequest, SnapshotComparison, names_to_compare, sides_of
 from .snapshot_download import Download
@@ -132,6 +133,13 @@ class Snapshots:
 
     def _newest_moment(self) -> Sequence64 | None:
         return self._catalog.newest_moment(self._context.keeper.current.reaches_back_to)
+
+    def covered_through(self) -> Sequence64:
+        """The newest sequence of which, or of later ones, snapshots can bring back every collection that there is, but
+        for those in memory, of which no log knows; 0 for none. Blocks for the names of files."""
+        collections = self._context.applier.catalog.collections.values()
+        logged = [str(each.spec.id) for each in collections if each.spec.storage is not StorageKind.MEMORY]
+        return covered_through(self.known(), self._context.keeper.current.reaches_back_to, logged)
 
     # Long work ------------------------------------------------------------------------------------------------------
 
