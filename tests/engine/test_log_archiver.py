@@ -184,6 +184,18 @@ def test_a_log_that_was_switched_off_is_archived_to_its_last_word(kit: ArchiveKi
     assert kit.codes() == []
 
 
+def test_a_flush_does_not_claim_what_was_written_without_a_log(kit: ArchiveKit) -> None:
+    kit.write(2)
+    everything = kit.logged()
+    kit.engine.wal.disable(caller=Caller())
+    assert kit.engine.archiving.flush().through_sequence == everything[-1][0]
+    kit.write()
+    with pytest.raises(FailedPrecondition, match=f"disabled since sequence {everything[-1][0]}") as caught:
+        kit.engine.archiving.flush()
+    assert caught.value.reason == "WAL_DISABLED"
+    assert kit.archived() == everything
+
+
 def test_a_restart_with_the_log_switched_off_archives_what_is_left_of_it(kit: ArchiveKit) -> None:
     kit.write(4)
     everything = kit.logged()

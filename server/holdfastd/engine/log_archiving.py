@@ -85,11 +85,23 @@ class Archiving:
         return self.archiver
 
     def flush(self) -> Shipped:
-        """Bring everything that was acknowledged into the archive. Blocks; raises what keeps it from that."""
+        """Bring everything that was acknowledged into the archive. Blocks; raises what keeps it from that.
+
+        FailedPrecondition (WAL_DISABLED) where some of it is in no log; what is in one was archived then.
+        """
         archiver, log = self.check_on(), self._machinery.committer.log
         if log is not None:
             log.sync()
-        return archiver.flush()
+        shipped = archiver.flush()
+        logged = self._ground.store.keeper.current.logged_sequence
+        if log is None and self._ground.store.applier.sequence > logged:
+            raise FailedPrecondition(
+                f"the log is disabled since sequence {logged}: what was written since is in no log, and in no archive",
+                reason="WAL_DISABLED",
+                hint="enable it with `holdfast storage wal enable`, then make a snapshot: holdfast storage snapshot "
+                "create",
+            )
+        return shipped
 
     def _archiver(self) -> LogArchiver:
         ground, machinery = self._ground, self._machinery
