@@ -212,6 +212,31 @@ def test_a_snapshot_of_a_history_that_was_cut_is_not_newer_than_the_archive() ->
     assert found.values() == {"a": 1}
 
 
+HURT = {
+    "zeros": lambda data: data[:-40] + bytes(40),
+    "another byte": lambda data: data[:-20] + bytes([data[-20] ^ 1]) + data[-19:],
+    "cut short": lambda data: data[:-40],
+}
+
+
+@pytest.mark.parametrize("how", HURT)
+def test_damage_at_the_end_of_an_archive_is_no_torn_write(how: str) -> None:
+    """What lies there was synced when it was put there: less of it is not the last moment that was archived."""
+    lost = many_files()
+    log = archived(lost)
+    last = max(log)
+    log[last] = HURT[how](log[last])
+    found = empty_machine(lost, log)
+    before = lost.engine.sequence - 1
+    with pytest.raises(Corruption) as caught:
+        found.restore("latest", wal_path=LOG, ending=Ending())
+    assert caught.value.hint.endswith(f"ends with --to {before}")
+    if how != "cut short":
+        assert not found.engine.wal.verify(LOG).sound
+    found.restore("latest", wal_path=LOG, ending=Ending(before))
+    assert found.values() == {"a": 6}
+
+
 def test_a_time_in_what_is_missing_is_refused() -> None:
     lost = many_files()
     log = archived(lost)

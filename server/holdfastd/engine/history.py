@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from ..errors import OutOfRange
+from ..errors import Corruption, OutOfRange
 from ..format.record import RecordKind
 from ..model import Sequence64
 from ..storage.wal_files import FoundFile, link_at_end
@@ -91,7 +91,8 @@ class History:
     """See the module. One thread; blocks while it reads files. ``files``: those of ``source``, oldest first.
 
     ``end`` and ``end_us``: the last sequence that belongs to it, and its time. ``went_through``: whether the store that
-    wrote it has gone through a sequence of a timeline, where anybody but the log knows.
+    wrote it has gone through a sequence of a timeline, where anybody but the log knows. ``damage``: behind ``end``, in
+    the newest WAL segment.
     """
 
     def __init__(
@@ -101,9 +102,11 @@ class History:
         end: Sequence64,
         end_us: int,
         went_through: Callable[[int, Sequence64], bool] | None = None,
+        damage: Corruption | None = None,
     ) -> None:
         self._files = files
         self._went_through = went_through
+        self._damage = damage
         self._gaps: dict[str, Gap | None] = {}
         self._forks = _forks(files)
         self.source = source
@@ -122,6 +125,7 @@ class History:
         """
         if ending.sequence is not None:
             if ending.sequence > self.end:
+                self._check_end()
                 raise OutOfRange(
                     f"history ends with sequence {self.end}; there is no sequence {ending.sequence} yet",
                     reason=OUT_OF_WINDOW,
@@ -131,6 +135,7 @@ class History:
             return Moment(ending.sequence)
         time_us = ending.time_us
         if time_us is None:
+            self._check_end()
             return Moment(self.end)
         if time_us > max(now_us, self.end_us):
             raise OutOfRange(
@@ -140,8 +145,21 @@ class History:
                 latest_us=self.end_us,
             )
         if time_us >= self.end_us > 0:
+            self._check_end()
             return Moment(self.end)
         return self._at_time(time_us)
+
+    def _check_end(self) -> None:
+        """Raise Corruption where nobody knows what was done behind the last operation that can be read."""
+        damage = self._damage
+        if damage is not None:
+            raise Corruption(
+                damage.problem,
+                path=damage.path,
+                offset=damage.offset,
+                reason=damage.reason,
+                hint=f"bring the file back as it was; without it, what can be restored ends with --to {self.end}",
+            )
 
     def _at_time(self, time_us: int) -> Moment | None:
         found = sequence_at_time(
@@ -216,7 +234,7 @@ class History:
                 yield from self._gap(before, header.previous_sequence, file.first_sequence, header.created_us)
             elif self.source.elsewhere:
                 yield from self._lost(before, header.previous_sequence, file)
-        if self._files and self.source.upto_synced is None and self.end > sequence:
+        if self._files and self.source.upto_synced is None and self._damage is None and self.end > sequence:
             yield from self._gap(self._files[-1], self.end, 0, 0)
 
     def _gap(self, before: FoundFile, through: Sequence64, first: Sequence64, begun_us: int) -> Iterator[Gap]:

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..errors import EngineFailed, FailedPrecondition, OutOfRange
+from ..errors import Corruption, EngineFailed, FailedPrecondition, OutOfRange
 from ..model import Origin, Sequence64
 from ..storage.clock import Clock
 from ..storage.names import Layout, parse_wal_name
@@ -88,8 +88,8 @@ class ReplayLogs:
         sequence, time_us = self._applier.sequence, self._applier.time_us
         source = self.open(path)
         if not self.is_own(source):
-            sequence, time_us = self._end(source)
-            return History(source, self.files(source), sequence, time_us)
+            sequence, time_us, damage = self._reach(source)
+            return History(source, self.files(source), sequence, time_us, damage=damage)
         went_through = self._keeper.current.reaches_back_to
         return History(source, self.files(source), sequence, time_us, went_through)
 
@@ -172,21 +172,34 @@ class ReplayLogs:
         return sequence if sequence < self._applier.sequence else None
 
     def _end(self, source: LogSource) -> tuple[Sequence64, int]:
-        """The last sequence of a log and its time, microseconds. Reads one WAL segment where it is not written to."""
+        """The last sequence of a log and its time, microseconds. Raises Corruption where that cannot be told."""
+        sequence, time_us, damage = self._reach(source)
+        if damage is not None:
+            raise damage
+        return sequence, time_us
+
+    def _reach(self, source: LogSource) -> tuple[Sequence64, int, Corruption | None]:
+        """The last sequence of a log and its time, microseconds, or the last before damage, and what that is.
+
+        Reads one WAL segment where it is not written to.
+        """
         if source.upto_synced is not None:
             # Numbers behind the last record are those of collections in memory: nothing that a log could hold.
-            return self._applier.sequence, self._applier.time_us
+            return self._applier.sequence, self._applier.time_us, None
         files = self.files(source)
         if not files:
-            return 0, 0
+            return 0, 0, None
         header = files[-1].sound_header()
         sequence, time_us = header.previous_sequence, 0
         reader = LogReader(
             source.fs, source.directories, store_id=source.store_id, first_path=files[-1].path, one_file=True
         )
-        for record in reader.read():
-            sequence, time_us = record.sequence, record.header.timestamp_us
-        return sequence, time_us
+        try:
+            for record in reader.read():
+                sequence, time_us = record.sequence, record.header.timestamp_us
+        except Corruption as damage:
+            return sequence, time_us, damage
+        return sequence, time_us, None
 
     def check_history(self, target: Collection, origin: Origin, files: list[FoundFile]) -> None:
         """Raise unless the snapshot's moment lies on the log's history (RULES 2)."""

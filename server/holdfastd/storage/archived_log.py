@@ -11,6 +11,7 @@ import errno
 import posixpath
 
 from ..errors import Corruption
+from ..format.urls import is_object_url
 from .files import FileSystem, Reader
 from .log_archive_listing import Piece, list_log_archive
 
@@ -32,6 +33,18 @@ class ArchivedLog:
         self._heads: dict[str, bytes] = {}
         self._open: tuple[str, Reader] | None = None
 
+    @property
+    def is_archive(self) -> bool:
+        """Whether that is certain: then all of it was synced, and a write that was not finished is damage.
+
+        A directory with nothing but whole WAL segments may be a log that was at rest, or was killed.
+        """
+        return is_object_url(self._directory) or any(
+            piece.path != posixpath.join(self._directory, name)
+            for name, found in self._listed().items()
+            for piece in found
+        )
+
     def listdir(self, path: str) -> list[str]:
         """The names of the WAL segments, whether the archive has them whole or in pieces."""
         self._check(path)
@@ -46,7 +59,11 @@ class ArchivedLog:
         end = self.size(path) if length is None else min(offset + length, self.size(path))
         if end <= HEADS:
             if path not in self._heads:
-                self._heads[path] = self._read(path, 0, min(HEADS, self.size(path)))
+                try:
+                    self._heads[path] = self._read(path, 0, min(HEADS, self.size(path)))
+                except Corruption:
+                    # What was asked for may lie in front of it.
+                    return self._read(path, offset, end)
             if len(self._heads[path]) >= end:
                 return self._heads[path][offset:end]
         return self._read(path, offset, end)

@@ -4,6 +4,7 @@
   last record before its successor was made. So is a successor that does not take up the chain.
 * In the last one, a bad record is corruption when a record behind it, intact by its own checksum, knew the bad place to
   be durable. Otherwise it was never acknowledged as durable: a torn tail.
+* In an archive nothing is torn: what lies there was synced when it was put there.
 * A log that ends below what the manifest reflects was cut by something else than a power cut: corruption.
 
 Damage to the last synced group of a log, with no marker behind it, cannot be told from a torn tail.
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from ..errors import Corruption
 from ..format.record import ALIGNMENT, HEADER_SIZE, RecordHeader, RecordKind, find_headers
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader
+from .archived_log import ArchivedLog
 from .files import ReadsFiles
 from .wal_entry import Link
 from .wal_files import DAMAGE_HINT, FoundFile
@@ -115,6 +117,8 @@ def tail_problem(
             f"{end.finding}, but the record at offset {offset} (sequence {record.sequence}) was written when "
             f"everything below {record.durable_offset} was durable",
         )
+    if isinstance(fs, ArchivedLog) and fs.is_archive:
+        return live_problem(path, end, fs.size(path))
     if end.link.sequence < required_sequence:
         return Problem(
             path,
