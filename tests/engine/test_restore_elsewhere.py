@@ -237,6 +237,21 @@ def test_damage_at_the_end_of_an_archive_is_no_torn_write(how: str) -> None:
     assert found.values() == {"a": 6}
 
 
+@pytest.mark.parametrize("how", HURT)
+def test_a_replay_along_an_archive_with_damage_at_its_end_goes_up_to_it(how: str) -> None:
+    lost = many_files()
+    log = archived(lost)
+    log[max(log)] = HURT[how](log[max(log)])
+    found = empty_machine(lost, log)
+    before = lost.engine.sequence - 1
+    found.restore(found.engine.snapshots.list(path="/backups")[0].id)
+    for more in ({}, {"to_sequence": before + 1}, {"to_us": lost.clock.wall_us}):
+        with pytest.raises(Corruption):
+            found.replay(path=LOG, **more)
+    found.replay(path=LOG, to_sequence=before)
+    assert found.values() == {"a": 6}
+
+
 def test_a_time_in_what_is_missing_is_refused() -> None:
     lost = many_files()
     log = archived(lost)

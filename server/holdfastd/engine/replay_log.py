@@ -145,11 +145,14 @@ class ReplayLogs:
     def check_end(self, request: ReplayRequest) -> None:
         """Raise OutOfRange for a target later than max(now, last record): it has not happened yet (RULES 12).
 
+        Corruption for one behind damage in the newest WAL segment: nobody knows whether it has.
         A sequence behind the end of a log that is switched off has happened, but no replay leads to it.
         """
         if request.to_sequence is None and request.to_us is None:
             return
-        sequence, time_us = self._end(self.open(request.path))
+        sequence, time_us, damage = self._reach(self.open(request.path))
+        if damage is not None and ((request.to_sequence or 0) > sequence or (request.to_us or 0) > time_us):
+            raise damage
         time_us = max(time_us, self._clock.now_us())
         if request.to_sequence is not None and request.to_sequence > sequence:
             raise OutOfRange(
