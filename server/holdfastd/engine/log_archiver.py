@@ -214,7 +214,10 @@ class LogArchiver:
             except Exception as error:  # whatever it is: a thread that dies here would stop archiving without a word
                 failure = FailedPrecondition(f"archiving the log failed: {type(error).__name__}: {error}")
             self._told(failure)
-        self.look()
+        try:
+            self.look()
+        except Exception:  # whoever asks for the alarms is told, too
+            _log.exception("what is to be told of the archive could not be found out")
         return failure
 
     def flush(self) -> Shipped:
