@@ -36,8 +36,10 @@ WANTED = {
     "reached",
     "one reached",
     "refused",
+    "renewed",
     "restore cut off",
     "replayed twice",
+    "replay cut off",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from holdfastd.engine.engine import Engine
 from holdfastd.model import StorageKind
 from tests.support.oracle import StoreState
 
@@ -29,6 +30,13 @@ class Silence:
     def hides(self, sequence: int) -> bool:
         """Whether what was done at a sequence is in no log."""
         return self.end < sequence and (not self.behind or sequence <= self.behind)
+
+
+def written(engine: Engine) -> set[tuple[int, int]]:
+    """Of every point in a store the operation that wrote it, and when: (sequence, microseconds)."""
+    names = [stats.spec.name for stats in engine.collections.list()]
+    records = (record for name in names for batch in engine.points.export(name) for record in batch)
+    return {(record.sequence, record.time_us) for record in records}
 
 
 def lasting(state: StoreState) -> StoreState:

@@ -9,7 +9,7 @@ from holdfastd.engine.history import Ending
 from holdfastd.engine.tickets import Submission
 from holdfastd.errors import HoldfastError, NotFound, OutOfRange
 from holdfastd.model import StorageKind
-from tests.support.chronicle_facts import Kept, lasting
+from tests.support.chronicle_facts import Kept, lasting, written
 from tests.support.chronicles import Chronicle
 from tests.support.engines import CALLER, abandon
 from tests.support.memfs import MemFileSystem
@@ -17,6 +17,8 @@ from tests.support.oracle import CollectionState, StoreState, observe
 from tests.support.replays import ReplayKit
 
 INTO = "into"
+MEMTABLES = (1, 300, 64 << 20)
+"""Bytes that are held in memory while a moment is rolled forward: then segments are written on the way."""
 
 
 class Asking:
@@ -32,6 +34,9 @@ class Asking:
         for stats in self.kit.engine.collections.list():
             self.kit.engine.collections.drop(stats.spec.name, caller=CALLER)
         self.kit.sync_log()
+        moments = self.kit.engine.snapshots.moments
+        config = replace(moments._context.config, memtable_bytes=self.rng.choice(MEMTABLES))
+        moments._context = replace(moments._context, config=config)
         self.before = self.seen()
         self.began = self.kit.fs.ops
 
@@ -50,12 +55,8 @@ class Asking:
         self.whole(Ending(sequence), sequence)
 
     def by_time(self, sequence: int) -> None:
-        """Any time before the next operation is the time of this one."""
-        times = self.chronicle.times
-        time_us = times[sequence]
-        later = [each for each in times.values() if each > time_us]
-        if later and self.rng.random() < 0.7:
-            time_us = self.rng.randint(time_us, min(later) - 1)
+        """The exact time of an operation, or any before the next one."""
+        time_us = self.some_time_of(sequence) if self.rng.random() < 0.7 else self.chronicle.times[sequence]
         by_then = self.chronicle.at_time(time_us)
         self.whole(Ending(time_us=time_us), by_then, must=self.chronicle.is_told_by_time(by_then))
 
@@ -72,6 +73,7 @@ class Asking:
             return
         then = lasting(self.chronicle.at(sequence))
         assert self.seen() == then, f"sequence {sequence}"
+        assert written(self.kit.engine) <= self.chronicle.done
         self.chronicle.tally["reached"] += 1
         if self.rng.random() < 0.3 and self.chronicle.has_to_reach(sequence):
             self.kit.restore("latest", ending=Ending(sequence), overwrite=True)
@@ -130,6 +132,7 @@ class Asking:
             return
         then = self.chronicle.at(sequence).collections[name]
         assert observe(self.kit.engine).collections[INTO] == then, f"{name} at sequence {sequence}"
+        assert written(self.kit.engine) <= self.chronicle.done
         self.kit.reopen()
         assert observe(self.kit.engine).collections == {**self.before.collections, INTO: then}
         self.chronicle.tally["one reached"] += 1
@@ -147,12 +150,16 @@ class Asking:
         kept, name = self.rng.choice(held)
         self.kit.restore(kept.id, **_one(name))
         assert observe(self.kit.engine).collections[INTO] == kept.state.collections[name]
+        began = self.kit.fs.ops
+        to_us = self.some_time_of(sequence) if not self.chronicle.silences and self.rng.random() < 0.5 else None
         try:
-            self.replay(sequence)
+            self.replay(sequence, to_us)
         except HoldfastError as error:
             refusal = error
         else:
             self.was_replayed(name, kept, sequence)
+            if self.rng.random() < 0.6:
+                self.replayed_in_two_lives(name, kept, sequence, began)
             return
         assert self.may_not_replay(kept.sequence, sequence), refusal.message
 
@@ -164,6 +171,22 @@ class Asking:
         assert self.replay(sequence)["operations_replayed"] == 0
         assert observe(self.kit.engine) == then
         self.chronicle.tally["replayed twice"] += 1
+
+    def replayed_in_two_lives(self, name: str, kept: Kept, sequence: int, began: int) -> None:
+        """As though the power had gone on the way: the next replay goes on from there, and comes to the same."""
+        kit = self.kit
+        kit.fs = MemFileSystem(kit.fs.crash_disk_at(self.rng.randint(began, kit.fs.ops), self.rng, "subset"))
+        abandon(kit.fs)
+        kit.reopen()
+        self.replay(sequence)
+        self.was_replayed(name, kept, sequence)
+        self.chronicle.tally["replay cut off"] += 1
+
+    def some_time_of(self, sequence: int) -> int:
+        """Any time before the next operation is the time of this one."""
+        times = self.chronicle.times
+        later = [each for each in times.values() if each > times[sequence]]
+        return self.rng.randint(times[sequence], min(later) - 1) if later else times[sequence]
 
     def may_not_replay(self, start: int, end: int) -> bool:
         """Whether a part of the way is in no log, or the log has not come that far."""
@@ -179,7 +202,7 @@ class Asking:
         ended = [each for each in way if lives[each].get(name) != life]
         return max(each for each in way if not ended or each < ended[0])
 
-    def replay(self, sequence: int) -> dict[str, object]:
+    def replay(self, sequence: int, to_us: int | None = None) -> dict[str, object]:
         """Without a committer thread, whatever is submitted is committed at once."""
         committer = self.kit.engine._committer
 
@@ -188,6 +211,8 @@ class Asking:
                 committer.submit(submission)
 
         committer.submit_nowait = commit  # type: ignore[method-assign]
+        if to_us is not None:
+            return self.kit.replay(collection=INTO, to_us=to_us)
         return self.kit.replay(collection=INTO, to_sequence=sequence)
 
 

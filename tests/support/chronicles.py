@@ -22,7 +22,7 @@ from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import FailedPrecondition, NotFound, OutOfRange
 from holdfastd.format.payloads import join_payloads
 from holdfastd.model import StorageKind, SyncMode
-from tests.support.chronicle_facts import Kept, Silence, lasting, only, within, without_aliases
+from tests.support.chronicle_facts import Kept, Silence, lasting, only, within, without_aliases, written
 from tests.support.engines import CALLER, abandon
 from tests.support.memfs import MemFileSystem
 from tests.support.oracle import CollectionState, StoreState, observe
@@ -45,7 +45,8 @@ class Chronicle:
     """One history. ``durable``: nothing through this sequence may be lost.
 
     ``restores``: what was done at these sequences has its content in no log; ``unlogged``: these are in none at all.
-    ``lives``: since when each name stood for what it stood for.
+    ``lives``: since when each name stood for what it stood for. ``done``: each operation that was ever done and when,
+    those included that were lost again.
     """
 
     rng: random.Random
@@ -60,6 +61,7 @@ class Chronicle:
     unlogged: set[int] = field(default_factory=set)
     silences: list[Silence] = field(default_factory=list)
     lives: dict[int, dict[str, int]] = field(default_factory=dict)
+    done: set[tuple[int, int]] = field(default_factory=set)
     durable: int = 0
     logging: bool = True
 
@@ -82,6 +84,7 @@ class Chronicle:
             (self.truncate, 1),
             (self.create, 5),
             (self.drop, 3),
+            (self.renew, 2),
             (self.alias, 4),
             (self.snapshot, 10),
             (self.unmake, 3),
@@ -113,6 +116,8 @@ class Chronicle:
     def did(self, state: StoreState, *, logged: bool = True, ended: Collection[str] = ()) -> None:
         """The store has taken an operation, and is ``state`` since. ``ended``: names that stand for another one now."""
         self.now = state
+        earlier = max((known for each, known in self.times.items() if each < self.sequence), default=0)
+        assert self.kit.engine._applier.time_us > earlier, "time has not gone on"
         self.note(ended)
         if not (self.logging and logged):
             self.unlogged.add(self.sequence)
@@ -126,6 +131,7 @@ class Chronicle:
         before = {name: life for name, life in before.items() if name not in ended}
         self.lives[self.sequence] = {name: before.get(name, self.sequence) for name in self.now.collections}
         self.times.setdefault(self.sequence, self.kit.engine._applier.time_us)
+        self.done.add((self.sequence, self.times[self.sequence]))
 
     def is_durable(self) -> None:
         self.durable = self.sequence
@@ -140,6 +146,7 @@ class Chronicle:
 
     def look(self) -> None:
         assert observe(self.kit.engine) == self.now
+        assert written(self.kit.engine) <= self.done
 
     def recovered(self, floor: int) -> None:
         """After a start: nothing through ``floor`` is lost, and what is there is what was there once."""
@@ -242,8 +249,7 @@ class Chronicle:
             self.wrote(name, self.now.deleted(name, ids))
 
     def truncate(self) -> None:
-        name = self.one_of()
-        if name is not None:
+        if name := self.one_of():
             self.kit.engine.points.truncate(name, caller=CALLER)
             self.wrote(name, self.now.deleted(name, IDS))
 
@@ -262,6 +268,17 @@ class Chronicle:
         if name is not None:
             self.kit.engine.collections.drop(name, caller=CALLER)
             self.changed_the_catalog(self.now.dropped(name))
+
+    def renew(self) -> None:
+        """Another one of the same name and shape in the place of one with points: of those none may come back."""
+        name = self.one_of(filled=True)
+        if name is not None:
+            made = name, self.now.collections[name].dimensions, self.now.collections[name].storage
+            self.kit.engine.collections.drop(name, caller=CALLER)
+            self.changed_the_catalog(self.now.dropped(name))
+            self.kit.create(*made)
+            self.changed_the_catalog(self.now.created(*made))
+            self.tally["renewed"] += 1
 
     def alias(self) -> None:
         alias, name, collections = self.rng.choice(ALIASES), self.one_of(), self.kit.engine.collections

@@ -1,0 +1,94 @@
+"""The histories bite: plant one fault in what takes, keeps or applies operations, and one of them comes out wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+import pytest
+
+from holdfastd.engine import history, sealing, snapshot_create
+from holdfastd.engine.committer import Committer
+from holdfastd.engine.course import Course
+from holdfastd.engine.replay_log import ReplayLogs
+from holdfastd.engine.replay_one import CollectionReplay
+from holdfastd.engine.roll_forward import RollForward
+from holdfastd.errors import HoldfastError
+from tests.engine.test_chronicles import remembered
+from tests.support.engines import Fatal
+from tests.support.mutants import mutate
+
+HISTORIES = 300
+
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
+
+
+class Mutant(NamedTuple):
+    """One fault: ``old`` in ``owner.name`` becomes ``new``."""
+
+    owner: Any
+    name: str
+    old: str
+    new: str
+
+
+TWICE = "collection.upsert(rows, sequence, time_us)"
+MUTANTS = {
+    "an increment leaves out what came right behind its base": Mutant(
+        snapshot_create, "take", "> since]", "> since + 1]"
+    ),
+    "the end is left out": Mutant(
+        ReplayLogs, "between", "record.sequence > to_sequence", "record.sequence >= to_sequence"
+    ),
+    "a time means what was before it": Mutant(
+        history, "sequence_at_time", "record.timestamp_us > timestamp_us", "record.timestamp_us >= timestamp_us"
+    ),
+    "what the snapshot holds is applied again": Mutant(
+        ReplayLogs, "between", "from_sequence=through + 1", "from_sequence=through"
+    ),
+    "the first behind the snapshot is left out": Mutant(
+        ReplayLogs, "between", "from_sequence=through + 1", "from_sequence=through + 2"
+    ),
+    "a moment has an operation twice": Mutant(RollForward, "_apply_to_points", TWICE, f"({TWICE}, {TWICE})"),
+    "a moment has operations at other times": Mutant(
+        RollForward, "_apply_to_points", TWICE, "collection.upsert(rows, sequence, time_us + 1)"
+    ),
+    "a moment lacks deletions": Mutant(
+        RollForward, "_apply_to_points", "count = collection.delete(ids, id_hashes, sequence, time_us)", "count = 0"
+    ),
+    "a moment crosses a restore": Mutant(Course, "check_end", "raise _not_in_the_log(restored)", "pass"),
+    "deaths while a segment is written are forgotten": Mutant(
+        sealing, "_carry_over_kills", "if len(fresh):", "if False:"
+    ),
+    "a replay has an operation twice": Mutant(
+        CollectionReplay,
+        "run",
+        "self._send(target, change, record.sequence, actor=logged.actor)",
+        "[self._send(target, change, record.sequence) for _ in range(2)]",
+    ),
+    "time goes back with the clock": Mutant(
+        Committer, "_commit_admitted", "time_us = max(self._applier.time_us, wall_us - 1)", "time_us = wall_us - 1"
+    ),
+    "time stands still": Mutant(
+        Committer,
+        "_commit_admitted",
+        "time_us = max(self._applier.time_us,",
+        "time_us = max(self._applier.time_us - 1,",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_history_notices(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant = MUTANTS[name]
+    mutate(monkeypatch, mutant.owner, mutant.name, mutant.old, mutant.new)
+    assert any(map(comes_out_wrong, range(HISTORIES)))
+
+
+def comes_out_wrong(seed: int) -> bool:
+    """Whether a history, or one of its moments, is not what it should be, or is refused."""
+    try:
+        remembered(seed, Counter())
+    except (AssertionError, HoldfastError, Fatal):
+        return True
+    return False
