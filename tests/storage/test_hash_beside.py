@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfastd.storage.beside import Beside, Done
-from holdfastd.storage.hash_beside import HashBeside
+from holdfastd.storage.hash_beside import AT_ONCE_BYTES, HashBeside
 
 
 @pytest.fixture(scope="module", params=["threads", "at once"])
@@ -39,3 +39,17 @@ def test_what_was_given_may_change_once_it_is_waited_for(submit: Beside) -> None
         piece[:] = b"b" * len(piece)
         piece[:] = b"a" * len(piece)
     assert beside.hexdigest() == hashlib.sha256(b"a" * 3_000_000).hexdigest()
+
+
+def test_small_pieces_are_handed_over_together_and_few_at_a_time() -> None:
+    handed: list[int] = []
+
+    def count(work: Callable[[], object]) -> Done:
+        handed.append(1)
+        return Done(work)
+
+    beside = HashBeside(count)
+    for _ in range(40):
+        beside.update(bytes(AT_ONCE_BYTES // 10))
+    assert len(handed) == 40 // 11, "ten of them do not quite add up"
+    assert beside.hexdigest() == hashlib.sha256(bytes(40 * (AT_ONCE_BYTES // 10))).hexdigest()

@@ -25,7 +25,7 @@ from ..model import CollectionSpec, Sequence64
 from ..storage import names
 from ..storage.archive_reader import ArchiveReader
 from ..storage.beside import Done, Pending
-from ..storage.bulk import BulkWriter, write_document
+from ..storage.bulk import LARGEST_PIECE_BYTES, BulkWriter, write_document
 from ..storage.files import make_dirs, remove_tree
 from ..storage.segment import open_segment
 from .meter import Advance
@@ -36,8 +36,6 @@ from .staging import Staging
 from .view import View
 
 INDEX_BYTES_PER_ROW = 20
-WRITE_BYTES = 4 << 20
-"""What goes to the disk at once: by single MiB it took a third longer, whatever was on its way besides."""
 
 
 def staged_rows(chain: Chain, sources: Collection[uuid.UUID]) -> int:
@@ -197,7 +195,7 @@ class Stager:
             self._problem = error
 
     def _copy(self, path: str, size: int, advance: Advance) -> FileInfo:
-        with BulkWriter(self._context.fs, path, size, piece_bytes=WRITE_BYTES, pace=self._context.pace) as out:
+        with BulkWriter(self._context.fs, path, size, piece_bytes=LARGEST_PIECE_BYTES, pace=self._context.pace) as out:
             for piece in self._archive.pieces():
                 out.write(piece)
                 advance(len(piece), 0)
@@ -218,7 +216,9 @@ class Stager:
         header = npy_header("<f4", (rows, dimensions), align=VECTORS_ALIGN)
         step, left = rows_per_block(rows, dimensions), rows
         reserve = len(header) + rows * dimensions * 4
-        with BulkWriter(self._context.fs, path, reserve, piece_bytes=WRITE_BYTES, pace=self._context.pace) as out:
+        with BulkWriter(
+            self._context.fs, path, reserve, piece_bytes=LARGEST_PIECE_BYTES, pace=self._context.pace
+        ) as out:
             out.write(header)
             for _ in range(shape[0]):
                 block = np.frombuffer(self._archive.take(4 * shape[2]), np.uint8).reshape(4, shape[2])

@@ -26,7 +26,7 @@ from ..format.snapshot import (
 )
 from ..format.urls import is_object_url
 from ..storage.archive_writer import ArchiveWriter, Piece
-from ..storage.bulk import LARGE_BYTES, BulkWriter
+from ..storage.bulk import LARGE_BYTES, LARGE_PIECE_BYTES, LARGEST_PIECE_BYTES, BulkWriter
 from .meter import Advance
 from .snapshot_context import SnapshotContext
 from .snapshot_removed import RemovedIds, removed_pieces
@@ -91,7 +91,10 @@ def write_archive(
         # parts must be large enough.
         reserve = 0 if compress and not is_object_url(path) else plan.size
         large = plan.size >= LARGE_BYTES
-        out = stack.enter_context(BulkWriter(context.fs, path, reserve, large=large, pace=context.backup_pace))
+        piece_bytes = LARGEST_PIECE_BYTES if compress else LARGE_PIECE_BYTES
+        out = stack.enter_context(
+            BulkWriter(context.fs, path, reserve, large=large, piece_bytes=piece_bytes, pace=context.backup_pace)
+        )
         mtime = plan.manifest.created_us // 1_000_000
         archive = ArchiveWriter(out, mtime=mtime, submit=submit, beside=context.fs.beside)
         archive.add(MANIFEST, len(plan.encoded), [plan.encoded])

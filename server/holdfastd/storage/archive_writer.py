@@ -63,7 +63,7 @@ class ArchiveWriter:
         """Bytes of the tar so far, before compression."""
 
     def add(self, name: str, size: int, pieces: Iterable[Piece]) -> None:
-        """Append one member. A piece must stay as it is until the one behind it is written."""
+        """Append one member. Its pieces must stay as they are until it is complete."""
         self._write(encode_header(name, size, self._mtime))
         digest = HashBeside(self._beside)
         written = 0

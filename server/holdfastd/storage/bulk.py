@@ -26,6 +26,8 @@ from .write_behind import WriteBehind
 
 PIECE_BYTES = 256 * 1024
 LARGE_PIECE_BYTES = 1 << 20
+LARGEST_PIECE_BYTES = 4 << 20
+"""For restores and compressed snapshots, whose threads wait for one another: by single MiB they take a fifth longer."""
 LARGE_BYTES = 4 << 20
 """From this size on a file is written behind, in large pieces."""
 BLOCK_BYTES = 4096

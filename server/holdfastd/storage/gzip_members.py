@@ -46,9 +46,10 @@ class GzipWriter:
         self._out = out
         self._submit = submit
         self._at_once = at_once
+        self._free: list[memoryview] = []
         self._chunk = memoryview(bytearray(CHUNK_BYTES))
         self._gathered = 0
-        self._pending: deque[Pending] = deque()
+        self._pending: deque[tuple[Pending, memoryview]] = deque()
 
     def write(self, data: Buffer | NDArray[Any]) -> None:
         """Append; ``data`` may be reused on return."""
@@ -67,16 +68,22 @@ class GzipWriter:
         if not self._gathered:
             return
         content = self._chunk[: self._gathered]
-        self._chunk, self._gathered = memoryview(bytearray(CHUNK_BYTES)), 0
-        self._pending.append(self._submit(lambda: compress(content)))
+        self._pending.append((self._submit(lambda: compress(content)), self._chunk))
         while len(self._pending) >= self._at_once:
-            self._out.write(self._pending.popleft().result())
+            self._write_first()
+        self._chunk = self._free.pop() if self._free else memoryview(bytearray(CHUNK_BYTES))
+        self._gathered = 0
 
     def finish(self) -> None:
         """End the last member and write everything that is still being compressed."""
         self.cut()
         while self._pending:
-            self._out.write(self._pending.popleft().result())
+            self._write_first()
+
+    def _write_first(self) -> None:
+        compressed, chunk = self._pending.popleft()
+        self._out.write(compressed.result())
+        self._free.append(chunk)
 
 
 class GzipReader:
