@@ -12,7 +12,7 @@ import pytest
 
 from holdfast.cli import exit_codes
 from tests.support import cli_reference, documents
-from tests.support.documents import Done, Step
+from tests.support.documents import TIMEOUT_SECONDS, Done, Step
 from tests.support.sources import ROOT
 
 PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
@@ -37,6 +37,7 @@ def test_pages_with_commands_are_found() -> None:
     assert {"README.md", "docs/operations.md", "docs/recovery.md"} <= set(RUN_PAGES)
 
 
+@pytest.mark.timeout(TIMEOUT_SECONDS + 20)
 @pytest.mark.e2e
 @pytest.mark.parametrize("page", RUN_PAGES)
 def test_what_a_page_shows_is_what_happens(page: str, tmp_path: Path) -> None:
