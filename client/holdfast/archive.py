@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, overload
 
+from holdfast.checks import text_or_none
 from holdfast.connection import Connection, request_id_of
 from holdfast.documents import Document, duration, timestamp
 from holdfast.enums import to_word
+from holdfast.history import duration_message
 from holdfast.operations import OnProgress, Operation, run_operation
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from holdfast.v1 import wal_pb2
@@ -55,6 +59,44 @@ class Archive:
         method = self._connection.wal.FlushArchive
         return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
 
+    @overload
+    def prune(
+        self, *, before_snapshot: str | None = ..., keep_within: str | timedelta | None = ...,
+        validate_only: bool = ..., request_id: str | None = ..., wait: Literal[True] = ...,
+        on_progress: OnProgress | None = ...,
+    ) -> Document: ...  # fmt: skip
+    @overload
+    def prune(
+        self, *, before_snapshot: str | None = ..., keep_within: str | timedelta | None = ...,
+        validate_only: bool = ..., request_id: str | None = ..., wait: bool, on_progress: OnProgress | None = ...,
+    ) -> Document | Operation: ...  # fmt: skip
+    def prune(
+        self,
+        *,
+        before_snapshot: str | None = None,
+        keep_within: str | timedelta | None = None,
+        validate_only: bool = False,
+        request_id: str | None = None,
+        wait: bool = True,
+        on_progress: OnProgress | None = None,
+    ) -> Document | Operation:
+        """Remove from the archive what no snapshot is rolled forward with; ``runs`` says what stays, and why.
+
+        ``before_snapshot``: an id; keep what rolls that snapshot and those of later moments forward, instead of all.
+        ``keep_within``: also keep what is younger, counted back from the archive's end. `FailedPrecondition` where the
+        archive is the only backup of anything.
+        """
+        from holdfast.v1 import wal_pb2
+
+        request = wal_pb2.PruneArchiveRequest(
+            before_snapshot=text_or_none(before_snapshot, "before_snapshot"),
+            keep_within=duration_message(keep_within, "keep_within"),
+            validate_only=validate_only,
+            request_id=request_id_of(request_id),
+        )
+        method = self._connection.wal.PruneArchive
+        return run_operation(self._connection, method, request, wait=wait, on_progress=on_progress)
+
 
 def archive_document(status: wal_pb2.ArchiveStatus) -> Document:
     """Archiving as ``archive status`` shows it."""
@@ -77,6 +119,7 @@ def archive_document(status: wal_pb2.ArchiveStatus) -> Document:
             [
                 ("from", _place(window.first_sequence, window.first_time)),
                 ("to", _place(window.last_sequence, window.last_time)),
+                ("reason", window.reason or None),
             ]
         )
         if status.HasField("window")

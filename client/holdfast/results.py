@@ -228,6 +228,32 @@ def _flush(result: operation_pb2.FlushArchiveResult, status: str) -> Document:
     )
 
 
+def _prune(result: operation_pb2.PruneArchiveResult, status: str) -> Document:
+    begins = Document(sequence=result.first_sequence, time=timestamp(result.first_time))
+    return Document(
+        runs=[
+            Document(
+                keep=run.keep,
+                segments=run.segment_count,
+                first_sequence=run.first_sequence,
+                last_sequence=run.last_sequence,
+                first_time=timestamp(run.first_time),
+                last_time=timestamp(run.last_time),
+                size_bytes=run.size_bytes,
+                reasons=list(run.reasons),
+            )
+            for run in result.runs
+        ],
+        kept=result.kept_count,
+        deleted=result.deleted_count,
+        freed_bytes=result.freed_bytes,
+        begins=begins if result.first_sequence else None,
+        duration_ms=result.duration_ms,
+        status=status,
+        warnings=list(result.warnings),
+    )
+
+
 _DOCUMENTS: Mapping[str, Callable[[Any, str], Document]] = {
     "snapshot": _snapshot,
     "restore": _restore,
@@ -237,4 +263,5 @@ _DOCUMENTS: Mapping[str, Callable[[Any, str], Document]] = {
     "consolidate": _consolidate,
     "diff": _diff,
     "flush": _flush,
+    "prune": _prune,
 }

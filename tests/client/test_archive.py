@@ -24,6 +24,7 @@ def archived(state: wal_pb2.ArchiveStatus.State.ValueType) -> wal_pb2.ArchiveSta
     status.looked_over_time.seconds = START_SECONDS
     status.window.first_sequence, status.window.last_sequence = 3, 41
     status.window.first_time.seconds = status.window.last_time.seconds = START_SECONDS
+    status.window.reason = "the archive was pruned"
     gap = status.gaps.add(
         kind=wal_pb2.ArchiveStatus.Gap.KIND_GIVEN_UP, first_sequence=12, last_sequence=20, reason="given up"
     )
@@ -68,7 +69,11 @@ def test_everything_known_of_it_is_shown(daemon: FakeDaemon, cli: Callable[..., 
         "segments": 7,
         "size_bytes": 1048576,
         "looked_over": time,
-        "window": {"from": {"sequence": 3, "time": time}, "to": {"sequence": 41, "time": time}},
+        "window": {
+            "from": {"sequence": 3, "time": time},
+            "to": {"sequence": 41, "time": time},
+            "reason": "the archive was pruned",
+        },
         "gaps": [
             {
                 "kind": "given_up",

@@ -10,6 +10,7 @@ import pytest
 
 from holdfastd.engine.cron import CronLine
 from holdfastd.engine.keeping import RetentionPolicy
+from holdfastd.engine.log_archive_prune import ArchivePruneRequest
 from holdfastd.engine.schedule import Schedule
 from holdfastd.engine.snapshots import Marks, PruneRequest, SnapshotRequest
 from holdfastd.engine.tickets import Caller
@@ -19,6 +20,7 @@ from holdfastd.model import StorageKind, SyncMode
 from tests.support.engines import CALLER
 from tests.support.lock_order import ROLE, LockOrder, record_locks
 from tests.support.replays import ReplayKit
+from tests.support.snapshots import raise_failure
 from tests.support.sources import ROOT
 from tests.support.transfers import bring, read_file
 
@@ -89,6 +91,8 @@ def change_the_log(kit: ReplayKit) -> None:
     kit.engine.wal.enable(WalChanges(path="wal-2"), caller=CALLER)
     kit.engine.wal.verify()
     kit.engine.archiving.flush()
+    pruning = kit.engine.archiving.start_prune(ArchivePruneRequest(), kit.engine.operations, caller=CALLER)
+    raise_failure(kit.engine.operations.wait(pruning.id))
     kit.engine.alarms()
 
 

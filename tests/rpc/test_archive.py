@@ -10,7 +10,7 @@ import holdfast
 from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
 from tests.rpc.wires import Wire, serving
-from tests.support.archives import ARCHIVE, ArchiveKit
+from tests.support.archives import ARCHIVE, ArchiveKit, lived_in
 from tests.support.snapshots import SnapshotKit
 
 
@@ -90,3 +90,51 @@ def test_gaps_are_told_by_kind(tmp_path: Path) -> None:
         assert status.window["from"]["sequence"] > status.gaps[-1].last_sequence
         assert [alarm.code for alarm in db.storage.alarms()] == ["ARCHIVE_GAP"]
         assert db.storage.status().health == "red"
+
+
+def test_a_prune_tells_what_goes_and_what_stays_and_why(tmp_path: Path) -> None:
+    kit, _ = lived_in()
+    oldest = kit.ids()[-1]
+    with serving(kit, str(tmp_path / "s")) as wire, connected(wire, tmp_path) as db:
+        db.archive.flush()
+        names, operations = kit.names(), kit.engine.operations.list()
+        planned = db.archive.prune(validate_only=True)
+        assert (planned.status, kit.names()) == ("validated", names)
+        assert kit.engine.operations.list() == operations
+        done = db.archive.prune()
+        assert {**done, "status": "validated", "duration_ms": 0} == {**planned, "duration_ms": 0}
+        gone, *kept = done.runs
+        assert (gone.keep, gone.first_sequence, gone.reasons) == (False, 1, [])
+        assert gone.first_time < gone.last_time
+        assert (done.deleted, done.freed_bytes) == (gone.segments, gone.size_bytes)
+        assert done.kept == sum(run.segments for run in kept)
+        assert kept[0].reasons[0].startswith(f"needed by {oldest}")
+        assert done.begins.sequence == kept[0].first_sequence
+        window = db.archive.status().window
+        assert window["from"]["sequence"] == done.begins.sequence
+        assert window.reason.startswith("the archive was pruned")
+        assert db.archive.prune(keep_within="30d").deleted == 0
+
+
+def test_a_prune_that_is_refused_says_why_and_what_to_do(tmp_path: Path) -> None:
+    kit = ArchiveKit()
+    kit.create()
+    kit.write(12)
+    kit.round()
+    with serving(kit, str(tmp_path / "s")) as wire, connected(wire, tmp_path) as db:
+        for validate_only in (True, False):
+            with pytest.raises(holdfast.FailedPrecondition) as caught:
+                db.archive.prune(validate_only=validate_only)
+            assert caught.value.reason == "ARCHIVE_STANDS_ALONE"
+            assert "holdfast storage snapshot create" in (caught.value.hint or "")
+        with pytest.raises(holdfast.InvalidArgument):
+            db.archive.prune(keep_within=0)
+        with pytest.raises(holdfast.NotFound):
+            db.archive.prune(before_snapshot="snap-2020-01-01-000000")
+
+
+def test_without_an_archive_there_is_nothing_to_prune(tmp_path: Path) -> None:
+    with serving(SnapshotKit(), str(tmp_path / "s")) as wire, connected(wire, tmp_path) as db:
+        with pytest.raises(holdfast.FailedPrecondition) as caught:
+            db.archive.prune()
+        assert caught.value.reason == "ARCHIVE_OFF"

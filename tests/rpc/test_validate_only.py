@@ -33,6 +33,8 @@ SERVICES = {
 }
 NOT_BUILT = {"Compact"}
 """Methods that this daemon does not have, with or without a trial."""
+NEEDS_AN_ARCHIVE = {"PruneArchive"}
+"""Tried in test_archive.py, in a store that has one."""
 
 SNAPSHOT = "snap-2023-11-14-221320"
 """The one that is there."""
@@ -174,7 +176,7 @@ def store(wire: Wire) -> Wire:
 
 
 def test_every_method_that_promises_a_trial_is_tried() -> None:
-    assert METHODS.keys() - NOT_BUILT == {name for name, _ in RIGHT}
+    assert METHODS.keys() - NOT_BUILT - NEEDS_AN_ARCHIVE == {name for name, _ in RIGHT}
 
 
 @pytest.mark.parametrize(("name", "arguments"), RIGHT)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import posixpath
+from typing import Any
 
+from holdfastd.engine.log_archive_prune import ArchivePruneRequest, PrunedArchive
 from holdfastd.engine.log_archiver import LogArchiver
 from holdfastd.engine.log_now import log_now
+from holdfastd.engine.tickets import Caller
+from holdfastd.engine.wal_control import WalChanges
 from holdfastd.storage.archived_log import ArchivedLog
 from holdfastd.storage.files import FileSystem
 from holdfastd.storage.names import parse_piece_name, parse_wal_name
@@ -69,6 +73,24 @@ class ArchiveKit(SnapshotKit):
         now = log_now(self.log, self.engine.wal.files_before_gap())
         return [posixpath.basename(stretch.info.path) for stretch in now.complete]
 
+    def prune(self, **request: Any) -> PrunedArchive:
+        """Prune the archive."""
+        return self.engine.archiving.prune(ArchivePruneRequest(**request), Idle())  # type: ignore[arg-type]
+
+    def day(self, *, snapshot: bool = True, **request: Any) -> int:
+        """A minute with some writes, a snapshot and a round, behind which the log is trimmed; returns its sequence."""
+        self.write(8)
+        self.clock.advance_us(60_000_000)
+        if snapshot:
+            self.later(**request)
+        sequence = self.engine.sequence
+        self.write(8)
+        self.clock.advance_us(60_000_000)
+        self.round()
+        self.engine.checkpoint()
+        self.engine.checkpoint()
+        return sequence
+
     def codes(self) -> list[str]:
         """The codes of the active alarms."""
         return [alarm.code for alarm in self.engine.alarms()]
@@ -76,6 +98,25 @@ class ArchiveKit(SnapshotKit):
     def text(self, code: str) -> str:
         """What an alarm says."""
         return next(alarm.message for alarm in self.engine.alarms() if alarm.code == code)
+
+
+class Idle:
+    """Work that nobody watches."""
+
+    def report(self, **changes: object) -> None:
+        """Nobody hears of it."""
+
+    def check_cancelled(self) -> None:
+        """Nobody cancels it."""
+
+
+def lived_in(kit: ArchiveKit | None = None) -> tuple[ArchiveKit, list[int]]:
+    """An archive that goes back to the store's first record, and further than the log; what its snapshots hold."""
+    kit = kit or ArchiveKit()
+    kit.create()
+    kit.engine.wal.enable(WalChanges(retention_us=1_000_000), caller=Caller())
+    kit.day(snapshot=False)
+    return kit, [kit.day() for _ in range(3)]
 
 
 def read_archive(fs: FileSystem, store_id: object, directory: str = ARCHIVE) -> Operations:

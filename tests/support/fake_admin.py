@@ -330,6 +330,23 @@ class WalServicer(wal_pb2_grpc.WalServiceServicer):
         result.through_time.seconds = START_SECONDS
         return self._daemon.operate(operation_pb2.Operation.KIND_FLUSH_ARCHIVE, flush=result)
 
+    def PruneArchive(self, request: Any, context: Any) -> Any:
+        run = operation_pb2.PruneArchiveResult.Run
+        result = operation_pb2.PruneArchiveResult(
+            runs=[
+                run(segment_count=7, first_sequence=1, last_sequence=40, size_bytes=7 << 20),
+                run(keep=True, segment_count=2, first_sequence=41, last_sequence=60, size_bytes=2 << 20,
+                    reasons=["needed by snap-2024-01-20-103045", "still in the log"]),
+            ],
+            kept_count=2, deleted_count=7, freed_bytes=7 << 20, first_sequence=41, duration_ms=12,
+            warnings=[f"keep within {request.keep_within.seconds}, before {request.before_snapshot or None}"],
+        )  # fmt: skip
+        result.first_time.seconds = START_SECONDS
+        if not request.validate_only:
+            return self._daemon.operate(operation_pb2.Operation.KIND_PRUNE_ARCHIVE, prune=result)
+        state = operation_pb2.Operation.STATE_SUCCEEDED
+        return operation_pb2.Operation(kind=operation_pb2.Operation.KIND_PRUNE_ARCHIVE, state=state, prune=result)
+
 
 class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     def __init__(self, daemon: FakeState) -> None:

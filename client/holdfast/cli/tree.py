@@ -85,6 +85,7 @@ _ARCHIVE = Branch(
     {
         "status": Leaf("archive:status", "Show how far the log is archived"),
         "flush": Leaf("archive:flush", "Bring all of the log into its archive now"),
+        "prune": Leaf("archive:prune", "Remove from the archive what no snapshot needs"),
     },
 )
 

@@ -103,7 +103,12 @@ class Engine:
         self.replay = _replay(ground, machinery, self.operations, logs, self.wal, self.snapshots.moments)
         self.schedules = _schedules(ground, machinery, self.snapshots, self.operations)
         self.archiving = Archiving(
-            ground, machinery, self.wal.files_before_gap, self.snapshots.known, self.snapshots.covered_through
+            ground,
+            machinery,
+            self.wal.files_before_gap,
+            self.snapshots.known,
+            self.snapshots.covered_through,
+            self.snapshots.footings,
         )
         self.recovery = replace(store.report, warnings=(*store.report.warnings, *self.snapshots.warnings))
         if self.recovery.rebuilt:

@@ -203,8 +203,8 @@ class History:
             return Stretch(sequence, "there is no log")
         if begins_after > sequence:
             gap = self._files[0].sound_header().gap_before
-            why = f"the log before sequence {begins_after + 1} is " + ("not there" if gap else "trimmed")
-            return Stretch(sequence, why)
+            how = "pruned from this archive" if self.source.pruned else "not there" if gap else "trimmed"
+            return Stretch(sequence, f"the log before sequence {begins_after + 1} is {how}")
         for without in self._gaps_behind(sequence):
             return Stretch(max(without.last, sequence), str(without))
         return Stretch(max(self.end, sequence))

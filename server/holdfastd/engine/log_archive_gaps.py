@@ -30,7 +30,10 @@ def lost_before(now: LogNow, through: Through) -> ArchiveGap | None:
 
 
 def gaps_of(note: ArchiveNote, contents: ArchiveContents | None) -> tuple[Gap, ...]:
-    """All that are known, oldest first: those that were noted, and those between what lies in the archive."""
+    """All that are known, oldest first: those that were noted, and those between what lies in the archive.
+
+    What lay in front of the beginning of a pruned archive is no concern of anybody's any more.
+    """
     noted = [Gap(GIVEN_UP, gap.first, gap.first_us, gap.last, gap.last_us, gap.why) for gap in note.gaps]
     found = [] if contents is None else contents.chain.gaps
     seen = [
@@ -38,7 +41,9 @@ def gaps_of(note: ArchiveNote, contents: ArchiveContents | None) -> tuple[Gap, .
         for gap in found
         if gap.kind != MISSING or not any(each.first <= gap.first and gap.last <= each.last for each in noted)
     ]
-    return tuple(sorted([*noted, *seen], key=lambda gap: (gap.first_us, gap.first)))
+    begins_after = 0 if contents is None else contents.begins_after or 0
+    left = [gap for gap in [*noted, *seen] if not begins_after or max(gap.first, gap.last) > begins_after]
+    return tuple(sorted(left, key=lambda gap: (gap.first_us, gap.first)))
 
 
 def before_the_beginning(contents: ArchiveContents | None) -> tuple[Gap, ...]:
@@ -48,5 +53,8 @@ def before_the_beginning(contents: ArchiveContents | None) -> tuple[Gap, ...]:
     header = contents.chain.unbroken[0].header
     if header is None or not header.previous_sequence:
         return ()
-    why = "the archive begins behind them, and no snapshot leads there"
+    if contents.begins_where_pruned:
+        why = "the archive was pruned of them, and not every collection is in a snapshot from behind them"
+    else:
+        why = "the archive begins behind them, and no snapshot leads there"
     return (Gap(MISSING, 1, 0, header.previous_sequence, header.created_us, why),)

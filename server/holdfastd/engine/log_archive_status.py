@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..model import Sequence64
 from ..storage.log_archive_chain import Chain, Gap
-from ..storage.log_archive_listing import log_order
+from ..storage.log_archive_listing import LogArchiveListing, log_order
 from ..storage.log_archive_note import Through
 from .log_archive_alarms import Failure
 from .log_now import LogNow
@@ -15,12 +16,51 @@ OFF = "off"
 
 @dataclass(frozen=True, slots=True)
 class ArchiveContents:
-    """What the archive held when it was looked over: WAL segments, whole or not, and bytes."""
+    """What the archive held when it was looked over."""
 
     time_us: int
-    segments: int
-    size_bytes: int
+    listing: LogArchiveListing
     chain: Chain
+
+    @property
+    def segments(self) -> int:
+        """WAL segments, whole or not."""
+        return len(self.listing.names)
+
+    @property
+    def size_bytes(self) -> int:
+        """What they take."""
+        return self.listing.size_bytes
+
+    @property
+    def begins_after(self) -> Sequence64 | None:
+        """The sequence in front of a pruned archive; None for one that was never pruned, or of which nobody knows."""
+        if not self.listing.begins or self.chain.unread or not self.chain.links:
+            return None
+        header = self.chain.links[0].header
+        return None if header is None else header.previous_sequence
+
+    @property
+    def begins_where_pruned(self) -> bool:
+        """Whether it begins with the very WAL segment that a prune let it begin with."""
+        return bool(self.chain.links) and self.chain.links[0].name == self.listing.begins
+
+    @property
+    def why_it_begins(self) -> str:
+        """Why the history without a gap at its end does not begin earlier, in words."""
+        unbroken = self.chain.unbroken
+        if self.chain.gaps:
+            return self.chain.gaps[-1].why
+        if self.chain.unread:
+            return "what lies before it was not looked into yet"
+        header = unbroken[0].header if unbroken else None
+        if header is None:
+            return ""
+        if self.begins_where_pruned:
+            return (
+                f"the archive was pruned: what came before sequence {header.previous_sequence + 1} was removed from it"
+            )
+        return "nothing older lies there" if header.previous_sequence else "the log begins there"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ import logging
 import posixpath
 import threading
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from ..errors import DataDirectoryLocked, FailedPrecondition, HoldfastError
@@ -196,6 +196,25 @@ class LogArchiver:
             failure=failure,
         )
 
+    def survey(self) -> ArchiveContents:
+        """Look over the archive between two rounds, as far as one look goes. Blocks; raises as ``between_rounds``."""
+        with self.between_rounds() as (_, contents):
+            return contents
+
+    @contextmanager
+    def between_rounds(self) -> Iterator[tuple[LogNow, ArchiveContents]]:
+        """Hold rounds off during the block, in which the archive is proven to be that of the log.
+
+        Gives the log and what the archive holds, as far as one look goes. Blocks; raises as ``LogHoldings.look``.
+        """
+        with self._running:
+            # After a look that found something amiss, and after a block that failed, the next round looks, too.
+            trusted, self._trusted = self._trusted, False
+            seen: list[ArchiveContents] = []
+            now = self._unless_trimmed(lambda now: seen.append(self._looked_over(now)))
+            yield now, seen[-1]
+            self._trusted = trusted
+
     # Rounds ---------------------------------------------------------------------------------------------------------
 
     def round(self, *, look: bool = False) -> HoldfastError | None:
@@ -237,14 +256,19 @@ class LogArchiver:
         )
 
     def _round(self) -> None:
-        """One round; begun anew where the log has trimmed a file meanwhile that it was at."""
+        self._unless_trimmed(self._round_of)
+
+    def _unless_trimmed(self, work: Callable[[LogNow], None]) -> LogNow:
+        """Work on the log as it is now; begun anew where that has trimmed a file meanwhile that it was at."""
         while True:
             now = self._now()
             try:
-                return self._round_of(now)
+                work(now)
             except FileNotFoundError as error:
                 if error.filename not in _paths(now) - _paths(self._now()):
                     raise
+            else:
+                return now
 
     def _round_of(self, now: LogNow) -> None:
         self._note_lost(now)
@@ -262,22 +286,28 @@ class LogArchiver:
             self._survey(now)
         self._trusted = True
 
-    def _survey(self, now: LogNow) -> None:
+    def _looked_over(self, now: LogNow) -> ArchiveContents:
+        self._look_at(now)
+        return self._survey(now)
+
+    def _survey(self, now: LogNow) -> ArchiveContents:
         """See what the whole archive holds, as far as one look goes; the next round goes on."""
         listing, contents = self._shipping.holdings.listing, self._contents
         looked_us = self._clock.now_us()
         if listing is self._surveyed and contents is not None:
             if not contents.chain.unread:
-                return
+                return contents
             looked_us = contents.time_us
         here = {stretch.name: stretch.info.path for stretch in now.files}
         chain = self._chain.look(listing, LINKS_AT_ONCE, here, lambda: not self._hurries)
+        contents = ArchiveContents(looked_us, listing, chain)
         with self._lock:
-            self._contents = ArchiveContents(looked_us, len(listing.names), listing.size_bytes, chain)
+            self._contents = contents
         self._surveyed = listing
         strangers = self._chain.stores() - {self._store_id}
         if strangers:
             raise foreign(self.directory, f"has the log of store {min(map(str, strangers))} as well")
+        return contents
 
     def _look_at(self, now: LogNow) -> None:
         """Hold the archive against the log."""

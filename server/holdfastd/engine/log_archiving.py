@@ -8,20 +8,24 @@ from ..errors import FailedPrecondition
 from ..model import Sequence64
 from ..storage.files import parent_of
 from ..storage.wal import WalFileInfo
+from .log_archive_footing import Footings
+from .log_archive_prune import ArchivePruneRequest, ArchivePruning, PrunedArchive
 from .log_archive_status import NOT_ARCHIVED, ArchiveStatus
 from .log_archive_thread import ArchiveThread
 from .log_archiver import LogArchiver, Shipped
 from .log_now import log_now
 from .machinery import Ground, Machinery
+from .operations import Operation, OperationRegistry, Work
 from .places import check_archive_place
 from .snapshot_info import SnapshotInfo
+from .tickets import Caller
 
 
 class Archiving:
     """See the module. ``start`` and ``finish`` are for who starts and stops the store, the rest is for any thread.
 
     ``closed_files``: what is left of the log while it is switched off. ``known``: the snapshots in the registry.
-    ``covered_through``: as for ``LogArchiver``.
+    ``covered_through``: as for ``LogArchiver``. ``footings``: what a pruned archive stands on.
     """
 
     def __init__(
@@ -31,12 +35,14 @@ class Archiving:
         closed_files: Callable[[], tuple[WalFileInfo, ...]],
         known: Callable[[], Iterable[SnapshotInfo]],
         covered_through: Callable[[], Sequence64],
+        footings: Footings,
     ) -> None:
         self._ground = ground
         self._machinery = machinery
         self._closed_files = closed_files
         self._known = known
         self._covered_through = covered_through
+        self._footings = footings
         self.archiver = self._archiver() if ground.config.archive_path else None
         self._thread = None if self.archiver is None else ArchiveThread(self.archiver)
 
@@ -102,6 +108,25 @@ class Archiving:
                 "create",
             )
         return shipped
+
+    def start_prune(self, request: ArchivePruneRequest, operations: OperationRegistry, *, caller: Caller) -> Operation:
+        """Begin removing from the archive what no snapshot needs. Raises FailedPrecondition where there is none."""
+        self.check_on()
+        caller = caller.asking("prune archive", request.before, request.within_us)
+        return operations.start(
+            "prune_archive",
+            lambda work: self.prune(request, work).document(),
+            request={"before_snapshot": request.before, "keep_within_us": request.within_us},
+            request_id=caller.request_id,
+            request_digest=caller.request_digest,
+            actor=caller.actor,
+            planned=request.validate_only,
+        )
+
+    def prune(self, request: ArchivePruneRequest, work: Work) -> PrunedArchive:
+        """The same, at once. Blocks; raises as ``ArchivePruning.run``."""
+        ground = self._ground
+        return ArchivePruning(ground.fs, ground.clock, self.check_on(), self._footings).run(request, work)
 
     def _archiver(self) -> LogArchiver:
         ground, machinery = self._ground, self._machinery

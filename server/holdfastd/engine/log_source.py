@@ -18,7 +18,8 @@ from .log_reach import check_holds_log
 class LogSource:
     """A log to read: its directories, as ``fs`` has them, whose it is, and where it ends while it is being written.
 
-    ``elsewhere``: it is not the store's own, and may be one of which something was lost on the way.
+    ``elsewhere``: it is not the store's own, and may be one of which something was lost on the way. ``pruned``: it is
+    an archive that begins where it does since it was pruned.
     """
 
     fs: ReadsFiles
@@ -26,6 +27,7 @@ class LogSource:
     store_id: uuid.UUID
     upto_synced: Position | None
     elsewhere: bool = False
+    pruned: bool = False
 
 
 def log_source(fs: FileSystem, layout: Layout, manifest: Manifest, log: Wal | None, path: str | None) -> LogSource:
@@ -38,9 +40,11 @@ def log_source(fs: FileSystem, layout: Layout, manifest: Manifest, log: Wal | No
         return LogSource(fs, own, manifest.store_id, log.synced_position if log is not None else None)
     directory = layout.resolve(path)
     elsewhere = directory not in own
-    files = ArchivedLog(fs, directory) if elsewhere else fs
+    archived = ArchivedLog(fs, directory) if elsewhere else None
+    files = archived or fs
     store_id = store_in(files, directory) or manifest.store_id
     check_holds_log(files, directory, store_id)
     written = log is not None and log.files[-1].directory == directory
     upto_synced = log.synced_position if log is not None and written else None
-    return LogSource(files, (directory,), store_id, upto_synced, elsewhere)
+    pruned = archived is not None and archived.pruned
+    return LogSource(files, (directory,), store_id, upto_synced, elsewhere, pruned)

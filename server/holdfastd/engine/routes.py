@@ -274,7 +274,8 @@ def _at(base: SnapshotInfo) -> str:
 def _why_not_earlier(first: SnapshotInfo, bases: list[SnapshotInfo], history: History) -> str:
     older = next((base for base in bases if base.record.sequence < first.record.sequence), None)
     if older is None:
-        return "it is the oldest whole snapshot of it"
+        pruned = f", and the archive was pruned up to sequence {history.begins_after}" if history.source.pruned else ""
+        return f"it is the oldest whole snapshot of it{pruned}"
     return f"{older.id} before it is {older.state}" if older.state != READY else history.stretch(*_held(older)).why
 
 

@@ -7,14 +7,14 @@ what is in use. Such a one is deleted by name alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import HoldfastError, InvalidArgument, NotFound
-from ..format.urls import is_object_url
 from ..storage.files import FileSystem, parent_of
 from ..storage.store_errors import StoreError
 from .keeping import FUTURE, Candidate, RetentionPolicy, deletion_order, reasons_to_keep
+from .snapshot_beside import Beside
 from .snapshot_catalog import SnapshotCatalog
 from .snapshot_info import BASE_MISSING, DAMAGED, MISSING, READY, SnapshotInfo
 from .snapshot_lineage import is_base_of
@@ -117,18 +117,20 @@ class Pruning:
         self._catalog = catalog
         self._request = request
         self._cost = cost
-        self._away: dict[str, StoreError] = {}
+        self._away: Container[str] = ()
 
     def look(self, now_us: int) -> Pruned:
         """What would become of each snapshot. Raises NotFound for a directory that is not there; OSError.
 
         An object store that cannot be asked is an error only where it was asked for.
         """
-        self._away = {}
+        looking = Beside(self._fs, self._catalog, insist=self._request.path is not None)
         listing = self._catalog.listing(self._request.path)
         infos = [info for info in listing.snapshots if self._is_asked_for(info)]
         paths = self._catalog.named_paths()
-        beside = self._beside(info for info in infos if info.path in paths)
+        # What the registry does not name there may build on one of them, too.
+        beside = looking.look(info for info in infos if info.path in paths)
+        self._away = looking.away
         # What lies in an object store is believed to be there until somebody looks: now it was looked at.
         infos = [beside.get(info.path, info) for info in infos]
         named = [info for info in infos if info.path in paths]
@@ -140,33 +142,11 @@ class Pruning:
         decisions = tuple(Decision(info, why.get(info.path, (COPY,))) for info in infos)
         order = deletion_order(candidates, (id for id, found in reasons.items() if not found))
         pruned = Pruned(decisions, tuple(path_of[id] for id in order))
-        away = [_told_of(directory, error) for directory, error in self._away.items()]
+        away = [_told_of(directory, error) for directory, error in looking.away.items()]
         return replace(pruned, warnings=(*listing.warnings, *away, *_told(decisions), *self._cost(pruned.going)))
 
     def _is_asked_for(self, info: SnapshotInfo) -> bool:
         return self._request.collection is None or scope_of(info) == self._request.collection
-
-    def _beside(self, infos: Iterable[SnapshotInfo]) -> dict[str, SnapshotInfo]:
-        """All that lies beside these, by path. What the registry does not name there may build on one of them, too."""
-        found: dict[str, SnapshotInfo] = {}
-        for directory in sorted({parent_of(info.path) for info in infos}):
-            if is_object_url(directory) or self._fs.is_dir(directory):
-                found |= {info.path: info for info in self._in(directory)}
-        return found
-
-    def _in(self, directory: str) -> list[SnapshotInfo]:
-        """What lies in a directory; nothing, and it is noted as away, where its store cannot be asked."""
-        try:
-            for other, error in self._away.items():
-                # A minute for each prefix would be long.
-                if error.is_passing and self._fs.same_disk(directory, other):
-                    raise error
-            return self._catalog.listing(directory).snapshots
-        except StoreError as error:
-            if self._request.path is not None:
-                raise
-            self._away[directory] = error
-            return []
 
     def _candidate(self, info: SnapshotInfo, strays: Iterable[SnapshotInfo]) -> Candidate:
         above = {stray.id for stray in strays if is_base_of(info.record, stray.record)}

@@ -26,6 +26,7 @@ from .committer import Committer
 from .description import check_description
 from .disk_errors import disk_errors_of
 from .history import Ending
+from .log_archive_footing import Footings
 from .manifest_keeper import ManifestKeeper
 from .moments import Moments
 from .operations import Operation, OperationRegistry
@@ -114,6 +115,12 @@ class Snapshots:
         self._catalog = SnapshotCatalog(fs, layout)
         self._ends = control.ends
         self._adviser = Adviser(self._catalog, logs)
+        self.footings = Footings(
+            fs,
+            self._catalog,
+            lambda: keeper.current,
+            lambda: [each.spec for each in applier.catalog.collections.values()],
+        )
         self.moments = Moments(self._context, self._catalog, logs, control, retention, operations)
         self.uploads = Uploads(self._context, self._catalog)
         self._answers = Answers(fs, layout.receipts, clock)

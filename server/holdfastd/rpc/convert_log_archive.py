@@ -7,9 +7,9 @@ from typing import Any
 
 from holdfast.v1 import wal_pb2
 
-from ..engine.log_archive_status import ArchiveStatus
+from ..engine.log_archive_status import ArchiveContents, ArchiveStatus
 from ..engine.log_archiver import Shipped
-from ..storage.log_archive_chain import DISABLED, GIVEN_UP, MISSING, Chain, Gap
+from ..storage.log_archive_chain import DISABLED, GIVEN_UP, MISSING, Gap
 from .convert import duration, timestamp
 from .errors import status_of
 
@@ -47,7 +47,7 @@ def archive_message(status: ArchiveStatus) -> wal_pb2.ArchiveStatus:
         message.size_bytes = contents.size_bytes
         message.unread_segment_count = contents.chain.unread
         message.looked_over_time.FromMicroseconds(contents.time_us)
-        window = _window(contents.chain)
+        window = _window(contents)
         if window is not None:
             message.window.CopyFrom(window)
     if status.failure is not None:
@@ -77,8 +77,8 @@ def _gap_message(gap: Gap) -> wal_pb2.ArchiveStatus.Gap:
     )
 
 
-def _window(chain: Chain) -> wal_pb2.ArchiveWindow | None:
-    links = chain.unbroken
+def _window(contents: ArchiveContents) -> wal_pb2.ArchiveWindow | None:
+    links = contents.chain.unbroken
     if not links or links[0].header is None:
         return None
     first, last = links[0], links[-1]
@@ -87,4 +87,5 @@ def _window(chain: Chain) -> wal_pb2.ArchiveWindow | None:
         last_sequence=last.sequence,
         first_time=timestamp(first.first_us or links[0].header.created_us),
         last_time=timestamp(last.time_us),
+        reason=contents.why_it_begins,
     )

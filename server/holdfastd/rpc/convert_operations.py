@@ -13,6 +13,7 @@ from holdfast.v1 import common_pb2, operation_pb2
 from .. import errors
 from ..engine.operations import Operation, OperationError, OperationState, Progress
 from .convert import duration, timestamp
+from .convert_archive_prune import pruned_message
 from .convert_diffs import collection_diff, diff_result
 from .errors import CODE_OF, make_status
 
@@ -28,6 +29,7 @@ KINDS: Mapping[str, operation_pb2.Operation.Kind.ValueType] = {
     "consolidate": _Message.KIND_CONSOLIDATE_SNAPSHOT,
     "diff": _Message.KIND_DIFF_SNAPSHOTS,
     "flush_archive": _Message.KIND_FLUSH_ARCHIVE,
+    "prune_archive": _Message.KIND_PRUNE_ARCHIVE,
 }
 STATE_OF: Mapping[OperationState, operation_pb2.Operation.State.ValueType] = {
     OperationState.PENDING: _Message.STATE_PENDING,
@@ -129,6 +131,8 @@ def _set_result(message: operation_pb2.Operation, result: Mapping[str, Any]) -> 
         message.diff.CopyFrom(diff_result(result))
     elif message.kind == _Message.KIND_FLUSH_ARCHIVE:
         message.flush.CopyFrom(_flush_result(result))
+    elif message.kind == _Message.KIND_PRUNE_ARCHIVE:
+        message.prune.CopyFrom(pruned_message(result))
 
 
 def _snapshot_result(result: Mapping[str, Any]) -> operation_pb2.SnapshotResult:

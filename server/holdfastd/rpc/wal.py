@@ -24,6 +24,7 @@ from ..errors import InvalidArgument, NotFound
 from ..storage.clock import Clock
 from ..storage.names import check_collection_name
 from .convert import SYNC_MODES, chosen, microseconds_of
+from .convert_archive_prune import archive_prune_of
 from .convert_log_archive import archive_message, shipped_document
 from .convert_operations import operation_message
 from .convert_records import ranges_of, record_messages, stats_message, wanted_of, words_of
@@ -241,6 +242,14 @@ class WalService(WalServiceServicer):
             actor=caller.actor,
         )
         return operation_message(operation)
+
+    def PruneArchive(
+        self, request: wal_pb2.PruneArchiveRequest, context: grpc.ServicerContext
+    ) -> operation_pb2.Operation:
+        asked, operations = archive_prune_of(request), self._engine.operations
+        caller = self._callers.of(context, request.request_id)
+        operation = self._engine.archiving.start_prune(asked, operations, caller=caller)
+        return started_or_planned(operations, operation, planned=asked.validate_only)
 
     def _status_message(self, status: WalStatus) -> wal_pb2.WalStatus:
         return status_message(status, self._engine.snapshots.window(status.files))

@@ -30,8 +30,15 @@ class ArchivedLog:
         self._fs = fs
         self._directory = directory
         self._pieces: dict[str, tuple[Piece, ...]] | None = None
+        self._pruned = False
         self._heads: dict[str, bytes] = {}
         self._open: tuple[str, Reader] | None = None
+
+    @property
+    def pruned(self) -> bool:
+        """Whether it begins where it does since it was pruned. Blocks; raises OSError."""
+        self._listed()
+        return self._pruned
 
     @property
     def is_archive(self) -> bool:
@@ -39,7 +46,9 @@ class ArchivedLog:
 
         A directory with nothing but whole WAL segments may be a log that was at rest, or was killed.
         """
-        return is_object_url(self._directory) or any(
+        if is_object_url(self._directory) or self.pruned:
+            return True
+        return any(
             piece.path != posixpath.join(self._directory, name)
             for name, found in self._listed().items()
             for piece in found
@@ -118,6 +127,7 @@ class ArchivedLog:
     def _listed(self) -> dict[str, tuple[Piece, ...]]:
         if self._pieces is None:
             found = list_log_archive(self._fs, self._directory)
+            self._pruned = bool(found.begins)
             # What is shorter than it should be is read all the same: only its end is missing.
             parts = {name: found.pieces.get(name, ()) + short for name, short in found.short.items()}
             parts = found.pieces | {name: tuple(sorted(pieces)) for name, pieces in parts.items()}

@@ -65,12 +65,14 @@ class ChainLink:
 class Chain:
     """``unread``: WAL segments that have not been looked into yet; next to them no gap is found.
 
-    ``gaps``: oldest first. ``unbroken``: the links behind the last of them, in log order.
+    ``gaps``: oldest first. ``unbroken``: the links behind the last of them, and ``links``: all that were read; both in
+    log order.
     """
 
     gaps: tuple[Gap, ...]
     unbroken: tuple[ChainLink, ...]
     unread: int
+    links: tuple[ChainLink, ...] = ()
 
 
 class ArchiveChain:
@@ -155,7 +157,7 @@ def _chained(links: list[ChainLink | None], unread: int) -> Chain:
     if unbroken and problem:
         last = unbroken[-1]
         gaps.append(Gap(MISSING, last.sequence + 1, last.time_us, last.sequence, last.time_us, problem))
-    return Chain(tuple(gaps), tuple(unbroken), unread)
+    return Chain(tuple(gaps), tuple(unbroken), unread, tuple(link for link in links if link is not None))
 
 
 def _gap_between(before: ChainLink, link: ChainLink, header: WalFileHeader, problem: str) -> Gap | None:

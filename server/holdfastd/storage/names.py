@@ -35,6 +35,7 @@ SEGMENT_JSON = "segment.json"
 
 _WAL_NAME = re.compile(r"(\d{8,10})-(\d{20})\.wal")
 _PIECE_NAME = re.compile(r"(\d{8,10}-\d{20}\.wal)\.(\d{12})-(\d{12})")
+_BEGINNING_NAME = re.compile(r"(\d{8,10}-\d{20}\.wal)\.begins")
 _KILLS_NAME = re.compile(r"kills-(\d{20})-([0-9a-f]{8})\.npy")
 _REQUESTS_NAME = re.compile(r"requests-(\d{20})\.json")
 _DURATION = re.compile(r"\d+(us|ms|s|sec|m|min|h|d|w)", re.IGNORECASE)
@@ -152,6 +153,17 @@ def parse_piece_name(name: str) -> PieceName | None:
     if match is None or parse_wal_name(match[1]) is None or int(match[2]) >= int(match[3]):
         return None
     return PieceName(match[1], int(match[2]), int(match[3]))
+
+
+def beginning_name(of: str) -> str:
+    """Base name of the file that says that an archive begins with the WAL segment named ``of``."""
+    return f"{of}.begins"
+
+
+def parse_beginning_name(name: str) -> str | None:
+    """The WAL segment that an archive is said to begin with by a file's base name, or None for any other file."""
+    match = _BEGINNING_NAME.fullmatch(name)
+    return match[1] if match is not None and parse_wal_name(match[1]) is not None else None
 
 
 def kills_name(sequence: int, crc32c: int) -> str:
