@@ -16,7 +16,8 @@ from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import Cancelled, FailedPrecondition, HoldfastError, InvalidArgument, NotFound, OutOfRange
 from holdfastd.model import StorageKind
-from holdfastd.storage.names import parse_beginning_name, parse_wal_name
+from holdfastd.storage.log_archive_note import load_note
+from holdfastd.storage.names import Layout, parse_beginning_name, parse_wal_name
 from tests.support.archives import ARCHIVE, ArchiveKit, Idle, lived_in, read_archive
 from tests.support.engines import abandon
 from tests.support.replays import ReplayKit
@@ -99,14 +100,15 @@ def test_a_second_prune_has_nothing_to_do_and_a_later_one_goes_on() -> None:
 
 def test_an_increment_needs_what_is_behind_its_own_moment() -> None:
     kit, _ = lived()
-    increment = kit.day(incremental=True)
-    assert kit.engine.snapshots.get(kit.ids()[0]).record.base_id
-    pruned = kit.prune(before=kit.ids()[0])
+    moment = kit.day(incremental=True)
+    increment = kit.engine.snapshots.get(kit.ids()[0])
+    assert increment.record.base_id
+    kit.day()
+    pruned = kit.prune(before=increment.id)
     assert pruned.begins is not None
-    assert pruned.begins.begins_after <= increment <= pruned.begins.last
-    assert (
-        f"{kit.ids()[1]} and 2 more can be restored as before, and no longer be rolled forward" in pruned.warnings[-1]
-    )
+    assert pruned.begins.begins_after <= moment <= pruned.begins.last
+    said = f"{kit.ids()[2]} and 2 more can be restored as before, and no longer be rolled forward with this archive"
+    assert said in pruned.warnings
 
 
 def test_rounds_go_on_and_send_nothing_again() -> None:
@@ -120,6 +122,23 @@ def test_rounds_go_on_and_send_nothing_again() -> None:
     kit.round()
     assert kit.archiver.flush().bytes == 0
     assert kit.archived()[-1][0] == kit.engine.sequence
+    assert kit.codes() == []
+
+
+def test_a_start_whose_note_is_older_than_the_archive_misses_nothing() -> None:
+    kit = Kit()
+    kit.create()
+    kit.engine.wal.enable(WalChanges(retention_us=SECOND_US), caller=Caller())
+    kit.day()
+    note = kit.fs.read("/data/ARCHIVE.json")
+    kit.day()
+    kit.day()
+    kit.prune(before=kit.ids()[0])
+    kit.put("/data/ARCHIVE.json", note)
+    kit.reopen()
+    kit.round()
+    assert load_note(kit.fs, Layout("/data"), ARCHIVE)[0].gaps == ()
+    assert kit.archiver.status().gaps == ()
     assert kit.codes() == []
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfastd.engine.log_archive_pruning import IN_LOG, NEWEST, NEXT_UNREADABLE, Held, Need, Plan
+from holdfastd.engine.log_archive_pruning import IN_LOG, LEADS_TO_LOG, NEWEST, NEXT_UNREADABLE, Held, Need, Plan
 
 MINUTE_US = 60_000_000
 
@@ -65,9 +65,15 @@ def test_one_from_before_the_archive_begins_needs_nothing_of_it() -> None:
     assert plan(100, 125, archive=archive).going == 0
 
 
-def test_what_the_log_still_has_stays() -> None:
-    found = plan(45, log=held()[1].name)
-    assert shown(found) == [(1, 10, ""), (11, 40, IN_LOG), (41, 60, f"needed by snap-45; {IN_LOG}")]
+def test_what_the_log_still_has_stays_and_what_leads_to_it() -> None:
+    found = plan(45, log=held()[2].name)
+    assert shown(found) == [
+        (1, 10, ""),
+        (11, 20, LEADS_TO_LOG),
+        (21, 40, IN_LOG),
+        (41, 60, f"needed by snap-45; {IN_LOG}"),
+    ]
+    assert plan(45, log=held()[0].name).going == 0
 
 
 def test_age_counts_back_from_the_end() -> None:

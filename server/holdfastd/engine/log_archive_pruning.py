@@ -3,7 +3,8 @@
     needs    a snapshot is rolled forward from its own sequence on, an increment like a full one: the WAL segments that
              go on from there stay, and so does all behind them. One from before the archive began needs nothing of it
     age      what is younger stays, counted back from the archive's end: while nothing is written, nothing grows old
-    the log  what the log itself still has stays: it would be archived again
+    the log  what the log itself still has stays: it would be archived again. So does the WAL segment in front of it, off
+             whose end a start tells whether anything is missing between them
     the end  the newest WAL segment stays
 
 It goes from the oldest on and without a hole, so that what stays is history without a hole, as far as it was.
@@ -22,7 +23,8 @@ from ..storage.log_archive_chain import ChainLink
 from ..storage.log_archive_listing import LogArchiveListing, log_order
 from .keeping import duration_text
 
-IN_LOG, NEWEST, NEXT_UNREADABLE = "still in the log", "newest", "the next one cannot be read"
+IN_LOG, LEADS_TO_LOG, NEWEST = "still in the log", "the log goes on from it", "newest"
+NEXT_UNREADABLE = "the next one cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +102,13 @@ class Plan:
         needed = sorted((self._bound(need.sequence), need) for need in reached)
         # Where each begins to need it, and who is the first.
         self._bounds, self._first_by = [place for place, _ in needed], needed[0][1].by if needed else ""
-        self._in_log = self._first(lambda each: bool(log) and log_order(each.name) >= log_order(log))
+        self._in_log = len(self.held) + 1
+        if log:
+            self._in_log = self._first(lambda each: log_order(each.name) >= log_order(log))
         horizon = self.held[-1].last_us - within_us if self.held else 0
         self._young = self._first(lambda each: each.last_us > horizon) if within_us else len(self.held)
         self._within_us = within_us
-        limit = max(0, min([len(self.held) - 1, self._in_log, self._young, *self._bounds]))
+        limit = max(0, min([len(self.held) - 1, self._in_log - 1, self._young, *self._bounds]))
         # An archive begins with what can be read.
         self.going = next((n for n in range(limit, 0, -1) if self.held[n].sound), 0)
         self._limit = limit
@@ -129,7 +133,7 @@ class Plan:
         found = [
             f"needed by {self._first_by}{more}" if needing else "",
             f"within {duration_text(self._within_us)}" if place >= self._young else "",
-            IN_LOG if place >= self._in_log else "",
+            IN_LOG if place >= self._in_log else LEADS_TO_LOG if place == self._in_log - 1 else "",
             NEXT_UNREADABLE if place < self._limit else "",
         ]
         return tuple(filter(None, found)) or (NEWEST,)
