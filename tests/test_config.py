@@ -208,6 +208,8 @@ def test_the_archive_of_the_log_may_be_a_directory_or_a_url(monkeypatch: pytest.
         ("/mnt/wal", 60_000_000),
     ]
     assert "a duration from 1s to 1d" in refusal("--archive-interval", "500ms")
+    open_engine(loaded("--archive-keep-within", "30d"), ObjectStores({}))
+    assert [each.archive_keep_within_us for each in told] == [0, 0, 0, 0, 30 * 86_400_000_000]
     for wrong in ("ftp://host/wal", "s3://key:word@bucket/wal"):
         text = refusal("--archive-path", wrong)
         assert "a directory, or the URL of an object store" in text

@@ -76,6 +76,7 @@ class ServerConfig:
     allowed_paths: tuple[str, ...]
     archive_path: str = ""
     archive_interval: float = 60.0
+    archive_keep_within: float = 0.0
     schedules: tuple[Schedule, ...] = ()
 
 
@@ -274,6 +275,13 @@ OPTIONS: Sequence[Option] = (
         "60s",
         _duration("1s", "1d"),
         "how often what is durable by then goes there; a power cut and a lost disk cost no more than that",
+    ),
+    Option(
+        "archive_keep_within",
+        "TIME",
+        "0s",
+        _duration("0s", "36600d"),
+        "where a schedule prunes its snapshots, the archive is pruned as well, of what is older; 0: by command alone",
     ),
     Option("max_message_size", "SIZE", "64MB", _size("1MB", "1GB"), "largest request or reply"),
     Option("max_streams", "N", "320", _count(1, 10_000), "streams open at a time"),

@@ -19,6 +19,7 @@ from holdfastd.engine.snapshots import VerifyRequest
 from holdfastd.engine.tickets import Caller
 from holdfastd.errors import FailedPrecondition
 from holdfastd.format.verify_receipt import CHECKSUMS, RESTORE, ROWS
+from tests.support.archives import ArchiveKit, lived_in
 from tests.support.engines import CALLER
 from tests.support.memfs import MemFileSystem
 from tests.support.snapshots import SnapshotKit
@@ -421,3 +422,57 @@ def test_each_schedule_has_a_thread_that_ends_with_the_daemon() -> None:
     kit.engine.stop()
     assert not {thread.name for thread in threading.enumerate()} & {"schedule hourly", "schedule other"}
     assert len(kit.engine.snapshots.list()) == 2
+
+
+# The archive of the log -----------------------------------------------------------------------------------------------
+
+KEEPING = replace(HOURLY, request=SnapshotRequest(), policy=RetentionPolicy(last=1))
+
+
+def archiving(within_us: int, schedule: Schedule = KEEPING) -> ArchiveKit:
+    """A store with an archive and snapshots that a run of the schedule prunes, up to the one that it makes."""
+    return lived_in(ArchiveKit(schedules=(schedule,), archive_keep_within_us=within_us))[0]
+
+
+def test_the_archive_is_pruned_behind_the_snapshots() -> None:
+    kit = archiving(within_us=1_000_000)
+    first = kit.archived()[0][0]
+    assert tick(kit, 1) == 1
+    assert status(kit).state.outcome == "succeeded"
+    assert status(kit).state.pruned == 3
+    operation = kit.engine.operations.list()[0]
+    assert (operation.kind, operation.actor) == ("prune_archive", "schedule:hourly")
+    assert kit.archived()[0][0] > first
+    assert "the archive reached back to the beginning of the store" in status(kit).state.message
+
+
+@pytest.mark.parametrize(
+    ("within_us", "schedule"), [(0, KEEPING), (1, replace(KEEPING, policy=None))], ids=["not asked", "prunes nothing"]
+)
+def test_it_is_not_where_nobody_asked_for_it(within_us: int, schedule: Schedule) -> None:
+    kit = archiving(within_us, schedule)
+    assert tick(kit, 1) == 1
+    assert kit.archived()[0][0] == 1
+    assert kit.engine.operations.list()[0].kind == "snapshot"
+
+
+def test_what_is_younger_than_the_setting_stays() -> None:
+    kit = archiving(within_us=1000 * HOUR_US)
+    assert tick(kit, 1) == 1
+    assert kit.engine.operations.list()[0].kind == "prune_archive"
+    assert kit.archived()[0][0] == 1
+
+
+def test_an_archive_that_is_not_pruned_is_told() -> None:
+    kit = archiving(within_us=1)
+    kit.fs.fail_on("create", "/archive/*.begins.part", errno.EIO, forever=True)
+    assert tick(kit, 1) == 1
+    state = status(kit).state
+    assert state.outcome == "failed"
+    assert state.message.startswith(
+        f"{state.snapshot_id} was made, but the archive was not pruned: pruning the archive"
+    )
+    assert state.message in alarms(kit)[FAILING]
+    kit.fs.heal()
+    assert tick(kit, 1) == 1
+    assert FAILING not in alarms(kit)

@@ -49,6 +49,7 @@ def open_engine(
     verify_within_us: int = 0,
     schedules: tuple[Schedule, ...] = (),
     archive_path: str = "",
+    archive_keep_within_us: int = 0,
 ) -> Engine:
     """Open or create the store in ``ROOT``, without threads. ``sync_mode`` and ``segment_size`` are for a fresh one."""
     wal = WalSettings(sync_mode=sync_mode, segment_size_bytes=segment_size)
@@ -65,6 +66,7 @@ def open_engine(
         host="testhost",
         schedules=schedules,
         archive_path=archive_path,
+        archive_keep_within_us=archive_keep_within_us,
     )
     return Engine.open(
         config,
@@ -103,6 +105,7 @@ class Kit:
         verify_within_us: int = 0,
         schedules: tuple[Schedule, ...] = (),
         archive_path: str = "",
+        archive_keep_within_us: int = 0,
     ) -> None:
         self.fs = MemFileSystem() if fs is None else fs
         self.clock = ManualClock()
@@ -117,6 +120,7 @@ class Kit:
         self.verify_within_us = verify_within_us
         self.schedules = schedules
         self.archive_path = archive_path
+        self.archive_keep_within_us = archive_keep_within_us
         self.engine = self._open()
 
     def _open(self) -> Engine:
@@ -134,6 +138,7 @@ class Kit:
             verify_within_us=self.verify_within_us,
             schedules=self.schedules,
             archive_path=self.archive_path,
+            archive_keep_within_us=self.archive_keep_within_us,
         )
 
     def reopen(self) -> Engine:

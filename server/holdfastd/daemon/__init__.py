@@ -173,6 +173,7 @@ def open_engine(config: ServerConfig, stores: ObjectStores) -> Engine:
             allowed_paths=config.allowed_paths,
             archive_path=config.archive_path,
             archive_interval_us=int(config.archive_interval * 1_000_000),
+            archive_keep_within_us=int(config.archive_keep_within * 1_000_000),
             schedules=config.schedules,
         ),
         fs=open_files(stores),

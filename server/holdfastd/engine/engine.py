@@ -21,12 +21,13 @@ from ..storage.names import Layout
 from ..storage.reserve import Reserve
 from .collections import Collections
 from .disk_errors import disk_errors_of, lacks_space
+from .log_archive_prune import ArchivePruneRequest
 from .log_archiving import Archiving
 from .machinery import Ground, Machinery, build_machinery
 from .meters import Meters
 from .moments import Moments
 from .objectives import Objectives
-from .operations import OperationRegistry
+from .operations import Operation, OperationRegistry
 from .points import Points
 from .quarantine import quarantine_alarms
 from .recovery import open_store
@@ -35,6 +36,7 @@ from .replay_log import ReplayLogs
 from .schedules import Schedules
 from .settings import EngineConfig
 from .snapshots import Snapshots
+from .tickets import Caller
 from .upload_expiry import UploadExpiry
 from .wal_control import WalControl
 from .wal_locks import WalLocks
@@ -101,7 +103,6 @@ class Engine:
         self.snapshots = _snapshots(ground, machinery, self.operations, logs, self.wal)
         self._upload_expiry = UploadExpiry(self.snapshots.uploads)
         self.replay = _replay(ground, machinery, self.operations, logs, self.wal, self.snapshots.moments)
-        self.schedules = _schedules(ground, machinery, self.snapshots, self.operations)
         self.archiving = Archiving(
             ground,
             machinery,
@@ -110,6 +111,7 @@ class Engine:
             self.snapshots.covered_through,
             self.snapshots.footings,
         )
+        self.schedules = _schedules(ground, machinery, self.snapshots, self.operations, self.archiving)
         self.recovery = replace(store.report, warnings=(*store.report.warnings, *self.snapshots.warnings))
         if self.recovery.rebuilt:
             self._tell_of_rebuilt_indexes()
@@ -435,7 +437,15 @@ def _snapshots(
     )
 
 
-def _schedules(ground: Ground, machinery: Machinery, snapshots: Snapshots, operations: OperationRegistry) -> Schedules:
+def _schedules(
+    ground: Ground, machinery: Machinery, snapshots: Snapshots, operations: OperationRegistry, archiving: Archiving
+) -> Schedules:
+    within_us = ground.config.archive_keep_within_us
+    pruning = ArchivePruneRequest(within_us=within_us) if within_us and archiving.archiver is not None else None
+
+    def prune_archive(caller: Caller) -> Operation | None:
+        return None if pruning is None else archiving.start_prune(pruning, operations, caller=caller)
+
     return Schedules(
         ground.config.schedules,
         fs=ground.fs,
@@ -444,6 +454,7 @@ def _schedules(ground: Ground, machinery: Machinery, snapshots: Snapshots, opera
         alarms=machinery.alarms,
         snapshots=snapshots,
         operations=operations,
+        prune_archive=prune_archive,
     )
 
 

@@ -1,10 +1,10 @@
 """Which part of an archive of the log may go: a pure function of what lies there and of who needs it.
 
     needs    a snapshot is rolled forward from its own sequence on, an increment like a full one: the WAL segments that
-             go on from there stay, and so does all behind them. One from before the archive began needs nothing of it
+             go on from there stay, and so does all behind them. One from before the archive began needs nothing
     age      what is younger stays, counted back from the archive's end: while nothing is written, nothing grows old
-    the log  what the log itself still has stays: it would be archived again. So does the WAL segment in front of it, off
-             whose end a start tells whether anything is missing between them
+    the log  what the log itself still has stays: it would be archived again. So does the WAL segment in front of it,
+             off whose end a start tells whether anything is missing between them
     the end  the newest WAL segment stays
 
 It goes from the oldest on and without a hole, so that what stays is history without a hole, as far as it was.

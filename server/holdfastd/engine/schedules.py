@@ -8,7 +8,8 @@ for another.
              base. Then, if that succeeded and it is asked for, its verification: of its file alone, since every link of
              its chain was read back when it was made, and by a restore of the whole chain. Then, if that found nothing,
              the pruning, of its directory and scope. Where several schedules share them, what the rules of any keep is
-             kept: none deletes what another is there for
+             kept: none deletes what another is there for. Then that of the archive of the log, where the settings want
+             it, of what no snapshot that is left is rolled forward with
     told     what became of it is kept, shown by ``snapshot schedules``, and while it is a failure an alarm
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,6 +69,7 @@ class Schedules:
         alarms: Alarms,
         snapshots: Snapshots,
         operations: OperationRegistry,
+        prune_archive: Callable[[Caller], Operation | None] = lambda caller: None,
     ) -> None:
         self.all = tuple(schedules)
         self._fs = fs
@@ -77,6 +79,7 @@ class Schedules:
         self._alarms = alarms
         self._snapshots = snapshots
         self._operations = operations
+        self._prune_archive = prune_archive
         self._stopping = threading.Event()
         # Changed under _lock, which is held while they are written; read by anybody.
         self._lock = threading.Lock()
@@ -157,6 +160,7 @@ class Schedules:
                 state = self._verified(schedule, made, state)
             if state.outcome == SUCCEEDED and schedule.policy is not None and made is not None:
                 state = self._pruned(self._policy_beside(schedule, schedule.policy), made, state)
+                state = self._archive_pruned(state)
         except Exception as error:  # whatever it is: a thread that dies here would stop all backups without a word
             state = _failed(state, error)
         return state
@@ -223,6 +227,21 @@ class Schedules:
             raise
         message = "; ".join(filter(None, (state.message, *pruned.warnings)))
         return replace(state, message=message, pruned=len(pruned.order), freed_bytes=pruned.freed_bytes)
+
+    def _archive_pruned(self, state: ScheduleState) -> ScheduleState:
+        """Prune the archive of the log, if it is to be."""
+        begun = self._prune_archive(Caller(actor=f"schedule:{state.name}"))
+        if begun is None:
+            return state
+        ended = self._operations.wait(begun.id)
+        if ended.state is OperationState.SUCCEEDED:
+            return replace(state, message="; ".join(filter(None, (state.message, *(ended.result or {})["warnings"]))))
+        told = _told(state, ended)
+        return replace(
+            told,
+            operation_id=state.operation_id,
+            message=f"{state.snapshot_id} was made, but the archive was not pruned: {told.message}",
+        )
 
     # Told -----------------------------------------------------------------------------------------------------------
 

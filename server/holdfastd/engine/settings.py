@@ -21,7 +21,8 @@ class EngineConfig:
     ``recovery_point_objective_us``, ``verify_within_us``: how old the newest snapshot may be while there is something
     newer, and how long none may have been verified, before an alarm says so; 0: no objective. ``host``: this machine's
     name, for receipts. ``archive_path``: where the log is archived, a directory or an object store's URL, or "" for
-    nowhere; ``archive_interval_us``: how often, at least.
+    nowhere; ``archive_interval_us``: how often, at least; ``archive_keep_within_us``: what a prune behind that of a
+    schedule's snapshots keeps in any case, 0: there is none.
     ``recovery``: what to do with a damaged log, ``strict`` (refuse) or ``point-in-time`` (cut there, keep a copy).
     ``allowed_paths``: directories below which paths given over TCP must lie. ``fresh_wal``: the log's settings in
     a store that is created; later ones are in the manifest. ``schedules``: of snapshots, with names of their own.
@@ -42,5 +43,6 @@ class EngineConfig:
     host: str = ""
     archive_path: str = ""
     archive_interval_us: int = 60 * 1_000_000
+    archive_keep_within_us: int = 0
     fresh_wal: WalSettings = field(default_factory=WalSettings)
     schedules: tuple[Schedule, ...] = ()
