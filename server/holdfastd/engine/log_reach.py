@@ -23,6 +23,12 @@ def check_holds_log(fs: ReadsFiles, directory: str, store_id: uuid.UUID) -> None
         )
 
 
+def first_held(fs: ReadsFiles, directories: tuple[str, ...], store_id: uuid.UUID) -> Sequence64:
+    """The first sequence that a log can hold; 0 where there is no log. Blocks."""
+    files = _found(fs, directories, store_id)
+    return files[0].first_sequence if files else 0
+
+
 def check_reaches_back(
     fs: ReadsFiles,
     directories: tuple[str, ...],

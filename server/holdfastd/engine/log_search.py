@@ -18,6 +18,7 @@ from ..model import Sequence64, family
 from ..storage.wal_reader import LoggedRecord
 from .log_findings import BARE_KINDS, Finding, Range, Run, Wanted, kind_of
 from .log_names import LogNames, alias_of, collection_of, collections_of
+from .log_reach import first_held
 from .logged import decoded_by
 from .request_words import RequestWords
 from .wal_control import WalControl
@@ -100,14 +101,22 @@ class LogSearch:
         """The error, with what can be asked for instead."""
         if isinstance(error, Corruption):
             return self._placed(error)
-        first = self._control.status().first_sequence
-        if error.reason != "LOG_TRIMMED" or where.path is not None or not first:
+        if error.reason != "LOG_TRIMMED":
+            return error
+        source = None if where.path is None else self._control.source(where.path)
+        if source is not None and source.elsewhere:
+            first = first_held(source.fs, source.directories, source.store_id)
+            pruned = ", since this archive was pruned" if source.pruned else ""
+            longer = "; the snapshots hold what was before" if source.pruned else ""
+        else:
+            first, pruned = self._control.status().first_sequence, ""
+            longer = "; for a longer window: holdfast storage wal enable --retention DURATION"
+        if not first:
             return error
         return OutOfRange(
-            error.message,
+            error.message + pruned,
             reason=error.reason,
-            hint=f"what is left begins with sequence {first}: begin there, or leave the start out; for a longer "
-            "window: holdfast storage wal enable --retention DURATION",
+            hint=f"what is left begins with sequence {first}: begin there, or leave the start out{longer}",
             **error.metadata,
         )
 
