@@ -120,12 +120,13 @@ def test_a_snapshot_that_is_pinned_from_the_beginning_is_never_there_without_its
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
 @pytest.mark.parametrize("killed", [True, False])
 def test_each_operation_of_a_prune_fails(code: int, killed: bool) -> None:
-    kit = kept_and_not()
+    ready = kept_and_not()
+    kit = ready.twin()
     start = kit.fs.ops
     result = pruned(kit)
     raised = 0
     for step in range(kit.fs.ops - start):
-        kit = kept_and_not()
+        kit = ready.twin()
         kit.fs.fail_at(kit.fs.ops + step, code)
         try:
             pruned(kit)

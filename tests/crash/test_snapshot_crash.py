@@ -27,6 +27,7 @@ from tests.support.snapshot_sweeps import (
     assert_goes_on,
     assert_tidy,
     failing,
+    once_more,
     prepared,
     sweep_creation,
     sweep_restore,
@@ -167,7 +168,8 @@ def test_each_operation_of_a_snapshot_fails(code: int) -> None:
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
 def test_each_operation_of_a_restore_fails(code: int, logging: bool) -> None:
     """Called done or not: a kill, or a checkpoint and a stop, and what was acknowledged is there."""
-    count = operations_of(restore_over, logging=logging)
+    ready = with_answers(logging=logging)
+    count = operations_of(restore_over, answering(ready))
     unknown = 0
     for step in range(count):
         publishing = step > count - PUBLISHING
@@ -175,7 +177,7 @@ def test_each_operation_of_a_restore_fails(code: int, logging: bool) -> None:
             # Nothing is logged yet: the other half of the staging fails in the other store.
             continue
         for stops in (False, True) if publishing else (step % 4 < 2,):
-            kit = with_answers(logging=logging)
+            kit = answering(ready)
             before = observe(kit.engine, IDS)
             kit.fs.fail_at(kit.fs.ops + step, code)
             try:
@@ -251,8 +253,15 @@ def with_answers(*, logging: bool) -> SnapshotKit:
     return kit
 
 
-def operations_of(action: Action, *, logging: bool) -> int:
-    kit = with_answers(logging=logging)
+def answering(ready: SnapshotKit) -> SnapshotKit:
+    """One more such store."""
+    kit = once_more(ready)
+    if kit.log is None:
+        kit.engine.checkpoint()
+    return kit
+
+
+def operations_of(action: Action, kit: SnapshotKit) -> int:
     start = kit.fs.ops
     action(kit)
     return kit.fs.ops - start

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import NoReturn, Self
 
 import numpy as np
 
@@ -146,6 +147,17 @@ class Kit:
         abandon(self.fs)
         self.engine = self._open()
         return self.engine
+
+    def twin(self) -> Self:
+        """Another store that begins where this one would after a kill: its files are copies, its next ids the same.
+
+        Much cheaper than to prepare the same store again.
+        """
+        twin = copy.copy(self)
+        twin.fs = MemFileSystem(self.fs.kill_disk_at(self.fs.ops))
+        twin.clock, twin.randomness = copy.deepcopy((self.clock, self.randomness))
+        twin.engine = twin._open()
+        return twin
 
     def restart(self) -> Engine:
         """Stop in order and start again."""
