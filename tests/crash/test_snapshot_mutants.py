@@ -93,7 +93,7 @@ MUTANTS = {
         snapshot_settle, "look_at", "fs.sync_dir(parent_of(path))", "pass", created
     ),
     "a registry not synced": Mutant(registry, "replace_file", "fs.sync_dir(parent_of(path))", "pass", pruned),
-    "contents not synced": Mutant(BulkWriter, "close", "self._file.sync()", "pass", created),
+    "contents not synced": Mutant(BulkWriter, "_settle", "self._file.sync()", "pass", created),
     "a snapshot's name not synced": Mutant(
         SnapshotCreation, "_publish", "fs.sync_dir(self._directory)", "pass", created
     ),
