@@ -20,7 +20,7 @@ from tests.support.chronicles import Chronicle
 
 HISTORIES = int(os.environ.get("HOLDFAST_HISTORIES", "200"))
 STEPS = int(os.environ.get("HOLDFAST_HISTORY_STEPS", "20"))
-SHARDS = 4
+SHARDS = 2
 QUESTIONS = 4
 MODES = (SyncMode.FSYNC, SyncMode.PERIODIC, SyncMode.ASYNC)
 FIRST = random.SystemRandom().randrange(1 << 40) if "HOLDFAST_HISTORIES" in os.environ else 0

@@ -18,7 +18,7 @@ from holdfastd.engine.snapshot_verify import VerifyRequest
 from holdfastd.errors import Corruption, InvalidArgument, NotFound, ResourceExhausted
 from holdfastd.format.snapshot import data_members
 from holdfastd.format.subset import Subset
-from holdfastd.storage import archive_bytes, read_ahead
+from holdfastd.storage import archive_bytes, hash_beside, read_ahead
 from holdfastd.storage.archive_reader import FIRST_BYTES
 from tests.support.chains import HOURLY, chained, filled, flip, info
 from tests.support.engines import CALLER
@@ -463,6 +463,7 @@ def test_memory_does_not_grow_with_the_snapshot(monkeypatch: pytest.MonkeyPatch,
     """Windows are made small, so that a small archive is many of them; the files themselves are in memory here."""
     for module in (archive_bytes, read_ahead):
         monkeypatch.setattr(module, "PIECE_BYTES", 1 << 14)
+    monkeypatch.setattr(hash_beside, "AT_ONCE_BYTES", 1 << 14)
     monkeypatch.setattr(snapshot_decode, "WINDOW_ROWS", 64)
     peaks = []
     for rows in (1000, 6000):

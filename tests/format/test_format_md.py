@@ -23,7 +23,7 @@ from holdfastd.format.segment import KILL_DTYPE, ROW_DTYPE, RUN_ROW_DTYPE, TOMBS
 from holdfastd.format.verify_receipt import VerifyReceipt
 from holdfastd.format.walfile import FILE_HEADER_SIZE, decode_file_header
 from holdfastd.storage.log_archive_note import ARCHIVE_VERSION, ArchiveGap, ArchiveNote, Through
-from holdfastd.storage.names import parse_piece_name, parse_wal_name
+from holdfastd.storage.names import beginning_name, parse_piece_name, parse_wal_name
 from holdfastd.storage.objects import PART
 from tests.format import examples
 from tests.format.test_operation import assert_same
@@ -126,11 +126,14 @@ def test_every_member_of_the_archive_s_note_is_explained() -> None:
 
 def test_the_names_in_an_archive_are_those_that_are_written() -> None:
     below = TEXT.partition("### An archive of the log")[2].partition("`ARCHIVE.json`")[0]
-    whole, first, second, unfinished = (line.split()[0] for line in re.findall(r"^    0.*$", below, re.MULTILINE))
+    whole, first, second, unfinished, beginning = (
+        line.split()[0] for line in re.findall(r"^    0.*$", below, re.MULTILINE)
+    )
     assert parse_wal_name(whole) == (1, 1)
     pieces = [parse_piece_name(name) for name in (first, second)]
     assert [piece and (piece.start, piece.end) for piece in pieces] == [(0, 16_384), (16_384, 18_432)]
     assert parse_piece_name(unfinished.removesuffix(PART)) is not None
+    assert beginning == beginning_name(beginning.removesuffix(".begins"))
 
 
 @pytest.mark.parametrize(
