@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
 import pytest
 
@@ -22,7 +22,7 @@ from tests.crash.test_engine_crash import Sweep
 from tests.support.engines import Fatal
 from tests.support.lives import Life
 from tests.support.memfs import MemFileSystem
-from tests.support.mutants import mutate
+from tests.support.mutants import Mutant, mutate
 
 LIVES = 30
 STEPS = 24
@@ -30,62 +30,59 @@ STEPS = 24
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
 
 
-class Mutant(NamedTuple):
-    """One line broken: ``old`` in ``owner.name`` becomes ``new``. It matters in this ``mode``, with these steps."""
+@dataclass(frozen=True)
+class Broken(Mutant):
+    """It matters in this ``mode``, with these steps."""
 
-    owner: Any
-    name: str
-    old: str
-    new: str
     mode: SyncMode = SyncMode.FSYNC
     often: str = ""
 
 
 MUTANTS = {
-    "acknowledge before the sync": Mutant(Committer, "_write", "self.log.sync()", "pass"),
-    "manifest without a directory sync": Mutant(
+    "acknowledge before the sync": Broken(Committer, "_write", "self.log.sync()", "pass"),
+    "manifest without a directory sync": Broken(
         manifest,
         "commit",
         "fs.rename(temporary, layout.manifest)\n        fs.sync_dir(layout.root)",
         "fs.rename(temporary, layout.manifest)",
     ),
-    "manifest without a file sync": Mutant(manifest, "write_temporary", "file.sync()", "pass"),
-    "manifest before the log": Mutant(Checkpointer, "_sync_log", "is not None", "is False", SyncMode.PERIODIC),
-    "segment names not synced": Mutant(sealing, "write_segment", "fs.sync_dir(directory)", "pass"),
-    "segment directory not synced": Mutant(
+    "manifest without a file sync": Broken(manifest, "write_temporary", "file.sync()", "pass"),
+    "manifest before the log": Broken(Checkpointer, "_sync_log", "is not None", "is False", SyncMode.PERIODIC),
+    "segment names not synced": Broken(sealing, "write_segment", "fs.sync_dir(directory)", "pass"),
+    "segment directory not synced": Broken(
         sealing, "write_segment", "fs.sync_dir(layout.collection_dir(collection_id))", "pass"
     ),
-    "index run not synced": Mutant(IdIndex, "with_run", "fs.sync_dir(layout.ids_dir(collection_id))", "pass"),
-    "kills not written": Mutant(sealing.Sealer, "_write_kills", "> entry.checkpoint_sequence", "< 0"),
-    "kills not synced": Mutant(Kills, "write", "fs.sync_dir(directory)", "pass"),
-    "kills during a checkpoint forgotten": Mutant(
+    "index run not synced": Broken(IdIndex, "with_run", "fs.sync_dir(layout.ids_dir(collection_id))", "pass"),
+    "kills not written": Broken(sealing.Sealer, "_write_kills", "> entry.checkpoint_sequence", "< 0"),
+    "kills not synced": Broken(Kills, "write", "fs.sync_dir(directory)", "pass"),
+    "kills during a checkpoint forgotten": Broken(
         sealing, "_carry_over_kills", "if len(fresh):", "if False:", often="upsert busy_checkpoint delete"
     ),
-    "catalog changes applied twice": Mutant(
+    "catalog changes applied twice": Broken(
         recovery_apply, "_is_news", "sequence > manifest.sequence", "True", often="create alias drop power_cut"
     ),
-    "the sequence goes back": Mutant(
+    "the sequence goes back": Broken(
         _Recovery,
         "_recover_log",
         "max(self.applier.sequence, manifest.sequence, recovered.last_sequence)",
         "self.applier.sequence",
         often="upsert create kill",
     ),
-    "no new timeline": Mutant(
+    "no new timeline": Broken(
         recovery, "may_have_lost_writes", "not manifest.clean and not lossless", "False", SyncMode.ASYNC
     ),
-    "request ids not recovered": Mutant(recovery, "apply_log", "if logged.request_id and", "if False and"),
-    "the rest of a disabled log not applied": Mutant(
+    "request ids not recovered": Broken(recovery, "apply_log", "if logged.request_id and", "if False and"),
+    "the rest of a disabled log not applied": Broken(
         _Recovery,
         "_recover_log",
         "self._apply_log()",
         "manifest.wal_settings.enabled and self._apply_log()",
         often="upsert disable kill",
     ),
-    "fsync mode before the sync": Mutant(
+    "fsync mode before the sync": Broken(
         WalControl, "_apply_locked", "log.sync()", "pass", SyncMode.ASYNC, often="upsert settings"
     ),
-    "catalog of a disabled log left to the next checkpoint": Mutant(
+    "catalog of a disabled log left to the next checkpoint": Broken(
         Machinery, "catalog_changed", "self.committer.log is not None", "True", often="create disable alias kill"
     ),
 }
@@ -94,7 +91,7 @@ MUTANTS = {
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_sweep_notices(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant = MUTANTS[name]
-    mutate(monkeypatch, mutant.owner, mutant.name, mutant.old, mutant.new)
+    mutate(monkeypatch, mutant)
     assert is_noticed(mutant.mode, often=mutant.often)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, NamedTuple
 
 import pytest
 
@@ -16,20 +15,11 @@ from holdfastd.engine.roll_forward import RollForward
 from holdfastd.errors import HoldfastError
 from tests.engine.test_chronicles import remembered
 from tests.support.engines import Fatal
-from tests.support.mutants import mutate
+from tests.support.mutants import Mutant, mutate
 
 HISTORIES = 300
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
-
-
-class Mutant(NamedTuple):
-    """One fault: ``old`` in ``owner.name`` becomes ``new``."""
-
-    owner: Any
-    name: str
-    old: str
-    new: str
 
 
 TWICE = "collection.upsert(rows, sequence, time_us)"
@@ -80,8 +70,7 @@ MUTANTS = {
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_history_notices(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    mutant = MUTANTS[name]
-    mutate(monkeypatch, mutant.owner, mutant.name, mutant.old, mutant.new)
+    mutate(monkeypatch, MUTANTS[name])
     assert any(map(comes_out_wrong, range(HISTORIES)))
 
 

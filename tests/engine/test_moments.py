@@ -25,7 +25,7 @@ from holdfastd.errors import (
 from holdfastd.model import StorageKind
 from tests.support.engines import CALLER
 from tests.support.oracle import observe
-from tests.support.replays import ReplayKit, found_again, lost_store
+from tests.support.replays import ReplayKit, found_again, kit_with_moments, lost_store
 from tests.support.restores import assert_sound, directories
 
 
@@ -35,22 +35,7 @@ def tick(kit: ReplayKit) -> None:
 
 @pytest.fixture
 def kit() -> ReplayKit:
-    """Sequences 1 to 3 before the first snapshot, 4 and 5 before the second, 6 to 8 behind it; c is a: 1, b: 2, ..."""
-    kit = ReplayKit()
-    kit.create("c")
-    kit.upsert(["a", "b"], 1, 2)
-    kit.create("d")
-    kit.snapshot()
-    tick(kit)
-    kit.upsert(["a"], 10)
-    kit.delete("b")
-    tick(kit)
-    kit.snapshot(incremental=True)
-    tick(kit)
-    kit.upsert(["e"], 5)
-    kit.upsert(["x"], 1, name="d")
-    kit.delete("a")
-    return kit
+    return kit_with_moments()
 
 
 def to(kit: ReplayKit, sequence: int | None = None, **options: Any) -> dict[str, Any]:

@@ -13,27 +13,13 @@ from holdfastd.engine.roll_forward import RollForward
 from holdfastd.engine.row_diff import RowDiff
 from holdfastd.errors import Corruption
 from tests.support.oracle import observe
-from tests.support.replays import ReplayKit
+from tests.support.replays import ReplayKit, kit_with_moments
 from tests.support.restores import directories
 
 
 @pytest.fixture
 def kit() -> ReplayKit:
-    """Sequences 1 to 3 before the first snapshot, 4 and 5 before the second, 6 to 8 behind it, of c and d."""
-    kit = ReplayKit()
-    kit.create("c")
-    kit.upsert(["a", "b"], 1, 2)
-    kit.create("d")
-    kit.snapshot()
-    kit.clock.advance_us(2_000_000)
-    kit.upsert(["a"], 10)
-    kit.delete("b")
-    kit.clock.advance_us(2_000_000)
-    kit.snapshot(incremental=True)
-    kit.upsert(["e"], 5)
-    kit.upsert(["x"], 1, name="d")
-    kit.delete("a")
-    return kit
+    return kit_with_moments()
 
 
 def to(kit: ReplayKit, sequence: int, **options: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import hmac
 import os
 import shutil
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.object_server import BUCKET, LIMIT_SECONDS, accepts, free_port
+from tests.support.object_server import BUCKET, free_port, wait_for
 
 ACCOUNT = "plantedaccount"
 KEY = base64.b64encode(b"planted key that nobody may see!").decode()
@@ -37,11 +36,7 @@ class AzureServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        end = time.monotonic() + LIMIT_SECONDS
-        while not accepts(self.port):
-            assert self.process.poll() is None, "the server ended"
-            assert time.monotonic() < end, "the server does not start"
-            time.sleep(0.05)
+        wait_for(self.process, self.port)
         self._make_container()
 
     @property

@@ -5,14 +5,26 @@ import __future__
 
 import inspect
 import textwrap
+from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
 import pytest
 
 
-def mutate(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, old: str, new: str) -> None:
-    """Replace ``old``, which must stand exactly once in the source of the function ``owner.name``, by ``new``."""
+@dataclass(frozen=True)
+class Mutant:
+    """One fault: ``old``, which must stand exactly once in the source of ``owner.name``, becomes ``new``."""
+
+    owner: Any
+    name: str
+    old: str
+    new: str
+
+
+def mutate(monkeypatch: pytest.MonkeyPatch, mutant: Mutant) -> None:
+    """Plant the fault."""
+    owner, name, old, new = mutant.owner, mutant.name, mutant.old, mutant.new
     function = getattr(owner, name)
     assert isinstance(function, FunctionType)
     source = textwrap.dedent(inspect.getsource(function))

@@ -32,11 +32,7 @@ class S3Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        end = time.monotonic() + LIMIT_SECONDS
-        while not accepts(self.port):
-            assert self.process.poll() is None, "the server ended"
-            assert time.monotonic() < end, "the server does not start"
-            time.sleep(0.02)
+        wait_for(self.process, self.port)
         self.ask("PUT", BUCKET)
 
     @property
@@ -102,6 +98,15 @@ def accepts(port: int) -> bool:
     """Whether anybody listens on a port of the loopback."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for(server: subprocess.Popen[bytes], port: int) -> None:
+    """Until a server that was started listens on a port of the loopback."""
+    end = time.monotonic() + LIMIT_SECONDS
+    while not accepts(port):
+        assert server.poll() is None, "the server ended"
+        assert time.monotonic() < end, "the server does not start"
+        time.sleep(0.02)
 
 
 class BreakingLine:

@@ -91,3 +91,22 @@ def content(kit: ReplayKit) -> object:
     """Collections with what is in them, and aliases."""
     stats = kit.engine.collections.list()
     return {(s.spec.name, s.spec.dimensions, s.digest, s.vectors) for s in stats}, kit.engine.collections.aliases()
+
+
+def kit_with_moments() -> ReplayKit:
+    """Sequences 1 to 3 before the first snapshot, 4 and 5 before the second, 6 to 8 behind it; c is a: 1, b: 2, ..."""
+    kit = ReplayKit()
+    kit.create("c")
+    kit.upsert(["a", "b"], 1, 2)
+    kit.create("d")
+    kit.snapshot()
+    kit.clock.advance_us(2_000_000)
+    kit.upsert(["a"], 10)
+    kit.delete("b")
+    kit.clock.advance_us(2_000_000)
+    kit.snapshot(incremental=True)
+    kit.clock.advance_us(2_000_000)
+    kit.upsert(["e"], 5)
+    kit.upsert(["x"], 1, name="d")
+    kit.delete("a")
+    return kit

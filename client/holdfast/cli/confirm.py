@@ -7,6 +7,7 @@ import sys
 import click
 
 from holdfast.cli.state import State
+from holdfast.documents import Document
 
 
 def confirm(state: State, question: str, option: str) -> None:
@@ -17,6 +18,14 @@ def confirm(state: State, question: str, option: str) -> None:
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Declined
+
+
+def confirm_plan(state: State, plan: Document, question: str) -> None:
+    """The same before a plan is carried out, behind its warnings; nothing is asked where it deletes nothing."""
+    if plan.deleted:
+        for warning in plan.warnings:
+            state.warn(warning)
+        confirm(state, question, "--confirm")
 
 
 class Declined(click.ClickException):

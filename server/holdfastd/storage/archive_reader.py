@@ -22,6 +22,7 @@ from .read_ahead import read_ahead
 
 FIRST_BYTES = 64 << 10
 """What an archive's beginning is read by: most manifests fit."""
+CUT_SHORT = "the archive is cut short"
 
 Tap: TypeAlias = Callable[[memoryview], None]
 """Is told what has been read; the bytes never change."""
@@ -29,9 +30,6 @@ Tap: TypeAlias = Callable[[memoryview], None]
 
 def nobody(_data: memoryview) -> None:
     """Nobody listens."""
-
-
-CUT_SHORT = "the archive is cut short"
 
 
 class FileInput:

@@ -9,11 +9,10 @@ one step, however many files have to be removed behind it, and in whatever order
 from __future__ import annotations
 
 import contextlib
-import errno
 import posixpath
 
-from ..format.urls import is_object_url
 from .files import FileSystem
+from .log_copy import publish_part
 from .names import beginning_name
 from .objects import PART
 
@@ -35,12 +34,8 @@ def publish_beginning(fs: FileSystem, directory: str, name: str) -> None:
         file.pwrite([_SAID], 0)
         file.sync()
         file.close()
-        # An object store refuses that by itself.
-        if not is_object_url(target) and fs.exists(target):
-            raise FileExistsError(errno.EEXIST, "there is a file of this name already", target)
-        fs.rename(part, target)
     except OSError:
         with contextlib.suppress(OSError):
             fs.unlink(part)
         raise
-    fs.sync_dir(directory)
+    publish_part(fs, target)

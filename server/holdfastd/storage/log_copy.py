@@ -34,7 +34,7 @@ def copy_sealed(fs: FileSystem, path: str, header: WalFileHeader, target: str, *
         if problem is not None:
             raise problem.error()
         out.close()
-    _publish(fs, target)
+    publish_part(fs, target)
     return Before.of(path, end)
 
 
@@ -51,7 +51,7 @@ def copy_piece(fs: FileSystem, start: Before, header: WalFileHeader, end: int, t
     with _written(fs, target, end - start.offset, pace) as out:
         reached = _checked(fs, start, header, end, out.write)
         out.close()
-    _publish(fs, target)
+    publish_part(fs, target)
     return reached
 
 
@@ -134,7 +134,12 @@ def _written(fs: FileSystem, target: str, size: int, pace: Pace) -> BulkWriter:
     return BulkWriter(fs, target + PART, size, pace=pace)
 
 
-def _publish(fs: FileSystem, target: str) -> None:
+def publish_part(fs: FileSystem, target: str) -> None:
+    """Give ``target`` + ``.part``, which is whole and synced, its name. Durable on return.
+
+    Raises FileExistsError where that is there already, OSError; nothing is left then, except where the last step
+    failed, the sync of the directory.
+    """
     part = target + PART
     try:
         # An object store refuses that by itself.

@@ -9,7 +9,7 @@ import click
 from holdfast.cli import exit_codes
 from holdfast.cli.base import Command, pass_state
 from holdfast.cli.complete import complete_snapshots
-from holdfast.cli.confirm import confirm
+from holdfast.cli.confirm import confirm_plan
 from holdfast.cli.follow import conclude
 from holdfast.cli.options import dry_run, no_wait
 from holdfast.cli.state import State
@@ -102,10 +102,7 @@ def prune(
         plan = archive.prune(before_snapshot=before_snapshot, keep_within=keep_within, validate_only=True)
         if dry_run:
             return _as_table(state, state.shown(plan, _PRUNE_KEYS))
-        if plan.deleted:
-            for warning in plan.warnings:
-                state.warn(warning)
-            confirm(state, _question(plan), "--confirm")
+        confirm_plan(state, plan, _question(plan))
     started = archive.prune(before_snapshot=before_snapshot, keep_within=keep_within, wait=False)
     document = conclude(state, started, _PRUNE_KEYS, wait=not no_wait)
     return document if document is None or "operation_id" in document else _as_table(state, document)

@@ -9,7 +9,7 @@ import click
 from holdfast.checks import INT32_MAX
 from holdfast.cli.base import Command, pass_state
 from holdfast.cli.complete import complete_collections, complete_snapshots
-from holdfast.cli.confirm import confirm
+from holdfast.cli.confirm import confirm_plan
 from holdfast.cli.follow import conclude
 from holdfast.cli.options import dry_run, no_wait
 from holdfast.cli.state import State
@@ -93,10 +93,7 @@ def prune(
         plan = snapshots.prune(keep, path=path, collection=collection, validate_only=True)
         if dry_run:
             return as_table(state, plan)
-        if plan.deleted:
-            for warning in plan.warnings:
-                state.warn(warning)
-            confirm(state, _question(plan), "--confirm")
+        confirm_plan(state, plan, _question(plan))
     return as_table(state, snapshots.prune(keep, path=path, collection=collection))
 
 
