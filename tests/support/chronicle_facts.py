@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from holdfastd.engine.engine import Engine
@@ -48,10 +49,10 @@ def lasting(state: StoreState) -> StoreState:
     return replace(state, collections=collections)
 
 
-def only(state: StoreState, name: str) -> StoreState:
-    """Of a state one collection, and what points at it."""
-    aliases = {alias: target for alias, target in state.aliases.items() if target == name}
-    return StoreState({name: state.collections[name]}, aliases)
+def some_of(state: StoreState, names: Collection[str]) -> StoreState:
+    """Of a state some collections, and what points at them."""
+    aliases = {alias: target for alias, target in state.aliases.items() if target in names}
+    return StoreState({name: state.collections[name] for name in names}, aliases)
 
 
 def within(state: StoreState, other: StoreState) -> StoreState:

@@ -22,7 +22,7 @@ from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import FailedPrecondition, NotFound, OutOfRange
 from holdfastd.format.payloads import join_payloads
 from holdfastd.model import StorageKind, SyncMode
-from tests.support.chronicle_facts import Kept, Silence, lasting, only, within, without_aliases, written
+from tests.support.chronicle_facts import Kept, Silence, lasting, some_of, within, without_aliases, written
 from tests.support.engines import CALLER, abandon
 from tests.support.memfs import MemFileSystem
 from tests.support.oracle import CollectionState, StoreState, observe
@@ -315,7 +315,7 @@ class Chronicle:
 
     def made(self, made: dict[str, Any], name: str | None) -> None:
         """A snapshot is there, of everything or of one collection."""
-        held = self.now if name is None else only(self.now, name)
+        held = self.now if name is None else some_of(self.now, [name])
         kept = Kept(made["snapshot_id"], made["sequence"], held, name is None, self.logging)
         assert kept.sequence == self.sequence
         self.snapshots[kept.id, kept.sequence] = kept
@@ -366,20 +366,20 @@ class Chronicle:
         """The store becomes what it was at a moment, in its place, and life goes on from there."""
         sequence = self.rng.choice(sorted(self.states))
         try:
-            self.kit.restore("latest", ending=Ending(sequence), overwrite=True)
-        except (OutOfRange, NotFound) as error:
-            refusal = error
+            done = self.kit.restore("latest", ending=Ending(sequence), overwrite=True)
+        except (OutOfRange, NotFound):
+            if self.has_to_reach(sequence):
+                raise
         else:
-            self.went_back(sequence)
-            return
-        assert not self.has_to_reach(sequence), refusal.message
+            self.went_back(sequence, done)
 
-    def went_back(self, sequence: int) -> None:
-        """Life goes on with what was then, beside what came later and was in nobody's way."""
-        then = self.at(sequence)
+    def went_back(self, sequence: int, done: dict[str, Any]) -> None:
+        """Life goes on with what was then, beside what came later in nobody's way; memory is as the snapshot has it."""
+        whole = self.is_whole(done["snapshot_id"])
+        assert whole or not self.has_to_reach(sequence), "only some collections were in the snapshot"
+        then = self.at(sequence) if whole else some_of(self.at(sequence), done["collections_restored"])
         found = observe(self.kit.engine)
         assert lasting(within(found, then)) == lasting(without_aliases(then))
-        # What stays in memory of one that the log does not have is the snapshot's to say.
         memory = {n: each for n, each in found.collections.items() if each.storage is StorageKind.MEMORY}
         aliases = {**then.aliases, **self.now.aliases}
         self.restored(StoreState({**self.now.collections, **then.collections, **memory}, aliases), then.collections)
