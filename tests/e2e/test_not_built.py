@@ -19,13 +19,13 @@ pytestmark = [pytest.mark.e2e]
 UNIMPLEMENTED = 15
 LINES = {
     ("collection create", "--quantization"): "collection create q -d 2 --quantization scalar",
-    ("storage compact", None): "storage compact c",
     ("storage mmap", "--disable"): "storage mmap --disable",
     ("storage mmap", "--advise"): "storage mmap --advise sequential",
     ("storage mmap", "--populate"): "storage mmap --populate",
 }
 WITHOUT = [
     "collection create other -d 2",
+    "storage compact c --dry-run",
     "storage mmap",
     "storage mmap --enable",
     "storage snapshot diff latest",

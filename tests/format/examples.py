@@ -37,6 +37,7 @@ from holdfastd.format.segment import (
     RUN_HASH_DTYPE,
     RUN_ROW_DTYPE,
     TOMBSTONE_DTYPE,
+    TOMBSTONE_ROW_DTYPE,
     FileInfo,
     SegmentInfo,
     encode_segment_info,
@@ -196,6 +197,8 @@ def index_rows() -> np.ndarray:
 
 
 TOMBSTONES = np.array([(int(hash_ids([b"gone"])[0]), 3, 0, 4, 0, 0)], TOMBSTONE_DTYPE)
+TOMBSTONE_ROWS = np.array([(2, *hash_rows([b"gone"], np.zeros((1, 2), np.float32), [None])[0])], TOMBSTONE_ROW_DTYPE)
+"""Newer than the segment of the example, whose segment.json does not list it."""
 KILLS = np.array([(1, 0, 3)], KILL_DTYPE)
 
 ARRAYS: dict[str, tuple[np.ndarray, int]] = {
@@ -291,6 +294,7 @@ def files() -> dict[str, bytes]:
         "gap-before.header": encode_file_header(GAP_HEADER),
         "upsert-snappy.operation": COMPRESSED_UPSERT,
         **{name: npy(*array) for name, array in ARRAYS.items()},
+        "tombstone-rows.npy": npy(TOMBSTONE_ROWS),
         "segment.json": encode_segment_info(segment_info()),
         kills_file(): npy(KILLS),
         **{f"run-00000001-{name}.npy": npy(array) for name, array in run_arrays().items()},

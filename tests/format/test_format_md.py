@@ -19,7 +19,14 @@ from holdfastd.format.operation import decode, rows_of
 from holdfastd.format.record import HEADER_SIZE, RecordHeader, decode_header
 from holdfastd.format.requests import decode_requests
 from holdfastd.format.run import decode_run_info
-from holdfastd.format.segment import KILL_DTYPE, ROW_DTYPE, RUN_ROW_DTYPE, TOMBSTONE_DTYPE, decode_segment_info
+from holdfastd.format.segment import (
+    KILL_DTYPE,
+    ROW_DTYPE,
+    RUN_ROW_DTYPE,
+    TOMBSTONE_DTYPE,
+    TOMBSTONE_ROW_DTYPE,
+    decode_segment_info,
+)
 from holdfastd.format.verify_receipt import VerifyReceipt
 from holdfastd.format.walfile import FILE_HEADER_SIZE, decode_file_header
 from holdfastd.storage.log_archive_note import ARCHIVE_VERSION, ArchiveGap, ArchiveNote, Through
@@ -68,6 +75,7 @@ EXPECTED = {
     "vectors.npy": FILES["vectors.npy"],
     "rows.npy": examples.row_facts()[:1].tobytes(),
     "tombstones.npy": examples.TOMBSTONES.tobytes(),
+    "tombstone-rows.npy": examples.TOMBSTONE_ROWS.tobytes(),
     "kills.npy": FILES[examples.kills_file()],
     "run-hash.npy": FILES["run-00000001-hash.npy"][-16:],
     "run-rows.npy": FILES["run-00000001-rows.npy"][-16:],
@@ -143,6 +151,7 @@ def test_the_names_in_an_archive_are_those_that_are_written() -> None:
         ("### Record header: 64 bytes, at a multiple of 8", HEADER_SIZE),
         ("### rows.npy", ROW_DTYPE.itemsize),
         ("### tombstones.npy", TOMBSTONE_DTYPE.itemsize),
+        ("### tombstone-rows.npy", TOMBSTONE_ROW_DTYPE.itemsize),
         ("### kills", KILL_DTYPE.itemsize),
         ("## The id index", RUN_ROW_DTYPE.itemsize),
     ],
@@ -160,6 +169,7 @@ def test_tables_leave_no_byte_out(heading: str, size: int) -> None:
     [
         ("### rows.npy", ROW_DTYPE),
         ("### tombstones.npy", TOMBSTONE_DTYPE),
+        ("### tombstone-rows.npy", TOMBSTONE_ROW_DTYPE),
         ("### kills", KILL_DTYPE),
         ("## The id index", RUN_ROW_DTYPE),
     ],

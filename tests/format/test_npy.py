@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfastd.format.npy import VECTORS_ALIGN, npy_header, npy_view
-from holdfastd.format.segment import KILL_DTYPE, ROW_DTYPE, RUN_ROW_DTYPE, TOMBSTONE_DTYPE
+from holdfastd.format.segment import KILL_DTYPE, ROW_DTYPE, RUN_ROW_DTYPE, TOMBSTONE_DTYPE, TOMBSTONE_ROW_DTYPE
 from tests.format.flips import bit_flips
 
 SCALARS = [np.dtype(kind) for kind in ("u1", "i1", "?", "<u2", "<i4", "<u8", "<f2", "<f4", "<f8")]
-STRUCTURED = [ROW_DTYPE, KILL_DTYPE, TOMBSTONE_DTYPE, RUN_ROW_DTYPE, np.dtype([("only", "<u4")])]
+STRUCTURED = [ROW_DTYPE, KILL_DTYPE, TOMBSTONE_DTYPE, TOMBSTONE_ROW_DTYPE, RUN_ROW_DTYPE, np.dtype([("only", "<u4")])]
 DTYPES = st.sampled_from(SCALARS + STRUCTURED)
 SHAPES = st.lists(st.integers(0, 4), max_size=3).map(tuple)
 

@@ -18,6 +18,7 @@ from holdfastd.format.segment import (
     RUN_HASH_DTYPE,
     RUN_ROW_DTYPE,
     TOMBSTONE_DTYPE,
+    TOMBSTONE_ROW_DTYPE,
     FileInfo,
     SegmentInfo,
     check_component,
@@ -47,7 +48,14 @@ EXAMPLE = SegmentInfo(
 
 @pytest.mark.parametrize(
     ("dtype", "size"),
-    [(ROW_DTYPE, 64), (KILL_DTYPE, 16), (TOMBSTONE_DTYPE, 32), (RUN_HASH_DTYPE, 8), (RUN_ROW_DTYPE, 8)],
+    [
+        (ROW_DTYPE, 64),
+        (KILL_DTYPE, 16),
+        (TOMBSTONE_DTYPE, 32),
+        (TOMBSTONE_ROW_DTYPE, 24),
+        (RUN_HASH_DTYPE, 8),
+        (RUN_ROW_DTYPE, 8),
+    ],
 )
 def test_rows_on_disk_are_little_endian_without_holes(dtype: np.dtype, size: int) -> None:
     assert dtype.itemsize == size

@@ -6,7 +6,6 @@ import posixpath
 from collections.abc import Iterator
 from typing import Any
 
-import grpc
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -31,8 +30,6 @@ SERVICES = {
     "storage": storage_pb2.DESCRIPTOR.services_by_name["StorageService"],
     "operations": operation_pb2.DESCRIPTOR.services_by_name["OperationService"],
 }
-NOT_BUILT = {"Compact"}
-"""Methods that this daemon does not have, with or without a trial."""
 NEEDS_AN_ARCHIVE = {"PruneArchive"}
 """Tried in test_archive.py, in a store that has one."""
 
@@ -67,6 +64,8 @@ RIGHT: list[tuple[str, dict[str, Any]]] = [
     ("PruneSnapshots", {"policy": {"keep_last": 1, "keep_within": {"seconds": 86400}}}),
     ("ReplayWal", {}),
     ("ConfigureMmap", {}),
+    ("Compact", {}),
+    ("Compact", {"collection": "live", "aggressive": True, "threshold_percent": 0}),
 ]
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("CreateCollection", {"name": "books", "dimensions": 2}, "COLLECTION_EXISTS"),
@@ -118,6 +117,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("DeleteSnapshot", {"snapshot": "snap-2001-01-01-000000"}, "SNAPSHOT_NOT_FOUND"),
     ("ConsolidateSnapshot", {"snapshot": "snap-2001-01-01-000000"}, "SNAPSHOT_NOT_FOUND"),
     ("ConsolidateSnapshot", {"snapshot": "latest"}, "INVALID_ARGUMENT"),
+    ("Compact", {"collection": "none"}, "COLLECTION_NOT_FOUND"),
+    ("Compact", {"threshold_percent": 101}, "INVALID_ARGUMENT"),
     ("PruneSnapshots", {}, "EMPTY_POLICY"),
     ("PruneSnapshots", {"policy": {"keep_last": -1}}, "INVALID_ARGUMENT"),
     ("PruneSnapshots", {"policy": {"keep_last": 1}, "path": "/nowhere"}, "DIRECTORY_NOT_FOUND"),
@@ -176,7 +177,7 @@ def store(wire: Wire) -> Wire:
 
 
 def test_every_method_that_promises_a_trial_is_tried() -> None:
-    assert METHODS.keys() - NOT_BUILT - NEEDS_AN_ARCHIVE == {name for name, _ in RIGHT}
+    assert METHODS.keys() - NEEDS_AN_ARCHIVE == {name for name, _ in RIGHT}
 
 
 @pytest.mark.parametrize(("name", "arguments"), RIGHT)
@@ -224,12 +225,6 @@ def test_a_trial_fails_as_the_real_thing_does(store: Wire, name: str, arguments:
     real = failing(lambda: call(store, name, arguments, trial=False))
     assert trial.info.reason == reason
     assert trial.status == real.status
-
-
-@pytest.mark.parametrize("name", sorted(NOT_BUILT))
-def test_what_is_not_built_is_no_more_there_without_a_trial(wire: Wire, name: str) -> None:
-    for trial in (True, False):
-        assert failing(lambda trial=trial: call(wire, name, {}, trial=trial)).code is grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize(

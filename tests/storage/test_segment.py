@@ -27,7 +27,7 @@ from holdfastd.storage.files import FileSystem, make_dirs
 from holdfastd.storage.kills import Kills
 from holdfastd.storage.names import Layout
 from holdfastd.storage.osfiles import OsFileSystem
-from holdfastd.storage.segment import Segment, SegmentColumns, Tombstones, open_segment, write_segment
+from holdfastd.storage.segment import Segment, SegmentColumns, open_segment, write_segment
 from tests.support.memfs import MemFileSystem
 
 COLLECTION = uuid.UUID(int=1)
@@ -104,7 +104,7 @@ def test_everything_comes_back(where: str, tmp_path: Path) -> None:
     assert np.array_equal(segment.facts_at(rows), segment.rows[rows])
     assert segment.ids_at(np.zeros(0, np.int64)) == []
     assert segment.mapped_bytes() == segment.size_bytes == segment.resident_bytes() or where == "os"
-    assert segment.tombstones() is None
+    assert segment.tombstones is None
     segment.advise("random")
     segment.populate()
     segment.verify(deep=True)
@@ -140,19 +140,6 @@ def test_any_ids_and_payloads_come_back(rows: list[tuple[bytes, bytes | None]], 
         where = np.array(some, np.int64)
         assert segment.joined_ids(where) == b"".join(rows[row][0] for row in some)
         assert segment.joined_payloads(where) == b"".join(rows[row][1] or b"" for row in some)
-    segment.verify(deep=True)
-
-
-def test_a_segment_of_tombstones_alone() -> None:
-    dead = Tombstones([b"gone", b"too"], hash_ids([b"gone", b"too"]), np.array([8, 9], np.uint64))
-    content = replace(columns([], []), tombstones=dead)
-    segment = sealed(fresh(), content)
-    found = segment.tombstones()
-    assert found is not None
-    assert (found.ids, found.sequences.tolist()) == (dead.ids, [8, 9])
-    assert np.array_equal(found.id_hashes, dead.id_hashes)
-    assert segment.vectors.shape == (0, 5)
-    assert segment.ids_at(np.zeros(0, np.int64)) == []
     segment.verify(deep=True)
 
 

@@ -26,7 +26,7 @@ ALWAYS_BELOW = ("requests-*.json", "operations/op-*.json", "wal*/LOCK", "wal*/*.
 """One log takes the place of another; what is in none is the log's own matter. What was cut off is kept for people."""
 SEGMENT = {"ids.npy", "norms.npy", "payloads.npy", "rows.npy", "segment.json", "vectors.npy"}
 RUN = ("fence.npy", "hash.npy", "rows.npy", "run.json")
-TOMBSTONES = {"tombstone-ids.npy", "tombstones.npy"}
+TOMBSTONES = {"tombstone-ids.npy", "tombstone-rows.npy", "tombstones.npy"}
 
 
 def files_below(fs: MemFileSystem, directory: str = "/") -> Iterator[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from holdfastd import errors
+from holdfastd.engine.compactions import CompactRequest
 from holdfastd.engine.operations import Operation, OperationState
 from holdfastd.engine.snapshot_sides import LIVE
 from holdfastd.engine.snapshots import DiffRequest, RestoreRequest, SnapshotInfo, SnapshotRequest, VerifyRequest
@@ -65,6 +66,10 @@ class SnapshotKit(Kit):
         """Delete one that increments may build on; returns the result document."""
         start = self.engine.snapshots.start_consolidate
         return self._wait(start(snapshot, caller=CALLER, validate_only=validate_only))
+
+    def compact(self, collection: str | None = None, **request: Any) -> dict[str, Any]:
+        """Compact; returns the result document."""
+        return self._wait(self.engine.compactions.start(CompactRequest(collection, **request), caller=CALLER))
 
     def later(self, **request: Any) -> SnapshotInfo:
         """A snapshot of the next second."""

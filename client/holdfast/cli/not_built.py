@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 NOT_BUILT: Mapping[str, tuple[str, ...]] = {
     "collection create": ("--quantization",),
-    "storage compact": (),
     "storage mmap": ("--disable", "--advise", "--populate"),
 }
 """By command: its options that the daemon does not do; none of them stands for all of it."""
@@ -15,7 +14,7 @@ NOTE = "(not built yet)"
 
 
 def is_not_built(command: str) -> bool:
-    """Whether all of a command, such as ``storage compact``, is refused."""
+    """Whether all of a command is refused."""
     return NOT_BUILT.get(command) == ()
 
 

@@ -20,6 +20,9 @@ from ..storage.files import FileSystem, Lock, make_lasting_dir
 from ..storage.names import Layout
 from ..storage.reserve import Reserve
 from .collections import Collections
+from .compaction import CompactionGround
+from .compaction_thread import CompactionThread
+from .compactions import Compactions
 from .disk_errors import disk_errors_of, lacks_space
 from .log_archive_prune import ArchivePruneRequest
 from .log_archiving import Archiving
@@ -102,6 +105,8 @@ class Engine:
         logs = _logs(ground, machinery, self.wal)
         self.snapshots = _snapshots(ground, machinery, self.operations, logs, self.wal)
         self._upload_expiry = UploadExpiry(self.snapshots.uploads)
+        self.compactions = _compactions(ground, machinery, self.operations)
+        self._compaction_thread = CompactionThread(self.compactions, machinery.alarms)
         self.replay = _replay(ground, machinery, self.operations, logs, self.wal, self.snapshots.moments)
         self.archiving = Archiving(
             ground,
@@ -173,6 +178,7 @@ class Engine:
             ("fsync", self._syncer.run),
             ("checkpoint", self._checkpoints.run),
             ("uploads", self._upload_expiry.run),
+            *([("compaction", self._compaction_thread.run)] if self.config.auto_compact else []),
         ):
             thread = threading.Thread(target=run, name=name, daemon=True)
             thread.start()
@@ -195,6 +201,7 @@ class Engine:
         self._checkpoints.stop()
         self._syncer.stop()
         self._upload_expiry.stop()
+        self._compaction_thread.stop()
         for thread in self._threads[1:]:
             thread.join()
         try:
@@ -435,6 +442,21 @@ def _snapshots(
         pace=machinery.pace,
         backup_pace=machinery.backup_pace,
     )
+
+
+def _compactions(ground: Ground, machinery: Machinery, operations: OperationRegistry) -> Compactions:
+    parts = CompactionGround(
+        fs=ground.fs,
+        layout=ground.layout,
+        randomness=ground.randomness,
+        applier=ground.store.applier,
+        committer=machinery.committer,
+        keeper=machinery.keeper,
+        checkpointer=machinery.checkpointer,
+        held_pace=machinery.checkpoint_pace,
+    )
+    reserve_bytes = ground.config.disk_reserve_bytes
+    return Compactions(parts, ground.clock, operations, machinery.backup_pace, reserve_bytes)
 
 
 def _schedules(

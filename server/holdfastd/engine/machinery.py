@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from ..errors import CommitUnknown, HoldfastError
 from ..model import Sequence64
+from ..storage.bulk import Pace
 from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem
 from ..storage.names import Layout
@@ -56,6 +57,7 @@ class Machinery:
     checkpoints: CheckpointThread
     pace: Pacer
     backup_pace: Pacer
+    checkpoint_pace: Pace
 
     def catalog_changed(self, change: Change, sequence: Sequence64) -> None:
         """Without a log, only a manifest makes a change of the catalog durable, and it does so at once (RULES 5).
@@ -110,6 +112,12 @@ def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn
     rate = ground.config.background_bytes_per_second
     pace = Pacer(clock, rate, lambda: committer.last_write_ns)
     backup_pace = Pacer(clock, -(-rate // BACKUP_SHARE), lambda: committer.last_write_ns)
+
+    def checkpoint_pace(count: int) -> None:
+        """That of bulk writes, unless writers are about to wait for it."""
+        if not checkpoints.is_behind():
+            pace(count)
+
     checkpointer = Checkpointer(
         fs=ground.fs,
         layout=ground.layout,
@@ -117,7 +125,7 @@ def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn
         applier=store.applier,
         committer=committer,
         keeper=store.keeper,
-        pace=lambda size: None if checkpoints.is_behind() else pace(size),
+        pace=checkpoint_pace,
         trim=lambda sequence: _trim_log(ground, committer, retention, sequence),
     )
     checkpoints = CheckpointThread(
@@ -139,7 +147,17 @@ def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn
     committer.hold_writes_while(checkpoints.memory_is_full)
     store.keeper.on_failure = committer.fail
     return Machinery(
-        alarms, room, store.keeper, committer, syncer, retention, checkpointer, checkpoints, pace, backup_pace
+        alarms,
+        room,
+        store.keeper,
+        committer,
+        syncer,
+        retention,
+        checkpointer,
+        checkpoints,
+        pace,
+        backup_pace,
+        checkpoint_pace,
     )
 
 

@@ -20,10 +20,11 @@ from ..model import CollectionSpec, Digest, StorageKind
 from ..storage.checks import damage_of
 from ..storage.files import FileSystem
 from ..storage.id_index import IdIndex, open_index
-from ..storage.id_rebuild import SegmentDamaged, last_ordinal, open_runs, rebuild_run
+from ..storage.id_rebuild import SegmentDamaged, open_runs, rebuild_run
 from ..storage.id_run import Run
 from ..storage.names import Layout
 from ..storage.quarantine import QuarantinedSegment, lost_segment, quarantine
+from ..storage.run_names import last_ordinal
 from ..storage.segment import Segment, open_segment
 from ..storage.segment_check import check_files
 from .changes import RestoredCollection

@@ -84,7 +84,14 @@ class Sealer:
             entries = (*entries, segment_entry)
             rows = np.arange(segment_entry.rows, dtype=np.uint32)
             index, obsolete = index.with_run(
-                self._fs, self._layout, frozen.spec.id, hashes, next_ordinal, rows, pace=self._pace
+                self._fs,
+                self._layout,
+                frozen.spec.id,
+                hashes,
+                next_ordinal,
+                rows,
+                live_ordinals=[known.ordinal for known in entry.segments],
+                pace=self._pace,
             )
             self.begun += self._layout.run_files(frozen.spec.id, index.entries[0].name)
             replaced += obsolete

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..errors import FailedPrecondition, HoldfastError, ResourceExhausted
 from ..storage.bulk import Pace, unpaced
 from ..storage.clock import Clock, Randomness
-from ..storage.files import FileSystem, parent_of
+from ..storage.files import FileSystem
 from ..storage.manifest import NO_SPACE
 from ..storage.names import Layout
 from ..storage.store_errors import StoreError
@@ -16,6 +16,7 @@ from .checkpoint import Checkpointer
 from .committer import Committer
 from .manifest_keeper import ManifestKeeper
 from .settings import EngineConfig
+from .space import check_space
 from .store_refusals import store_refusal
 
 ELSEWHERE = "free space there, or name another directory with --path"
@@ -39,20 +40,7 @@ class SnapshotContext:
 
     def check_space(self, directory: str, needed: int, hint: str = ELSEWHERE) -> None:
         """Raise ResourceExhausted unless ``needed`` bytes fit and the reserve stays free. ``directory`` may be new."""
-        while not self.fs.exists(directory):
-            directory = parent_of(directory)
-        free = self.fs.free_bytes(directory)
-        wanted = needed + self.config.disk_reserve_bytes
-        if free < wanted:
-            raise ResourceExhausted(
-                f"{directory} has {free} bytes free; {needed} are needed and {self.config.disk_reserve_bytes} stay "
-                "reserved",
-                reason="DISK_FULL",
-                hint=hint,
-                path=directory,
-                needed=wanted,
-                free=free,
-            )
+        check_space(self.fs, directory, needed, self.config.disk_reserve_bytes, hint)
 
 
 def disk_error(error: OSError, what: str, path: str, hint: str = ELSEWHERE) -> HoldfastError:

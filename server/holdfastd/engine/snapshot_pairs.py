@@ -24,6 +24,7 @@ from .row_diff import RowDiff, compare_rows
 from .snapshot_base import remembers
 from .snapshot_chain import Chain, ChainFinder, Link
 from .snapshot_context import SnapshotContext
+from .snapshot_removed import tombstones_between
 from .snapshot_sides import Held, Side
 from .snapshot_stage import staged_bytes, staged_rows, staged_to_read
 from .view import View
@@ -101,6 +102,9 @@ class PairReader:
             return None
         current, view = self._context.keeper.current, live.views[pair.old.spec.id]
         if not current.reaches_back_to(said.timeline, said.sequence):
+            return None
+        if any(len(tombstones_between(segment, said.sequence, view.sequence)) for segment in view.segments):
+            # A compaction has dropped rows that died since: how they differed only the snapshot knows.
             return None
         diff = compare_rows(*between(view, said.sequence), self._sample, self._meter.advance)
         diff = diff.backwards() if live is self._old else diff

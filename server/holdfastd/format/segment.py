@@ -2,10 +2,12 @@
 
     vectors.npy       (n, d) float32          norms.npy     (n,) float32
     rows.npy          (n,) ROW_DTYPE          ids.npy       (bytes,) uint8, UTF-8 ids back to back
-    payloads.npy      (bytes,) uint8, JSON    tombstones.npy (t,) TOMBSTONE_DTYPE, ids in tombstone-ids.npy
-    kills-<S>.npy     (k,) KILL_DTYPE         segment.json  SegmentInfo
+    payloads.npy      (bytes,) uint8, JSON    kills-<S>.npy (k,) KILL_DTYPE
+    tombstones.npy    (t,) TOMBSTONE_DTYPE, tombstone-rows.npy (t,) TOMBSTONE_ROW_DTYPE, ids in tombstone-ids.npy
+    segment.json      SegmentInfo
 
-Every number is little-endian. Kills files are written after the segment and are not in segment.json.
+Every number is little-endian. Kills files are written after the segment and are not in segment.json. The three files of
+tombstones are there where there are any.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ TOMBSTONE_DTYPE = np.dtype(
         ("reserved_2", "<u4"),
     ]
 )
-"""An id whose last row was dropped by compaction, and the operation that had killed it."""
+"""The id of a row that is not there any more, and the operation that had killed it."""
+TOMBSTONE_ROW_DTYPE = np.dtype([("sequence", "<u8"), ("hash_high", "<u8"), ("hash_low", "<u8")])
+"""What else an increment asks of a row that compaction dropped: since when it was there, and its row hash."""
 
 RUN_HASH_DTYPE = np.dtype("<u8")
 """``<run>-hash.npy`` of the id index: XXH3-64 of ids, ascending."""
@@ -64,6 +68,7 @@ _MAX_U64 = (1 << 64) - 1
 assert ROW_DTYPE.itemsize == 64
 assert KILL_DTYPE.itemsize == 16
 assert TOMBSTONE_DTYPE.itemsize == 32
+assert TOMBSTONE_ROW_DTYPE.itemsize == 24
 assert RUN_ROW_DTYPE.itemsize == 8
 
 

@@ -123,6 +123,8 @@ def _set_result(message: operation_pb2.Operation, result: Mapping[str, Any]) -> 
         message.restore.CopyFrom(_restore_result(result))
     elif message.kind == _Message.KIND_REPLAY_WAL:
         message.replay.CopyFrom(_replay_result(result))
+    elif message.kind == _Message.KIND_COMPACT:
+        message.compact.CopyFrom(_compact_result(result))
     elif message.kind in (_Message.KIND_VERIFY_SNAPSHOT, _Message.KIND_VERIFY_WAL):
         message.verify.CopyFrom(_verify_result(result))
     elif message.kind == _Message.KIND_CONSOLIDATE_SNAPSHOT:
@@ -180,6 +182,19 @@ def _restore_result(result: Mapping[str, Any]) -> operation_pb2.RestoreResult:
         sequence=result.get("sequence", 0),
         warnings=result.get("warnings", ()),
         changes=map(collection_diff, result.get("changes", ())),
+    )
+
+
+def _compact_result(result: Mapping[str, Any]) -> operation_pb2.CompactResult:
+    return operation_pb2.CompactResult(
+        collections_compacted=result.get("collections_compacted", ()),
+        before_size_bytes=result.get("before_size_bytes", 0),
+        after_size_bytes=result.get("after_size_bytes", 0),
+        freed_bytes=result.get("freed_bytes", 0),
+        reduction_percent=round(result.get("reduction_percent", 0.0), 2),
+        duration_ms=result.get("duration_ms", 0),
+        rows_dropped=result.get("rows_dropped", 0),
+        warnings=result.get("warnings", ()),
     )
 
 

@@ -128,7 +128,7 @@ class RpcServer:
         return [
             (collection_pb2.DESCRIPTOR, CollectionService(engine, callers)),
             (vector_pb2.DESCRIPTOR, VectorService(engine, callers, upserts, max_vectors_bytes)),
-            (storage_pb2.DESCRIPTOR, StorageService(engine, clock)),
+            (storage_pb2.DESCRIPTOR, StorageService(engine, callers, clock)),
             (snapshot_pb2.DESCRIPTOR, SnapshotService(engine, callers, paths, clock, self._draining)),
             (wal_pb2.DESCRIPTOR, WalService(engine, callers, paths, clock, self._draining)),
             (operation_pb2.DESCRIPTOR, OperationService(engine.operations, callers, self._draining)),

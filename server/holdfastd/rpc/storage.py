@@ -11,6 +11,7 @@ from holdfast.v1 import common_pb2, operation_pb2, storage_pb2
 from holdfast.v1.storage_pb2_grpc import StorageServiceServicer
 
 from .. import __version__
+from ..engine.compactions import CompactRequest
 from ..engine.snapshot_info import READY
 from ..errors import Unimplemented
 from ..model import Alarm
@@ -18,7 +19,8 @@ from ..storage.clock import Clock
 from .convert import duration, timestamp
 from .convert_snapshots import snapshot_message
 from .convert_wal import status_message
-from .requests import refuse
+from .plans import started_or_planned
+from .requests import Callers, refuse
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine, StoreStatus
@@ -37,8 +39,9 @@ _SEVERITIES: Mapping[str, storage_pb2.Alarm.Severity.ValueType] = {
 class StorageService(StorageServiceServicer):
     """See the module. It answers in every state of the engine."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, callers: Callers, clock: Clock) -> None:
         self._engine = engine
+        self._callers = callers
         self._clock = clock
 
     def GetStatus(
@@ -82,11 +85,18 @@ class StorageService(StorageServiceServicer):
         return storage_pb2.ConfigureMmapResponse(status=status)
 
     def Compact(self, request: storage_pb2.CompactRequest, context: grpc.ServicerContext) -> operation_pb2.Operation:
-        raise Unimplemented(
-            "this daemon does not compact yet",
-            reason="COMPACTION_NOT_SUPPORTED",
-            hint="to drop dead rows, snapshot the collection and restore it under another name",
+        default = CompactRequest()
+        asked = CompactRequest(
+            collection=request.collection or None,
+            threshold_percent=(
+                request.threshold_percent if request.HasField("threshold_percent") else default.threshold_percent
+            ),
+            aggressive=request.aggressive,
+            validate_only=request.validate_only,
         )
+        engine, caller = self._engine, self._callers.of(context, request.request_id)
+        operation = engine.compactions.start(asked, caller=caller)
+        return started_or_planned(engine.operations, operation, planned=request.validate_only)
 
     def GetTiers(
         self, request: storage_pb2.GetTiersRequest, context: grpc.ServicerContext

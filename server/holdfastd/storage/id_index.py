@@ -22,6 +22,7 @@ from .files import FileSystem, make_dirs
 from .id_merge import Source, sorted_source, write_run
 from .id_run import Run, open_run
 from .names import Layout
+from .run_names import last_ordinal, name_anew, run_name
 
 FANOUT = 8
 SORT_FROM = 1024
@@ -80,22 +81,35 @@ class IdIndex:
         has changed then.
         """
         level, merged = self._merged_by_one_more()
-        sources = [sorted_source(hashes, ordinal, rows), *(Source(run.hashes, run.places) for run in merged)]
-        name = f"run-{level:02d}-{ordinal:010d}"
-        files = layout.run_files(collection_id, name)
+        name = run_name(level, ordinal)
         if any(run.entry.name == name for run in self.runs):
             raise ValueError(f"segment {ordinal} is in the id index already")
-        make_dirs(fs, layout.ids_dir(collection_id))
-        for path in files:
-            # A checkpoint that failed later than here has left them; no manifest names them.
-            with contextlib.suppress(FileNotFoundError):
-                fs.unlink(path)
+        sources = [sorted_source(hashes, ordinal, rows), *map(_source, merged)]
         live = None if live_ordinals is None else _marked({ordinal, *live_ordinals})
-        info = write_run(fs, files, sources, live, pace)
-        fs.sync_dir(layout.ids_dir(collection_id))
-        run = Run(fs, files, RunEntry(name, level, info.rows), info)
+        run = _write(fs, layout, collection_id, name, level, sources, live, pace)
         kept = self.runs[len(merged) :]
         return IdIndex((run, *kept)), tuple(path for old in merged for path in old.files)
+
+    def as_one_run(
+        self,
+        fs: FileSystem,
+        layout: Layout,
+        collection_id: uuid.UUID,
+        live_ordinals: Iterable[int],
+        *,
+        pace: Pace = unpaced,
+    ) -> tuple[IdIndex, tuple[str, ...]]:
+        """The index with rows of these segments alone, as one run, or none where it is empty. As ``with_run``."""
+        obsolete, live = tuple(path for run in self.runs for path in run.files), _marked(live_ordinals)
+        if not self.runs or not len(live):
+            return IdIndex(), obsolete
+        level = max(run.entry.level for run in self.runs)
+        taken = {run.entry.name for run in self.runs}
+        name = run_name(level, last_ordinal(self.runs[0].entry))
+        if name in taken:
+            name = name_anew(name, taken)
+        sources = list(map(_source, self.runs))
+        return IdIndex([_write(fs, layout, collection_id, name, level, sources, live, pace)]), obsolete
 
     def verify(self, *, pace: Pace = unpaced) -> None:
         """Compare every file with its checksum. Blocks, paced. Raises ``Corruption``."""
@@ -106,6 +120,11 @@ class IdIndex:
         """Tell the kernel how the maps will be read; the modes are those of ``Mapping.advise``."""
         for run in self.runs:
             run.advise(mode)
+
+    @property
+    def rows_count(self) -> int:
+        """Rows that its runs list, those of segments that are gone included."""
+        return sum(run.rows_count for run in self.runs)
 
     @property
     def size_bytes(self) -> int:
@@ -137,6 +156,32 @@ class IdIndex:
 def open_index(fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entries: Sequence[RunEntry]) -> IdIndex:
     """Open the runs that the manifest names, newest first; no work per row. Raises ``Corruption``."""
     return IdIndex([open_run(fs, layout, collection_id, entry) for entry in entries])
+
+
+def _source(run: Run) -> Source:
+    return Source(run.hashes, run.places)
+
+
+def _write(
+    fs: FileSystem,
+    layout: Layout,
+    collection_id: uuid.UUID,
+    name: str,
+    level: int,
+    sources: Sequence[Source],
+    live: BoolArray | None,
+    pace: Pace,
+) -> Run:
+    """A new run, durable with its name."""
+    files = layout.run_files(collection_id, name)
+    make_dirs(fs, layout.ids_dir(collection_id))
+    for path in files:
+        # A checkpoint that failed later than here has left them; no manifest names them.
+        with contextlib.suppress(FileNotFoundError):
+            fs.unlink(path)
+    info = write_run(fs, files, sources, live, pace)
+    fs.sync_dir(layout.ids_dir(collection_id))
+    return Run(fs, files, RunEntry(name, level, info.rows), info)
 
 
 def _holds(run: Run, queries: Uint64Array, wanted: int) -> bool:

@@ -7,7 +7,6 @@ to read. The new one has a name of its own: the manifest names the damaged one u
 from __future__ import annotations
 
 import contextlib
-import re
 import uuid
 from collections.abc import Sequence
 
@@ -23,12 +22,11 @@ from .files import FileSystem
 from .id_build import SPILL_ROWS, IndexBuilder
 from .id_run import Run, open_run
 from .names import Layout
+from .run_names import name_anew
 from .segment import Segment
 from .segment_check import check_files
 
 ROWS_AT_ONCE = 1 << 16
-
-_NAME = re.compile(r"(run-\d{2}-(\d{10}))(?:-(\d+))?")
 
 
 class SegmentDamaged(Exception):
@@ -59,11 +57,6 @@ def open_runs(
     return found
 
 
-def last_ordinal(entry: RunEntry) -> int:
-    """The number of the last segment in a run. Raises ``Corruption`` for a name that no holdfastd gives."""
-    return int(_parsed(entry)[2])
-
-
 def rebuild_run(
     fs: FileSystem,
     layout: Layout,
@@ -79,8 +72,7 @@ def rebuild_run(
     Reads their ids once, and their checksums before: an id that is misread would be missing for ever. Blocks; durable
     on return. Raises ``SegmentDamaged``, and ``OSError`` where the run cannot be written.
     """
-    match = _parsed(damaged)
-    name = f"{match[1]}-{int(match[3] or 0) + 1}"
+    name = name_anew(damaged.name)
     _remove_leftovers(fs, layout, collection_id, name)
     builder = IndexBuilder(fs, layout, collection_id, pace=pace, spill_rows=spill_rows)
     for segment in segments:
@@ -96,13 +88,6 @@ def rebuild_run(
                 raise SegmentDamaged(segment, damage) from damage
             builder.add(hash_ids(ids), segment.ordinal, rows.astype(np.uint32))
     return builder.finish(name, damaged.level)
-
-
-def _parsed(entry: RunEntry) -> re.Match[str]:
-    match = _NAME.fullmatch(entry.name)
-    if match is None:
-        raise Corruption("the manifest names a run of an id index in a form that no holdfastd writes", path=entry.name)
-    return match
 
 
 def _remove_leftovers(fs: FileSystem, layout: Layout, collection_id: uuid.UUID, name: str) -> None:

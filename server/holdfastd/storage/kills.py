@@ -36,6 +36,8 @@ class Kills:
         # (highest kill, dead rows) and (that tuple, mask) are replaced as a whole, so that readers need no lock.
         self._tally = (0, 0)
         self._mask: tuple[tuple[int, int], BoolArray] | None = None
+        # Applier only: what is added from ``record`` on.
+        self._recorded: list[tuple[Int64Array, Uint64Array]] | None = None
 
     def add(self, rows: Int64Array, sequences: Uint64Array) -> None:
         """Kill distinct ``rows``, each by the operation at the same place. Applier only; the first kill of a row stays.
@@ -50,8 +52,20 @@ class Kills:
             return
         killed[rows] = sequences
         self.sequences = killed
+        recorded = self._recorded
+        if recorded is not None:
+            recorded.append((rows, sequences))
         highest, dead = self._tally
         self._tally = (max(highest, int(sequences.max())), dead + len(rows))
+
+    def record(self) -> list[tuple[Int64Array, Uint64Array]]:
+        """The kills that are added from now on, as a list that grows: rows, and what killed them. Applier only."""
+        self._recorded = []
+        return self._recorded
+
+    def stop_recording(self) -> None:
+        """Let go of that list. Any thread."""
+        self._recorded = None
 
     def count(self, sequence: int) -> int:
         """How many rows are dead at ``sequence``."""

@@ -30,6 +30,7 @@ ROWS = "rows.npy"
 IDS = "ids.npy"
 PAYLOADS = "payloads.npy"
 TOMBSTONES = "tombstones.npy"
+TOMBSTONE_ROWS = "tombstone-rows.npy"
 TOMBSTONE_IDS = "tombstone-ids.npy"
 SEGMENT_JSON = "segment.json"
 

@@ -22,6 +22,7 @@ from ..format.segment import (
     ROW_DTYPE,
     ROW_HAS_PAYLOAD,
     TOMBSTONE_DTYPE,
+    TOMBSTONE_ROW_DTYPE,
     FileInfo,
     SegmentInfo,
     decode_segment_info,
@@ -29,16 +30,18 @@ from ..format.segment import (
 from ..model import BoolArray, Float32Array, Int64Array, Uint64Array
 from . import names
 from .bulk import Pace, unpaced
-from .checks import PAGE_BYTES, check_file, damage_of, map_file, mapped_array
+from .checks import check_file, damage_of, map_file, mapped_array
 from .files import ByteArray, FileSystem, Mapping
 from .kills import Kills, load_kills
+from .mapped_texts import MappedTexts
 from .names import Layout
 from .segment_check import verify_segment
-from .segment_writer import SegmentColumns, Tombstones, write_segment
+from .segment_writer import SegmentColumns, write_segment
+from .tombstones import TombstoneTable
 
 PIECE_BYTES = 1 << 20
 
-__all__ = ["Segment", "SegmentColumns", "Tombstones", "open_segment", "write_segment"]
+__all__ = ["Segment", "SegmentColumns", "open_segment", "write_segment"]
 
 
 class Segment:
@@ -46,6 +49,7 @@ class Segment:
 
     It owns its maps: the files may be unlinked while it is in use, and are unmapped with its last array.
     ``vectors``: (n, d) float32. ``norms``: (n,) float32. ``rows``: (n,) ``ROW_DTYPE``. All are read-only maps.
+    ``tombstones``: what compaction left here for increments, or None.
     """
 
     def __init__(self, fs: FileSystem, directory: str, info: SegmentInfo, kills: Kills, kills_file: str | None) -> None:
@@ -63,8 +67,9 @@ class Segment:
         self.vectors: Float32Array = self._array(names.VECTORS, np.dtype("<f4"), (count, info.dimensions))
         self.norms: Float32Array = self._array(names.NORMS, np.dtype("<f4"), (count,))
         self.rows: NDArray[Any] = self._array(names.ROWS, ROW_DTYPE, (count,))
-        self._ids = _Texts(self._array(names.IDS, np.dtype("|u1"), None), self.path(names.IDS))
-        self._payloads = _Texts(self._array(names.PAYLOADS, np.dtype("|u1"), None), self.path(names.PAYLOADS))
+        self._ids = MappedTexts(self._array(names.IDS, np.dtype("|u1"), None), self.path(names.IDS))
+        self._payloads = MappedTexts(self._array(names.PAYLOADS, np.dtype("|u1"), None), self.path(names.PAYLOADS))
+        self.tombstones = self._tombstones()
 
     def path(self, name: str) -> str:
         """The path of one of its files."""
@@ -121,6 +126,14 @@ class Segment:
         """
         self._kills.add(rows, sequences)
 
+    def record_kills(self) -> list[tuple[Int64Array, Uint64Array]]:
+        """The kills that come from now on, as a list that grows: rows, and what killed them. Applier only."""
+        return self._kills.record()
+
+    def stop_recording_kills(self) -> None:
+        """Let go of that list. Any thread."""
+        self._kills.stop_recording()
+
     def dead_count(self, sequence: int) -> int:
         """How many rows are dead at ``sequence``; at the newest one without touching the rows."""
         return self._kills.count(sequence)
@@ -168,18 +181,6 @@ class Segment:
         facts = self.facts_at(rows)
         return self._payloads.joined(facts["payload_offset"], facts["payload_length"])
 
-    def tombstones(self) -> Tombstones | None:
-        """The deleted ids that compaction left here for incremental snapshots, or None."""
-        if names.TOMBSTONES not in self._maps:
-            return None
-        facts = self._array(names.TOMBSTONES, TOMBSTONE_DTYPE, None).copy()
-        ids = _Texts(self._array(names.TOMBSTONE_IDS, np.dtype("|u1"), None), self.path(names.TOMBSTONE_IDS))
-        return Tombstones(
-            ids=ids.at(facts["id_offset"], facts["id_length"]),
-            id_hashes=np.ascontiguousarray(facts["id_hash"]),
-            sequences=np.ascontiguousarray(facts["sequence"]),
-        )
-
     def verify(self, deep: bool, *, pace: Pace = unpaced) -> None:
         """Read every file and compare its checksum with segment.json; ``deep``: recompute each row's hash and norm too.
 
@@ -207,6 +208,14 @@ class Segment:
         """Bytes of its maps that the page cache holds now."""
         return sum(mapping.resident_bytes() for mapping in self._maps.values())
 
+    def _tombstones(self) -> TombstoneTable | None:
+        if names.TOMBSTONES not in self._maps:
+            return None
+        facts = self._array(names.TOMBSTONES, TOMBSTONE_DTYPE, None)
+        rows = self._array(names.TOMBSTONE_ROWS, TOMBSTONE_ROW_DTYPE, facts.shape)
+        ids = MappedTexts(self._array(names.TOMBSTONE_IDS, np.dtype("|u1"), None), self.path(names.TOMBSTONE_IDS))
+        return TombstoneTable(facts, rows, ids)
+
     def _array(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...] | None) -> NDArray[Any]:
         mapping = self._maps.get(name)
         if mapping is None:
@@ -231,47 +240,6 @@ def open_segment(fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entry
         check_file(fs, posixpath.join(directory, name), expected.size)
     kills = Kills(info.rows) if entry.kills is None else load_kills(fs, directory, entry.kills, info.rows)
     return Segment(fs, directory, info, kills, entry.kills)
-
-
-class _Texts:
-    """Strings back to back in a mapped array of bytes."""
-
-    def __init__(self, array: ByteArray, path: str) -> None:
-        self._array = array
-        self._view = array.data
-        self._path = path
-
-    def at(self, offsets: NDArray[Any], lengths: NDArray[Any]) -> list[bytes]:
-        """The bytes at ``offsets``. Faults pages in without the GIL first, so that slicing finds them in memory."""
-        starts, ends = self._bounds(offsets, lengths)
-        self._touch(starts, ends)
-        view = self._view
-        return [view[start:end].tobytes() for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-
-    def joined(self, offsets: NDArray[Any], lengths: NDArray[Any]) -> bytes:
-        """The same, one behind the other: what lies so already is copied in one piece."""
-        starts, ends = self._bounds(offsets, lengths)
-        breaks = np.flatnonzero(starts[1:] != ends[:-1])
-        starts, ends = starts[np.append(0, breaks + 1)[: len(starts)]], ends[np.append(breaks, -1)[: len(ends)]]
-        self._touch(starts, ends)
-        view = self._view
-        return b"".join([view[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)])
-
-    def _bounds(self, offsets: NDArray[Any], lengths: NDArray[Any]) -> tuple[Int64Array, Int64Array]:
-        starts = offsets.astype(np.int64)
-        ends = starts + lengths.astype(np.int64)
-        if len(starts) and (int(starts.min()) < 0 or int(ends.max()) > self._array.size):
-            raise Corruption("rows.npy points beyond the end of this file", path=self._path, offset=self._array.size)
-        return starts, ends
-
-    def _touch(self, starts: Int64Array, ends: Int64Array) -> None:
-        if not self._array.size or not len(starts):
-            return
-        self._array.take(starts, mode="clip")
-        self._array.take(ends - 1, mode="clip")
-        longer = ends - starts > PAGE_BYTES
-        for start, end in zip(starts[longer].tolist(), ends[longer].tolist(), strict=True):
-            self._array.take(np.arange(start, end, PAGE_BYTES))
 
 
 def _read_info(fs: FileSystem, path: str) -> SegmentInfo:

@@ -1,47 +1,23 @@
-"""Sealing a segment: rows in memory become a directory of npy files that never change again."""
+"""Sealing a segment: rows in memory become the content of its files."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import posixpath
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..format.npy import VECTORS_ALIGN
-from ..format.segment import (
-    ROW_DTYPE,
-    ROW_HAS_PAYLOAD,
-    TOMBSTONE_DTYPE,
-    FileInfo,
-    SegmentInfo,
-    encode_segment_info,
-)
+from ..format.segment import ROW_DTYPE, ROW_HAS_PAYLOAD, SegmentInfo
 from ..model import Float32Array, Int64Array, Uint64Array
 from . import names
-from .bulk import Pace, unpaced, write_document, write_npy
-from .files import FileSystem, make_lasting_dir, remove_tree
+from .bulk import Pace, unpaced
+from .files import FileSystem
 from .names import Layout
-
-MAX_SEGMENT_ROWS = (1 << 32) - 1
-"""A row's number is a u32 in the id index and in kills files."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tombstones:
-    """Deleted ids that compaction dropped and increments still need, each with the sequence that killed it."""
-
-    ids: list[bytes]
-    id_hashes: Uint64Array
-    sequences: Uint64Array
-
-    def __len__(self) -> int:
-        return len(self.ids)
+from .segment_files import FileContent, SegmentContent, name_segment, write_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +38,6 @@ class SegmentColumns:
     versions: NDArray[np.uint32]
     hashes: Uint64Array
     id_hashes: Uint64Array
-    tombstones: Tombstones | None = None
 
 
 def write_segment(
@@ -79,31 +54,9 @@ def write_segment(
 
     Raises ValueError when the columns differ in length, ``OSError`` when the disk fails; the directory is removed then.
     """
-    _check_lengths(columns)
-    directory = layout.segment_dir(collection_id, segment_id)
-    make_lasting_dir(fs, layout.collection_dir(collection_id))
-    fs.mkdir(directory)
-    try:
-        dimensions, files = _write_files(fs, directory, columns, pace)
-        sequences = columns.sequences
-        info = SegmentInfo(
-            id=segment_id,
-            collection_id=collection_id,
-            ordinal=ordinal,
-            rows=len(columns.ids),
-            dimensions=dimensions,
-            first_sequence=int(sequences.min()) if len(sequences) else 0,
-            last_sequence=int(sequences.max()) if len(sequences) else 0,
-            files=files,
-        )
-        write_document(fs, posixpath.join(directory, names.SEGMENT_JSON), encode_segment_info(info))
-        fs.sync_dir(directory)
-        fs.sync_dir(layout.collection_dir(collection_id))
-    except BaseException:
-        with contextlib.suppress(OSError):
-            remove_tree(fs, directory)
-        raise
-    return info
+    content = _content_of(columns)
+    files = write_files(fs, layout, collection_id, segment_id, content, pace=pace)
+    return name_segment(fs, layout, collection_id, segment_id, ordinal, content, files)
 
 
 def _check_lengths(columns: SegmentColumns) -> None:
@@ -119,32 +72,25 @@ def _check_lengths(columns: SegmentColumns) -> None:
     wrong = [name for name, fits in others.items() if not fits]
     if wrong:
         raise ValueError(f"{count} ids, but another number of {', '.join(wrong)}")
-    if count > MAX_SEGMENT_ROWS:
-        raise ValueError(f"{count} rows in one segment, the limit is {MAX_SEGMENT_ROWS}")
 
 
-def _write_files(
-    fs: FileSystem, directory: str, columns: SegmentColumns, pace: Pace
-) -> tuple[int, dict[str, FileInfo]]:
-    count = len(columns.ids)
+def _content_of(columns: SegmentColumns) -> SegmentContent:
+    _check_lengths(columns)
+    count, sequences, rows = len(columns.ids), columns.sequences, _row_facts(columns)
     dimensions, chunks = _with_dimensions(columns.vectors)
-    rows = _row_facts(columns)
-    files: dict[str, FileInfo] = {}
-
-    def put(name: str, dtype: Any, shape: tuple[int, ...], data: Iterable[Any], align: int = 64) -> None:
-        files[name] = write_npy(fs, posixpath.join(directory, name), dtype, shape, data, align=align, pace=pace)
-
-    put(names.VECTORS, "<f4", (count, dimensions), chunks, VECTORS_ALIGN)
-    put(names.NORMS, "<f4", (count,), [columns.norms])
-    put(names.ROWS, ROW_DTYPE, (count,), [rows])
-    put(names.IDS, "|u1", (int(rows["id_length"].sum()),), _joined(columns.ids))
-    put(names.PAYLOADS, "|u1", (int(rows["payload_length"].sum()),), _joined(columns.payloads))
-    if columns.tombstones is not None:
-        dead = columns.tombstones
-        facts = _tombstone_facts(dead)
-        put(names.TOMBSTONES, TOMBSTONE_DTYPE, facts.shape, [facts])
-        put(names.TOMBSTONE_IDS, "|u1", (int(facts["id_length"].sum()),), _joined(dead.ids))
-    return dimensions, files
+    return SegmentContent(
+        rows=count,
+        dimensions=dimensions,
+        first_sequence=int(sequences.min()) if count else 0,
+        last_sequence=int(sequences.max()) if count else 0,
+        files={
+            names.VECTORS: FileContent("<f4", (count, dimensions), chunks, VECTORS_ALIGN),
+            names.NORMS: FileContent("<f4", (count,), [columns.norms]),
+            names.ROWS: FileContent(ROW_DTYPE, (count,), [rows]),
+            names.IDS: FileContent("|u1", (int(rows["id_length"].sum()),), _joined(columns.ids)),
+            names.PAYLOADS: FileContent("|u1", (int(rows["payload_length"].sum()),), _joined(columns.payloads)),
+        },
+    )
 
 
 def _with_dimensions(vectors: Iterable[Float32Array]) -> tuple[int, Iterator[Float32Array]]:
@@ -155,7 +101,7 @@ def _with_dimensions(vectors: Iterable[Float32Array]) -> tuple[int, Iterator[Flo
     return first.shape[1], itertools.chain([first], chunks)
 
 
-def _row_facts(columns: SegmentColumns) -> NDArray[Any]:
+def _row_facts(columns: SegmentColumns) -> NDArray[np.void]:
     rows = np.zeros(len(columns.ids), ROW_DTYPE)
     rows["sequence"] = columns.sequences
     rows["time_us"] = columns.times
@@ -168,14 +114,6 @@ def _row_facts(columns: SegmentColumns) -> NDArray[Any]:
     if None in columns.payloads:
         rows["flags"][np.fromiter((payload is None for payload in columns.payloads), np.bool_, len(rows))] = 0
     return rows
-
-
-def _tombstone_facts(dead: Tombstones) -> NDArray[Any]:
-    facts = np.zeros(len(dead), TOMBSTONE_DTYPE)
-    facts["id_hash"] = dead.id_hashes
-    facts["sequence"] = dead.sequences
-    facts["id_offset"], facts["id_length"] = _offsets(dead.ids, 0xFFFF)
-    return facts
 
 
 def _offsets(values: Sequence[bytes | None], longest: int) -> tuple[Int64Array, Int64Array]:
