@@ -97,7 +97,7 @@ class Shop:
         made.upsert(["a", "b", "c"], [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [{"n": 1}, None, {"n": 3}])
 
     def half_dead(self) -> None:
-        """`products`, with two of three vectors deleted since a snapshot: a checkpoint keeps them for its increments."""
+        """`products`, with two of three vectors deleted since a snapshot, for whose increments they are kept."""
         self.three()
         self.db.snapshots.create("products")
         self.db.collection("products").delete(["a", "b"])
