@@ -43,6 +43,11 @@ def at_least(what: str, figure: str, against: str, ratio: Spread, target: float,
     return Row(what, figure, against, quantity(ratio, "×", digits), f">= {target:g} ×", ratio.median >= target)
 
 
+def at_most(what: str, figure: str, against: str, ratio: Spread, limit: float) -> Row:
+    """A row whose ratio must not exceed `limit`."""
+    return Row(what, figure, against, quantity(ratio, "×", 3), f"<= {limit:g} ×", ratio.median <= limit)
+
+
 def below(what: str, figure: Spread, unit: str, against: str, limit: float, digits: int = 0) -> Row:
     """A row whose median must stay under `limit`."""
     return Row(what, quantity(figure, unit, digits), against, "", f"< {limit:g} {unit}", figure.median < limit)

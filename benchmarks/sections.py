@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import floor, snapshots, startup, workplace
+from benchmarks import compaction, floor, snapshots, startup, workplace
 from benchmarks.pairs import Pairs, Spread, alternate, spread
 from benchmarks.report import Row, at_least, below, quantity
 from benchmarks.runs import PEERS, RunFailed, Runner
@@ -179,6 +179,15 @@ class Suite:
         yield from snapshots.beside([self.runner.ours("beside", *loads) for _ in range(self.scale.pairs)])
         found = [self.runner.ours("find", "--rows", str(self.scale.long_rows)) for _ in range(self.scale.long_pairs)]
         yield from snapshots.found(found)
+
+    def compact(self) -> Iterator[Row]:
+        """What it takes to drop dead rows, and what that costs others."""
+        runs = [
+            self.runner.ours("compact", "--rows", str(self.scale.snapshot_rows)) for _ in range(self.scale.long_pairs)
+        ]
+        yield from compaction.alone(runs)
+        loads = ["--rows", str(self.scale.rows), "--seconds", str(self.scale.seconds * 4)]
+        yield from compaction.beside([self.runner.ours("beside_compact", *loads) for _ in range(self.scale.pairs)])
 
     def search(self) -> Iterator[Row]:
         """Single exact queries, in turns with the peers that search."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.pairs import Spread, spread
-from benchmarks.report import Row, at_least, quantity
+from benchmarks.report import Row, at_least, at_most, quantity
 
 Result = dict[str, Any]
 MB = 1e6
@@ -60,10 +60,10 @@ def increment(runs: list[Result]) -> Iterator[Row]:
     whole = [spread(run["full"]).median for run in runs]
     share = spread([run["increment"] / one for run, one in zip(runs, whole, strict=True)])
     taken = quantity(spread([run["increment"] for run in runs]), "s", 2)
-    yield _at_most(what, taken, f"full: {quantity(spread(whole), 's', 2)}", share, LARGEST_INCREMENT)
+    yield at_most(what, taken, f"full: {quantity(spread(whole), 's', 2)}", share, LARGEST_INCREMENT)
     sizes = quantity(spread([run["increment_bytes"] / MB for run in runs]), "MB", 2)
     share = spread([run["increment_bytes"] / run["full_bytes"] for run in runs])
-    yield _at_most("its size", sizes, f"full: {runs[0]['full_bytes'] / MB:,.0f} MB", share, LARGEST_INCREMENT)
+    yield at_most("its size", sizes, f"full: {runs[0]['full_bytes'] / MB:,.0f} MB", share, LARGEST_INCREMENT)
     restored, alone = spread([run["restore_chain"] for run in runs]), spread(_each(runs, "restore"))
     ratio = spread([spread(run["restore"]).median / run["restore_chain"] for run in runs])
     against = f"of the full one alone: {quantity(alone, 's', 2)}"
@@ -83,7 +83,7 @@ def beside(runs: list[Result]) -> Iterator[Row]:
     p99, alone = (spread([run[which]["p99"] * 1e3 for run in runs]) for which in ("beside", "alone"))
     ratio = spread([run["beside"]["p99"] / run["alone"]["p99"] for run in runs])
     what = f"p99 of upserts of 10 rows beside {made} full snapshots of {runs[0]['rows']:,} rows"
-    yield _at_most(what, quantity(p99, "ms", 1), f"alone: {quantity(alone, 'ms', 1)}", ratio, 2)
+    yield at_most(what, quantity(p99, "ms", 1), f"alone: {quantity(alone, 'ms', 1)}", ratio, 2)
     rate, before = (spread([run[which]["rate"] for run in runs]) for which in ("beside", "alone"))
     kept = spread([run["beside"]["rate"] / run["alone"]["rate"] for run in runs])
     yield at_least("their rate", quantity(rate, "/s"), f"alone: {quantity(before, '/s')}", kept, 0.7)
@@ -109,7 +109,3 @@ def _each(runs: list[Result], name: str) -> list[float]:
 def _ratios(runs: list[Result], above: str, below: str) -> Spread:
     """The one's readings by the other's, neighbour by neighbour."""
     return spread([a / b for a, b in zip(_each(runs, above), _each(runs, below), strict=True)])
-
-
-def _at_most(what: str, figure: str, against: str, ratio: Spread, limit: float) -> Row:
-    return Row(what, figure, against, quantity(ratio, "×", 3), f"<= {limit:g} ×", ratio.median <= limit)

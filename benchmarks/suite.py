@@ -28,6 +28,7 @@ SECTIONS = {
     "single": "One upsert per RPC",
     "restart": "Recovery, replay, opening",
     "snapshot": "Snapshots",
+    "compact": "Compaction",
     "search": "Search",
     "startup": "Command line",
 }

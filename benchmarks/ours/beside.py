@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import holdfast
 from benchmarks import contender, data, load
 from benchmarks.ours.bulk import COLLECTION, Streamed, check
+from benchmarks.ours.endless import going_on
 from benchmarks.ours.measured import print_measured
 
 CLIENTS = 4
@@ -35,16 +35,17 @@ def _measure(rows: data.Rows, total: int, directory: Path, *, seconds: float) ->
     with store.daemon:
         for start in range(0, total, contender.CHUNK):
             store.write(rows.batches(start, min(start + contender.CHUNK, total), 1_000))
-        with _clients(store.daemon.address, rows) as calls:
+        with upserting_clients(store.daemon.address, rows) as calls:
             alone = load.drive(calls, seconds)
             taken: list[float] = []
-            with _snapshots_without_end(store, directory, taken):
+            with going_on(lambda: _snapshot(store, directory), taken):
                 beside = load.drive(calls, seconds)
         return Beside(total, alone, beside, len(taken), sum(taken))
 
 
 @contextmanager
-def _clients(address: str, rows: data.Rows) -> Iterator[list[Callable[[], None]]]:
+def upserting_clients(address: str, rows: data.Rows) -> Iterator[list[Callable[[], None]]]:
+    """One call per client: a durable upsert of a few of the first rows, which are written anew over and over."""
     databases = [holdfast.connect(address) for _ in range(CLIENTS)]
     try:
         yield [_client(database, rows, number) for number, database in enumerate(databases)]
@@ -64,30 +65,11 @@ def _client(database: holdfast.Client, rows: data.Rows, number: int) -> Callable
     return call
 
 
-@contextmanager
-def _snapshots_without_end(store: Streamed, directory: Path, taken: list[float]) -> Iterator[None]:
-    """While the block runs one full snapshot follows the other; ``taken`` gets the seconds of each."""
-    over = threading.Event()
-    failed: list[Exception] = []
-
-    def run() -> None:
-        try:
-            while not over.is_set():
-                made = store.database.snapshots.create(COLLECTION, path=str(directory / "full"))
-                store.database.snapshots.delete(made.path)
-                taken.append(made.duration_ms / 1e3)
-        except Exception as failure:
-            failed.append(failure)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-    if failed:
-        raise failed[0]
+def _snapshot(store: Streamed, directory: Path) -> float:
+    """Seconds of a full snapshot, which is deleted again."""
+    made = store.database.snapshots.create(COLLECTION, path=str(directory / "full"))
+    store.database.snapshots.delete(made.path)
+    return float(made.duration_ms) / 1e3
 
 
 if __name__ == "__main__":
