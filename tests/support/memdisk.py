@@ -156,7 +156,7 @@ class Disk:
     def sync_dir(self, directory: int, before: int) -> None:
         """Names changed in ``directory`` before ``before`` are durable there."""
         for change in self.changes:
-            if change.serial < before:
+            if change.waiting and change.serial < before:
                 change.waiting.discard(directory)
         settled = 0
         while settled < len(self.changes) and not self.changes[settled].waiting:

@@ -17,7 +17,7 @@ import msgspec
 from ..errors import Corruption
 from ..format.manifest import CollectionEntry, RunEntry
 from ..model import CollectionSpec, Digest, StorageKind
-from ..storage.checks import damage_of
+from ..storage.checks import DamageOf
 from ..storage.files import FileSystem
 from ..storage.id_index import IdIndex, open_index
 from ..storage.id_rebuild import SegmentDamaged, open_runs, rebuild_run
@@ -71,7 +71,7 @@ def read_staged_entry(fs: FileSystem, layout: Layout, spec: CollectionSpec) -> C
     """What a restore left beside the segments of the collection that it staged. Raises Corruption."""
     path = f"{layout.collection_dir(spec.id)}/{STAGED_ENTRY}"
     try:
-        with damage_of(path):
+        with DamageOf(path):
             return msgspec.json.decode(fs.read(path), type=CollectionEntry)
     except msgspec.MsgspecError as error:
         raise Corruption(f"describes no collection: {error}", path=path) from error

@@ -46,7 +46,7 @@ def npy_header(dtype: DTypeLike, shape: tuple[int, ...], *, align: int = NPY_ALI
     Raises ValueError for what ``npy_view`` would not read: objects, other byte orders, nested types.
     """
     fields = {
-        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "descr": _descr(np.dtype(dtype)),
         "fortran_order": False,
         "shape": tuple(int(side) for side in shape),
     }
@@ -57,6 +57,11 @@ def npy_header(dtype: DTypeLike, shape: tuple[int, ...], *, align: int = NPY_ALI
     if length > _MAX_HEADER:
         raise ValueError(f"npy header of {length} bytes, the limit is {_MAX_HEADER}")
     return _MAGIC + _LENGTH.pack(length) + text.encode("ascii").ljust(length - 1) + b"\n"
+
+
+@functools.lru_cache(maxsize=64)
+def _descr(dtype: np.dtype[Any]) -> object:
+    return np.lib.format.dtype_to_descr(dtype)
 
 
 def npy_view(buffer: bytes | bytearray | memoryview | NDArray[np.uint8]) -> NDArray[Any]:

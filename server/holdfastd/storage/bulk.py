@@ -66,7 +66,7 @@ class BulkWriter:
         self._file = fs.create(path, reserve, direct=True)
         self._pace = pace
         large = large or reserve >= LARGE_BYTES
-        self._piece_bytes = piece_bytes if large else PIECE_BYTES
+        self._piece_bytes = piece_bytes if large else min(PIECE_BYTES, _whole_blocks(reserve) or PIECE_BYTES)
         self._staging = _aligned(self._piece_bytes)
         # An object store takes its bytes in order, and has several parts of its own on their way.
         alone = not large or is_object_url(path)
@@ -150,7 +150,7 @@ class BulkWriter:
             self._fs.unlink(self._path)
 
     def _flush(self) -> None:
-        count, padded = self._filled, -(-self._filled // BLOCK_BYTES) * BLOCK_BYTES
+        count, padded = self._filled, _whole_blocks(self._filled)
         piece = self._staging[:count]
         self._crc = crc32c(piece, crc=self._crc)
         if self._sha256:
@@ -201,8 +201,12 @@ def write_document(fs: FileSystem, path: str, data: bytes) -> FileInfo:
         return out.close()
 
 
+def _whole_blocks(count: int) -> int:
+    return -(-count // BLOCK_BYTES) * BLOCK_BYTES
+
+
 def _aligned(count: int) -> ByteArray:
-    padded = np.zeros(count + BLOCK_BYTES, np.uint8)
+    padded = np.empty(count + BLOCK_BYTES, np.uint8)
     start = -padded.ctypes.data % BLOCK_BYTES
     return padded[start : start + count]
 

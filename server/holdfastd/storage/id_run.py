@@ -23,7 +23,7 @@ from ..format.run import FENCE_DTYPE, RunInfo, decode_run_info
 from ..format.segment import RUN_HASH_DTYPE, RUN_ROW_DTYPE
 from ..model import Int64Array, Uint64Array
 from .bulk import Pace
-from .checks import check_file, damage_of, file_checksum, map_file, mapped_array
+from .checks import DamageOf, check_file, file_checksum, map_file, mapped_array
 from .files import FileSystem, Mapping
 from .names import Layout, RunFiles
 
@@ -124,7 +124,7 @@ def open_run(fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entry: Ru
 
 def _read_info(fs: FileSystem, path: str) -> RunInfo:
     try:
-        with damage_of(path):
+        with DamageOf(path):
             return decode_run_info(fs.read(path))
     except UnsupportedFormat as error:
         error.metadata.setdefault("path", path)

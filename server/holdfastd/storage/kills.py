@@ -17,7 +17,7 @@ from ..format.npy import npy_view
 from ..format.segment import KILL_DTYPE
 from ..model import BoolArray, Int64Array, Uint64Array
 from .bulk import Pace, unpaced, write_npy
-from .checks import damage_of
+from .checks import DamageOf
 from .files import FileSystem
 from .names import kills_name, parse_kills_name
 
@@ -128,7 +128,7 @@ def _read(fs: FileSystem, path: str, name: str) -> NDArray[Any]:
     parsed = parse_kills_name(name)
     if parsed is None:
         raise Corruption("the manifest names a kills file in a form that no holdfastd writes", path=path)
-    with damage_of(path):
+    with DamageOf(path):
         data = fs.read(path)
     if crc32c(data) != parsed[1]:
         raise Corruption("the content does not match the checksum in the file's name", path=path)

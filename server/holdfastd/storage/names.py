@@ -108,17 +108,17 @@ class Layout:
         return self._join(f"requests-{sequence:020d}.json")
 
     def collection_dir(self, collection_id: uuid.UUID) -> str:
-        return posixpath.join(self.collections, str(collection_id))
+        return f"{self.collections}/{collection_id}"
 
     def segment_dir(self, collection_id: uuid.UUID, segment_id: uuid.UUID) -> str:
-        return posixpath.join(self.collection_dir(collection_id), str(segment_id))
+        return f"{self.collections}/{collection_id}/{segment_id}"
 
     def ids_dir(self, collection_id: uuid.UUID) -> str:
-        return posixpath.join(self.collection_dir(collection_id), "ids")
+        return f"{self.collections}/{collection_id}/ids"
 
     def run_files(self, collection_id: uuid.UUID, run: str) -> RunFiles:
         """The files of a run of the id index."""
-        base = posixpath.join(self.ids_dir(collection_id), run)
+        base = f"{self.ids_dir(collection_id)}/{run}"
         return RunFiles(f"{base}-run.json", f"{base}-hash.npy", f"{base}-rows.npy", f"{base}-fence.npy")
 
     def _join(self, name: str) -> str:

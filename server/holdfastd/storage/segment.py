@@ -7,7 +7,6 @@ stop every thread of the daemon.
 from __future__ import annotations
 
 import errno
-import posixpath
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +29,7 @@ from ..format.segment import (
 from ..model import BoolArray, Float32Array, Int64Array, Uint64Array
 from . import names
 from .bulk import Pace, unpaced
-from .checks import check_file, damage_of, map_file, mapped_array
+from .checks import DamageOf, check_file, map_file, mapped_array
 from .files import ByteArray, FileSystem, Mapping
 from .kills import Kills, load_kills
 from .mapped_texts import MappedTexts
@@ -55,7 +54,7 @@ class Segment:
     def __init__(self, fs: FileSystem, directory: str, info: SegmentInfo, kills: Kills, kills_file: str | None) -> None:
         self._fs = fs
         self._kills = kills
-        self._maps: dict[str, Mapping] = {name: map_file(fs, posixpath.join(directory, name)) for name in info.files}
+        self._maps: dict[str, Mapping] = {name: map_file(fs, f"{directory}/{name}") for name in info.files}
         self.directory = directory
         self.info = info
         self.kills_file = kills_file
@@ -73,7 +72,7 @@ class Segment:
 
     def path(self, name: str) -> str:
         """The path of one of its files."""
-        return posixpath.join(self.directory, name)
+        return f"{self.directory}/{name}"
 
     def checked(self, name: str, piece_bytes: int = PIECE_BYTES) -> Iterator[ByteArray]:
         """One of its files as it stands, piece by piece, for a copy that must be true: the end proves them all.
@@ -230,21 +229,21 @@ def open_segment(fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entry
     this segment's.
     """
     directory = layout.segment_dir(collection_id, entry.id)
-    info = _read_info(fs, posixpath.join(directory, names.SEGMENT_JSON))
+    info = _read_info(fs, f"{directory}/{names.SEGMENT_JSON}")
     if (info.id, info.collection_id, info.ordinal, info.rows) != (entry.id, collection_id, entry.ordinal, entry.rows):
         raise Corruption(
             f"describes segment {info.id} ({info.rows} rows, number {info.ordinal}) of collection {info.collection_id}",
-            path=posixpath.join(directory, names.SEGMENT_JSON),
+            path=f"{directory}/{names.SEGMENT_JSON}",
         )
     for name, expected in info.files.items():
-        check_file(fs, posixpath.join(directory, name), expected.size)
+        check_file(fs, f"{directory}/{name}", expected.size)
     kills = Kills(info.rows) if entry.kills is None else load_kills(fs, directory, entry.kills, info.rows)
     return Segment(fs, directory, info, kills, entry.kills)
 
 
 def _read_info(fs: FileSystem, path: str) -> SegmentInfo:
     try:
-        with damage_of(path):
+        with DamageOf(path):
             return decode_segment_info(fs.read(path))
     except UnsupportedFormat as error:
         error.metadata.setdefault("path", path)
