@@ -138,12 +138,26 @@ def run_session(steps: Sequence[Step], home: Path, environment: Mapping[str, str
     return [_done(results / str(number)) for number in range(len(steps))]
 
 
+_CONNECTING = """
+import os, socket, time
+address = os.environ["HOLDFAST_ADDRESS"].removeprefix("unix://")
+while socket.socket(socket.AF_UNIX).connect_ex(address):
+    time.sleep(0.02)
+"""
+_SERVED = f"{shlex.quote(sys.executable)} -I -S -c {shlex.quote(_CONNECTING)}"
+"""Until somebody listens: a client that asks again and again would take the processor from the daemon that starts."""
+
+
 def _scripted(step: Step, result: Path) -> str:
     output, code = shlex.quote(f"{result}.out"), shlex.quote(f"{result}.code")
     lines = [f"exec >{output} 2>&1", step.command, f"echo $? >{code}"]
     if step.command.startswith("holdfastd ") and step.command.endswith("&"):
         # What a daemon says later, when it is stopped, belongs to no line of the page.
-        lines += ["until holdfast storage status >/dev/null 2>&1; do sleep 0.1; done", f"cp {output} {output}.then"]
+        lines += [
+            _SERVED,
+            "until holdfast storage status >/dev/null 2>&1; do sleep 0.1; done",
+            f"cp {output} {output}.then",
+        ]
     return "\n".join(lines) + "\n"
 
 
