@@ -20,8 +20,14 @@ its own is collected."""
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sweeps and daemons come before the rest: a long test that begins last leaves the other processors idle."""
-    items.sort(key=lambda item: not any(mark.name in ("crash", "e2e") for mark in item.iter_markers()))
+    """A long test that begins last leaves the other processors idle: what may take longest comes first."""
+    items.sort(key=patience, reverse=True)
+
+
+def patience(item: pytest.Item) -> tuple[bool, bool]:
+    """Whether a test has a time limit of its own, which only long ones need; whether it sweeps or starts a daemon."""
+    marks = {mark.name for mark in item.iter_markers()}
+    return "timeout" in marks, bool(marks & {"crash", "e2e"})
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
