@@ -5,7 +5,6 @@ Needs the right to mount; skipped, visibly, where there is none.
 
 from __future__ import annotations
 
-import random
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import holdfast
@@ -21,6 +21,7 @@ from tests.rpc.process import Daemon
 SIZE = "48m"
 DIMENSIONS = 64
 BATCH = 200
+LARGE_BATCH = 1000
 PATIENCE_SECONDS = 60.0
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -57,7 +58,7 @@ class Store:
 
     def __init__(self, disk: Path) -> None:
         self.disk = disk
-        self.rng = random.Random(1)
+        self.rng = np.random.default_rng(1)
         self.known: dict[str, set[str]] = {}
         self.start()
 
@@ -73,23 +74,24 @@ class Store:
         self.db.collections.create(name, dimensions=DIMENSIONS, metric="dot", storage="disk")
         self.known[name] = set()
 
-    def upsert(self, name: str) -> None:
+    def upsert(self, name: str, rows: int = BATCH) -> None:
         """One batch; raises what the daemon answers."""
         number = len(self.known[name])
-        ids = [f"{name}-{number + n}" for n in range(BATCH)]
-        vectors = [[self.rng.random() for _ in range(DIMENSIONS)] for _ in range(BATCH)]
+        ids = [f"{name}-{number + n}" for n in range(rows)]
+        vectors = self.rng.random((rows, DIMENSIONS), np.float32)
         self.db.collection(name).upsert(ids, vectors)
         self.known[name].update(ids)
 
     def fill(self, name: str) -> None:
-        """Write until the disk is full, and stays so."""
-        refused = 0
+        """Write until the disk is full, and stays so: once it has no room for much, little by little."""
+        refused, rows = 0, LARGE_BATCH
         for _ in range(2000):
             try:
-                self.upsert(name)
+                self.upsert(name, rows)
                 refused = 0
             except holdfast.ResourceExhausted:
-                refused += 1
+                refused += rows == BATCH
+                rows = BATCH
                 if refused == 20 and self.status["status"] == "full":
                     return
                 time.sleep(0.05)
