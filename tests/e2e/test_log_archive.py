@@ -14,14 +14,17 @@ from tests.support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("objects")]
 
-WAL = f"s3://{BUCKET}/shop/wal"
-BACKUPS = f"s3://{BUCKET}/shop/backups"
 
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server() -> Iterator[S3Server]:
     with s3_server() as running:
         yield running
+
+
+@pytest.fixture
+def wal(request: pytest.FixtureRequest) -> str:
+    """A place for an archive that nobody else uses."""
+    return f"s3://{BUCKET}/{request.node.name}/wal"
 
 
 @pytest.fixture
@@ -43,10 +46,11 @@ def digest(shop: Shop) -> str:
     return str(shop.db.collection("products").stats().digest)
 
 
-def test_what_was_archived_outlives_the_machine(open_shop: Callable[..., Shop]) -> None:
-    here = open_shop("--archive-path", WAL, "--archive-interval", "1s")
+def test_what_was_archived_outlives_the_machine(open_shop: Callable[..., Shop], wal: str) -> None:
+    backups = f"s3://{BUCKET}/shop/backups"
+    here = open_shop("--archive-path", wal, "--archive-interval", "1s")
     here.fill(0)
-    here.create(f"{BACKUPS}/")
+    here.create(f"{backups}/")
     for number in range(4):
         here.fill(10_000 * (number + 1))
         here.db.wal.enable(path=str(here.directory / f"wal-{number}"))
@@ -60,16 +64,16 @@ def test_what_was_archived_outlives_the_machine(open_shop: Callable[..., Shop]) 
     here.daemon.kill()
 
     there = open_shop()
-    checked = there.db.wal.verify(path=WAL)
+    checked = there.db.wal.verify(path=wal)
     assert (checked.valid, checked.problems, checked.last_sequence) == (True, [], sequence)
-    there.db.snapshots.restore(there.db.snapshots.list(path=BACKUPS)[0]["id"])
+    there.db.snapshots.restore(there.db.snapshots.list(path=backups)[0]["id"])
     assert digest(there) != wanted
-    there.db.wal.replay(path=WAL)
+    there.db.wal.replay(path=wal)
     assert (digest(there), there.count) == (wanted, count)
 
 
-def test_a_flush_and_a_stop_archive_the_end_and_a_restart_goes_on(open_shop: Callable[..., Shop]) -> None:
-    here = open_shop("--archive-path", WAL, "--archive-interval", "1h")
+def test_a_flush_and_a_stop_archive_the_end_and_a_restart_goes_on(open_shop: Callable[..., Shop], wal: str) -> None:
+    here = open_shop("--archive-path", wal, "--archive-interval", "1h")
     here.fill(0)
     flushed = here.db.archive.flush()
     assert flushed.through_sequence == here.db.storage.status().sequence
@@ -77,14 +81,14 @@ def test_a_flush_and_a_stop_archive_the_end_and_a_restart_goes_on(open_shop: Cal
     sequence = here.db.storage.status().sequence
     here.stop()
     there = open_shop()
-    assert there.db.wal.verify(path=WAL).last_sequence == sequence
+    assert there.db.wal.verify(path=wal).last_sequence == sequence
 
 
-def test_a_second_store_in_one_place_is_told_so(open_shop: Callable[..., Shop]) -> None:
-    here = open_shop("--archive-path", WAL)
+def test_a_second_store_in_one_place_is_told_so(open_shop: Callable[..., Shop], wal: str) -> None:
+    here = open_shop("--archive-path", wal)
     here.fill(0)
     here.db.archive.flush()
-    there = open_shop("--archive-path", WAL)
+    there = open_shop("--archive-path", wal)
     there.fill(0)
     with pytest.raises(holdfast.FailedPrecondition) as caught:
         there.db.archive.flush()
@@ -95,11 +99,11 @@ def test_a_second_store_in_one_place_is_told_so(open_shop: Callable[..., Shop]) 
     assert here.db.storage.status().health == "green"
 
 
-def test_a_stop_does_not_wait_for_a_store_that_is_gone(open_shop: Callable[..., Shop], server: S3Server) -> None:
-    here = open_shop("--archive-path", WAL)
-    here.fill(0)
-    here.db.archive.flush()
-    server.stop()
+def test_a_stop_does_not_wait_for_a_store_that_is_gone(open_shop: Callable[..., Shop], wal: str) -> None:
+    with s3_server() as server:
+        here = open_shop("--archive-path", wal, endpoint=server.endpoint)
+        here.fill(0)
+        here.db.archive.flush()
     here.fill(5000)
     here.stop()
     assert "the log is not archived" in here.daemon.log
