@@ -9,13 +9,21 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support import floors
-from tests.support.sources import Module, comments, functions, imports, modules, parse, references
+from tests.support.sources import Module, comments, forget, functions, imports, modules, parse, references
 
 FOLDERS = ("server", "client", "tests", "proto", "benchmarks", "examples")
 FUNCTION_LINES = 70
 FILE_LINES = 500
 
 Judge = Callable[[Module], Iterator[str]]
+
+pytestmark = pytest.mark.xdist_group("sources")  # one process reads them all, and only one
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten() -> Iterator[None]:
+    yield
+    forget()
 
 
 def long_functions(module: Module) -> Iterator[str]:

@@ -99,6 +99,11 @@ def comments(module: Module) -> Iterator[Use]:
             yield Use(token.string, token.start[0])
 
 
+def forget() -> None:
+    """Let go of what was read: hundreds of trees, through which every collection of garbage would go."""
+    _read.cache_clear()
+
+
 @functools.cache
 def _read(path: Path) -> Module:
     parts = path.relative_to(ROOT).with_suffix("").parts
