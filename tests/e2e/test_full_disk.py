@@ -21,7 +21,6 @@ from tests.rpc.process import Daemon
 SIZE = "48m"
 DIMENSIONS = 64
 BATCH = 200
-LARGE_BATCH = 1000
 PATIENCE_SECONDS = 60.0
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -74,25 +73,24 @@ class Store:
         self.db.collections.create(name, dimensions=DIMENSIONS, metric="dot", storage="disk")
         self.known[name] = set()
 
-    def upsert(self, name: str, rows: int = BATCH) -> None:
+    def upsert(self, name: str) -> None:
         """One batch; raises what the daemon answers."""
         number = len(self.known[name])
-        ids = [f"{name}-{number + n}" for n in range(rows)]
-        vectors = self.rng.random((rows, DIMENSIONS), np.float32)
+        ids = [f"{name}-{number + n}" for n in range(BATCH)]
+        vectors = self.rng.random((BATCH, DIMENSIONS), np.float32)
         self.db.collection(name).upsert(ids, vectors)
         self.known[name].update(ids)
 
     def fill(self, name: str) -> None:
-        """Write until the disk is full, and stays so: once it has no room for much, little by little."""
-        refused, rows = 0, LARGE_BATCH
+        """Write until the disk is full, and stays so."""
+        refused = 0
         for _ in range(2000):
             try:
-                self.upsert(name, rows)
+                self.upsert(name)
                 refused = 0
             except holdfast.ResourceExhausted:
-                refused += rows == BATCH
-                rows = BATCH
-                if refused == 20 and self.status["status"] == "full":
+                refused += 1
+                if refused >= 20 and self.status["status"] == "full":
                     return
                 time.sleep(0.05)
         raise AssertionError("the disk is never full")
