@@ -108,7 +108,7 @@ def dump_wal(fs: FileSystem, path: str) -> Iterator[Line]:
 
 
 def dump_segment(fs: FileSystem, path: str) -> Iterator[Line]:
-    """The rows of a sealed segment with what is known of their end from its newest kills file."""
+    """The rows of a sealed segment with what is known of their end from its newest kills file; its tombstones."""
     directory = posixpath.dirname(path) if posixpath.basename(path) == SEGMENT_JSON else path
     description = posixpath.join(directory, SEGMENT_JSON)
     try:
@@ -133,6 +133,7 @@ def dump_segment(fs: FileSystem, path: str) -> Iterator[Line]:
     }
     for start in range(0, info.rows, ROWS_AT_ONCE):
         yield from _rows(segment, np.arange(start, min(start + ROWS_AT_ONCE, info.rows), dtype=np.int64))
+    yield from _tombstones(segment)
     segment.verify(False)
 
 
@@ -268,6 +269,23 @@ def _rows(segment: Segment, rows: Any) -> Iterator[Line]:
             "hash": f"{int(fact['hash_high']):016x}{int(fact['hash_low']):016x}",
             "killed_at": dead_at or "alive",
         }
+
+
+def _tombstones(segment: Segment) -> Iterator[Line]:
+    table = segment.tombstones
+    for start in range(0, 0 if table is None else len(table), ROWS_AT_ONCE):
+        assert table is not None
+        dead = table.at(np.arange(start, min(start + ROWS_AT_ONCE, len(table)), dtype=np.int64))
+        for id, sequence, killed, (high, low) in zip(
+            dead.ids, dead.sequences.tolist(), dead.killed.tolist(), dead.hashes.tolist(), strict=True
+        ):
+            yield {
+                "kind": "tombstone",
+                "id": id.decode("utf-8", "replace"),
+                "sequence": sequence,
+                "hash": f"{high:016x}{low:016x}",
+                "killed_at": killed,
+            }
 
 
 def _totals(lines: Iterator[Line]) -> Iterator[Line]:

@@ -11,6 +11,7 @@ from holdfastd import dump
 from holdfastd.model import SyncMode
 from holdfastd.storage.osfiles import OsFileSystem
 from tests.support.engines import CALLER, Kit, rows
+from tests.support.snapshots import SnapshotKit
 
 
 @pytest.fixture
@@ -64,6 +65,21 @@ def test_a_segment_row_by_row(kit: Kit, capsys: pytest.CaptureFixture[str]) -> N
     assert found[-1].startswith("row row=")
     assert ' id="b c" ' in found[-1]
     assert found[-1].endswith("killed_at=5")
+
+
+def test_the_tombstones_that_a_compaction_left_in_a_segment(capsys: pytest.CaptureFixture[str]) -> None:
+    kit = SnapshotKit()
+    kit.create("books")
+    kit.upsert(["a", "b"], name="books")
+    kit.engine.checkpoint()
+    kit.snapshot()
+    kit.delete("b", name="books")
+    kit.compact("books", aggressive=True)
+    (info,) = [each.spec.id for each in kit.engine.collections.list()]
+    (name,) = [name for name in kit.fs.listdir(f"/data/collections/{info}") if name not in ("ids", "staged.json")]
+    found = [json.loads(line) for line in lines(kit, capsys, "segment", f"/data/collections/{info}/{name}", "--json")]
+    assert [(line["kind"], line.get("id")) for line in found[1:]] == [("row", "a"), ("tombstone", "b")]
+    assert (found[-1]["sequence"], found[-1]["killed_at"]) == (2, 3)
 
 
 def test_damage_ends_the_lines_with_an_error(kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:

@@ -156,7 +156,7 @@ class Compaction:
             found += [hash_ids(each.segment.ids_at(each.rows[start : start + ROWS_AT_ONCE])) for start in steps]
         return np.concatenate(found)
 
-    # With checkpoints held off ---------------------------------------------------------------------------------------
+    # With checkpoints held off --------------------------------------------------------------------------------------
 
     def _replace(self) -> Rewritten | None:
         entry = self._ground.entry_of(self._collection)
