@@ -10,6 +10,7 @@ import pytest
 
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import FailedPrecondition
+from tests.support.archives import ARCHIVE, ArchiveKit, read_archive
 from tests.support.engines import CALLER, ROOT, Kit
 from tests.support.memfs import MemFileSystem
 from tests.support.snapshots import SnapshotKit
@@ -84,6 +85,25 @@ def test_what_is_acknowledged_outlives_a_power_cut_whatever_directory_it_is_in(
     kit.create()
     write(kit)
     assert after_power_cuts(kit) == [{"a": 1}] * len(SEEDS)
+
+
+def test_a_directory_is_as_lasting_as_what_is_made_in_it() -> None:
+    kit = Kit()
+    kit.create()
+    kit.fs.mkdir("/other")
+    move_the_log(kit)
+    assert after_power_cuts(kit) == [{"a": 1}] * len(SEEDS)
+
+
+def test_an_archive_of_the_log_in_a_directory_that_has_just_been_made_outlives_a_power_cut() -> None:
+    kit = ArchiveKit()
+    kit.create()
+    kit.fs.mkdir(ARCHIVE)
+    kit.round()
+    archived = kit.archived()
+    assert archived
+    for seed in SEEDS:
+        assert read_archive(kit.fs.crash(random.Random(seed), "subset"), kit.engine.store_id) == archived
 
 
 def test_a_snapshot_in_a_directory_that_has_just_been_made_outlives_a_power_cut() -> None:

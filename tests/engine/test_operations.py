@@ -15,6 +15,7 @@ from holdfastd.engine.operations import Operation, OperationState, Work
 from holdfastd.errors import HoldfastError, NotFound
 from holdfastd.rpc.convert_operations import operation_message
 from tests.support.engines import ROOT, Kit
+from tests.support.memfs import MemFileSystem
 from tests.support.snapshots import SnapshotKit
 from tests.support.waiting import until
 
@@ -38,6 +39,21 @@ def ended(kit: Kit, *, fails: bool = False, code: int = errno.EIO, times: int = 
 def after_a_restart(kit: Kit, operation: Operation) -> OperationState:
     kit.reopen()
     return kit.engine.operations.get(operation.id).state
+
+
+def test_the_end_that_a_killed_daemon_had_not_synced_is_durable_before_it_is_told() -> None:
+    """Killed between the rename and the sync of the directory: the next start tells its end, and so do later ones."""
+    kit = Kit()
+    operation = kit.engine.operations.start("verify", lambda _: {"status": "completed", "warnings": []}, request={})
+    kit.engine.operations.wait(operation.id)
+    states = set()
+    for cut in range(kit.fs.ops + 1):
+        killed = Kit(kit.fs.killed_at(cut))
+        told = {each.id: each.state for each in killed.engine.operations.list()}
+        later = Kit(MemFileSystem(killed.fs.crash_disk_at(killed.fs.ops, random.Random(1), "nothing")))
+        assert {each.id: each.state for each in later.engine.operations.list()} == told
+        states |= {*told.values()}
+    assert states == {OperationState.SUCCEEDED, OperationState.INTERRUPTED}
 
 
 @pytest.mark.parametrize("kind", ["snapshot", "restore", "verify", "replay"])

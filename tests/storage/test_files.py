@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from holdfastd.errors import DataDirectoryLocked
-from holdfastd.storage.files import FileSystem, make_dirs, parent_of, remove_tree, replace_file
+from holdfastd.storage.files import FileSystem, make_dirs, make_lasting_dir, parent_of, remove_tree, replace_file
 from holdfastd.storage.osfiles import BUFFERS_PER_CALL, OsFile, OsFileSystem
 from tests.support.memfs import MemFileSystem
 
@@ -247,6 +248,20 @@ def test_a_reservation_that_fails_leaves_no_file(tmp_path: Path, monkeypatch: py
     with pytest.raises(OSError, match="full"):
         OsFileSystem().create(str(tmp_path / "f"), 100)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_is_durable_whichever_killed_processes_were_making_it() -> None:
+    def made(fs: MemFileSystem) -> MemFileSystem:
+        make_lasting_dir(fs, "/a/b/c")
+        return fs
+
+    undisturbed = made(MemFileSystem())
+    for first in range(undisturbed.ops + 1):
+        second = made(undisturbed.killed_at(first))
+        for cut in range(second.ops + 1):
+            third = made(second.killed_at(cut))
+            after = MemFileSystem(third.crash_disk_at(third.ops, random.Random(1), "nothing"))
+            assert after.is_dir("/a/b/c")
 
 
 def test_files_and_directories_are_private(tmp_path: Path) -> None:

@@ -348,11 +348,11 @@ class LogArchiver:
         """See that a directory is there, and nobody else's."""
         if is_object_url(self.directory):
             return
-        if not self._fs.exists(self.directory):
-            if self._note.used:
-                raise _gone(self.directory, "is not there")
+        there = self._fs.exists(self.directory)
+        if not there and self._note.used:
+            raise _gone(self.directory, "is not there")
+        if not there or self._held is None:
             make_lasting_dir(self._fs, self.directory)
-        if self._held is None:
             self._held = self._locked()
         # What a kill came too early for: a name that is seen may not be durable yet.
         self._fs.sync_dir(self.directory)

@@ -158,8 +158,8 @@ class _Recovery:
     # What the manifest names ----------------------------------------------------------------------------------------
 
     def _sync_names(self) -> None:
-        """A directory that a killed daemon had made and not synced is here, and would be taken for durable."""
-        for path in (self.layout.root, self.layout.collections, *self._directories()):
+        """What a killed daemon had made or renamed and not synced is here, and would be taken for durable."""
+        for path in (self.layout.root, self.layout.collections, self.layout.operations, *self._directories()):
             if self.fs.exists(path):
                 self.fs.sync_dir(path)
 

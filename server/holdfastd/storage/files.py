@@ -278,16 +278,20 @@ def make_dirs(fs: FileSystem, path: str) -> None:
 
 
 def make_lasting_dir(fs: FileSystem, path: str) -> None:
-    """As ``make_dirs``, and an existing one is durable on return, too: somebody else may have made it just now.
+    """As ``make_dirs``, and so is what existed of it: somebody else may have made that just now, or a killed process.
 
-    Where its parent is closed to this process or cannot be synced at all, that is left to whoever made it.
+    Where the parent of that is closed to this process or cannot be synced at all, it is left to whoever made it.
     """
-    make_dirs(fs, path)
+    existing = path
+    while not fs.exists(existing):
+        existing = parent_of(existing)
+    # First of all: a process that is killed when all of them are there would leave them for durable.
     try:
-        fs.sync_dir(parent_of(path))
+        fs.sync_dir(parent_of(existing))
     except OSError as error:
         if error.errno not in _NOT_OURS_TO_SYNC:
             raise
+    make_dirs(fs, path)
 
 
 def remove_file(fs: FileSystem, path: str) -> None:
