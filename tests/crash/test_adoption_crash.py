@@ -84,12 +84,13 @@ def test_a_power_cut_while_found_snapshots_are_adopted(record_property: Recorder
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
 def test_each_operation_of_an_adoption_fails(code: int) -> None:
     """What cannot be written down is listed all the same, and that is said."""
-    kit = forgotten()
+    ready = forgotten()
+    kit = ready.twin()
     start = kit.fs.ops
     ids = looked(kit)["ids"]
     said = 0
     for step in range(kit.fs.ops - start):
-        kit = forgotten()
+        kit = ready.twin()
         before = observe(kit.engine, IDS)
         kit.fs.fail_at(kit.fs.ops + step, code)
         found = looked(kit)

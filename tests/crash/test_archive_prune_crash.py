@@ -14,7 +14,6 @@ from holdfastd.errors import HoldfastError
 from holdfastd.storage.names import parse_beginning_name, parse_piece_name, parse_wal_name
 from holdfastd.storage.store_errors import StoreError, StoreProblem
 from tests.support.archives import ARCHIVE, SEGMENT, ArchiveKit, Operations, lived_in, read_archive
-from tests.support.memdisk import Disk
 from tests.support.memfs import MemFileSystem
 from tests.support.object_memory import MemoryPlaces
 from tests.support.snapshot_sweeps import Recorder
@@ -36,12 +35,18 @@ def in_pieces(kit: ArchiveKit) -> None:
     kit.fs.sync_dir(ARCHIVE)
 
 
+def to_prune() -> ArchiveKit:
+    """A store with an archive of which most can go."""
+    kit, _ = lived_in()
+    in_pieces(kit)
+    return kit
+
+
 class Pruned:
     """A life that ends with a prune. ``history``: what was archived; ``kept``: what is, from then on."""
 
-    def __init__(self) -> None:
-        self.kit, _ = lived_in()
-        in_pieces(self.kit)
+    def __init__(self, kit: ArchiveKit) -> None:
+        self.kit = kit
         self.history = self.kit.archived()
         self.begun = self.kit.fs.ops
         self.kit.prune()
@@ -52,7 +57,7 @@ class Pruned:
 @pytest.fixture
 def pruned(monkeypatch: pytest.MonkeyPatch) -> Pruned:
     monkeypatch.setattr(log_archive_prune, "AT_ONCE", 2)
-    return Pruned()
+    return Pruned(to_prune())
 
 
 def check_found(found: Operations, history: Operations, kept: Operations) -> None:
@@ -61,9 +66,9 @@ def check_found(found: Operations, history: Operations, kept: Operations) -> Non
     assert len(kept) <= len(found)
 
 
-def check_state(pruned: Pruned, disk: Disk, cut: int) -> None:
+def check_state(pruned: Pruned, fs: MemFileSystem, cut: int) -> ArchiveKit:
     """What a start finds, and that it and the next prune make of it what was wanted."""
-    fs, store_id = MemFileSystem(disk), pruned.kit.engine.store_id
+    store_id = pruned.kit.engine.store_id
     check_found(read_archive(fs, store_id), pruned.history, pruned.kept)
     kit = ArchiveKit(fs, seed=1000 + cut)
     kit.round()
@@ -73,6 +78,7 @@ def check_state(pruned: Pruned, disk: Disk, cut: int) -> None:
     kit.prune()
     assert kit.archived() == pruned.kept
     check_tidy(kit)
+    return kit
 
 
 def check_tidy(kit: ArchiveKit) -> None:
@@ -92,29 +98,40 @@ def test_a_power_cut_at_any_operation(pruned: Pruned, record_property: Recorder)
             states += 1
             if disk.digest() not in seen:
                 seen.add(disk.digest())
-                check_state(pruned, disk, cut)
+                check_state(pruned, MemFileSystem(disk), cut)
     record_property("crash_states", states)
     record_property("distinct_states", len(seen))
     assert len(seen) > 10
 
 
-def test_a_kill_at_any_operation(pruned: Pruned, record_property: Recorder) -> None:
-    cuts = range(pruned.begun, pruned.ended + 1)
+def test_a_kill_at_any_operation_and_a_power_cut_behind_it(pruned: Pruned, record_property: Recorder) -> None:
+    """During the start, the round and the prune behind the kill, and behind what is archived after them."""
+    rng, cuts = random.Random(6), range(pruned.begun, pruned.ended + 1)
     assert len(cuts) > 12
     for cut in cuts:
-        check_state(pruned, pruned.kit.fs.kill_disk_at(cut), cut)
-    record_property("crash_states", len(cuts))
+        kit = check_state(pruned, pruned.kit.fs.killed_at(cut), cut)
+        disk = kit.fs.crash_disk_at(rng.randint(0, kit.fs.ops), rng, rng.choice(("subset", "nothing")))
+        check_state(pruned, MemFileSystem(disk), cut)
+        assert kit.upsert(["later"]).durable
+        kit.round()
+        after = ArchiveKit(MemFileSystem(kit.fs.crash_disk_at(kit.fs.ops, rng, "nothing")), seed=3000 + cut)
+        assert after.archived() == kit.archived()
+        assert "later" in after.values()
+        after.round()
+        assert after.codes() == kit.codes()
+        check_tidy(after)
+    record_property("crash_states", 3 * len(cuts))
 
 
 @pytest.mark.parametrize("forever", [False, True], ids=["once", "for-ever"])
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC], ids=["EIO", "ENOSPC"])
 def test_any_operation_of_it_may_fail(code: int, forever: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_archive_prune, "AT_ONCE", 2)
-    sound = Pruned()
+    ready = to_prune()
+    sound = Pruned(ready.twin())
     told = 0
     for step in range(sound.ended - sound.begun):
-        kit, _ = lived_in()
-        in_pieces(kit)
+        kit = ready.twin()
         kit.fs.fail_at(kit.fs.ops + step, code, forever)
         try:
             kit.prune()

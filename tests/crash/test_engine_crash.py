@@ -3,7 +3,9 @@
 A random life is recorded once (writes, checkpoints, rotations, changes of settings, restarts, earlier power cuts); then
 the power goes after each of its file operations, and the disk keeps a random part of what was not synced. The next
 start must find the exact state after some operation: none before the last that was acknowledged as durable, none that
-was never asked for, nothing half-done. Recovery is then cut as well, at each of its own operations.
+was never asked for, nothing half-done, and no file that nobody names. Recovery is then cut as well, at each of its own
+operations. And the process is killed: the next one believes what only the kernel holds, acknowledges something that
+builds upon it, and then the power goes.
 """
 
 from __future__ import annotations
@@ -21,17 +23,19 @@ from holdfastd.errors import NotFound
 from holdfastd.model import SyncMode
 from tests.support.clock import ManualClock, SeededRandomness
 from tests.support.engines import abandon, open_engine
-from tests.support.lives import IDS, History, Life, Promises
-from tests.support.memdisk import Disk
+from tests.support.left_over import left_over
+from tests.support.lives import IDS, Era, History, Life, Promises
+from tests.support.memdisk import DirectoryModel, Disk
 from tests.support.memfs import MemFileSystem
 from tests.support.oracle import StoreState, observe
-from tests.support.snapshot_sweeps import AGAIN
+from tests.support.snapshot_sweeps import AGAIN, KILLS
 
 SEEDS = int(os.environ.get("HOLDFAST_ENGINE_CRASH_SEEDS", "3"))
 DRAWS = int(os.environ.get("HOLDFAST_ENGINE_CRASH_DRAWS", "14"))
 GOES_ON = 0.04
 """How many of the recovered stores go on: each is started twice more, and written to."""
 STEPS = 40
+_MODELS: tuple[DirectoryModel, ...] = ("nothing", "subset")
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
 
@@ -64,6 +68,7 @@ def recover(fs: MemFileSystem) -> Found:
     """Start on what is left, and read everything."""
     engine = start(fs)
     assert not engine.recovery.rebuilt, "a power cut damages nothing: no part of an index has to be made anew"
+    assert not (unnamed := left_over(fs, engine)), sorted(unnamed)
     return Found(engine.sequence, engine.timeline, observe(engine, IDS))
 
 
@@ -74,10 +79,14 @@ def killed(promises: Promises) -> Promises:
 
 @dataclass
 class Sweep:
-    """Crash states looked at, and how many of them differed, in the disk's content or in what was promised."""
+    """Crash states looked at, and how many of them differed, in the disk's content or in what was promised.
+
+    ``kills``: at how many of the operations a power cut comes soon after a kill.
+    """
 
     life: Life
     rng: random.Random
+    kills: float = KILLS
     states: int = 0
     seen: set[tuple[int, Promises]] = field(default_factory=set)
     found: dict[int, Found] = field(default_factory=dict)
@@ -85,11 +94,24 @@ class Sweep:
     def run(self, draws: int) -> Sweep:
         for era in self.life.eras:
             for cut in range(era.fs.ops + 1):
-                self.check(era.fs.kill_disk_at(cut), killed(era.at(cut)))
+                if self.rng.random() < self.kills:
+                    self.kill(era, cut)
+                else:
+                    self.check(era.fs.kill_disk_at(cut), killed(era.at(cut)))
                 for draw in range(draws):
                     disk = era.fs.crash_disk_at(cut, self.rng, "prefix" if draw % 3 == 0 else "subset")
                     self.check(disk, era.at(cut))
         return self
+
+    def kill(self, era: Era, cut: int) -> None:
+        """A kill, a start, a little work, and a power cut: at any operation of these, and behind them."""
+        life = self.life.killed(era, cut, seed=self.rng.getrandbits(32))
+        Found(life.engine.sequence, life.engine.timeline, life.history.now).check(killed(era.at(cut)))
+        life.work()
+        after = life.era
+        again = self.rng.randint(0, after.fs.ops)
+        self.check(after.fs.crash_disk_at(again, self.rng, self.rng.choice(_MODELS)), after.at(again))
+        self.check(after.fs.crash_disk_at(after.fs.ops, self.rng, "nothing"), after.at(after.fs.ops))
 
     def check(self, disk: Disk, promises: Promises) -> None:
         fs = self.recovered(disk, promises)

@@ -15,7 +15,7 @@ from holdfastd.engine.recovery import _Recovery
 from holdfastd.engine.wal_control import WalControl
 from holdfastd.errors import HoldfastError
 from holdfastd.model import SyncMode
-from holdfastd.storage import manifest
+from holdfastd.storage import manifest, wal_recovery
 from holdfastd.storage.id_index import IdIndex
 from holdfastd.storage.kills import Kills
 from tests.crash.test_engine_crash import Sweep
@@ -32,10 +32,11 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
 
 @dataclass(frozen=True)
 class Broken(Mutant):
-    """It matters in this ``mode``, with these steps."""
+    """It matters in this ``mode``, with these steps, where a kill comes at so many of the operations (``kills``)."""
 
     mode: SyncMode = SyncMode.FSYNC
     often: str = ""
+    kills: float = 0
 
 
 MUTANTS = {
@@ -85,6 +86,10 @@ MUTANTS = {
     "catalog of a disabled log left to the next checkpoint": Broken(
         Machinery, "catalog_changed", "self.committer.log is not None", "True", often="create disable alias kill"
     ),
+    "names that a kill has left are believed": Broken(
+        _Recovery, "_sync_names", "self.fs.sync_dir(path)", "pass", kills=1
+    ),
+    "a tail that a kill has left is believed": Broken(wal_recovery, "_fix_tail", "file.sync()", "pass", kills=1),
 }
 
 
@@ -92,7 +97,7 @@ MUTANTS = {
 def test_the_sweep_notices(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant = MUTANTS[name]
     mutate(monkeypatch, mutant)
-    assert is_noticed(mutant.mode, often=mutant.often)
+    assert is_noticed(mutant.mode, often=mutant.often, kills=mutant.kills)
 
 
 class LyingSync(MemFileSystem):
@@ -114,11 +119,11 @@ def test_the_sweep_notices_a_disk_that_lies(disk: type[MemFileSystem]) -> None:
     assert is_noticed(SyncMode.FSYNC, disk)
 
 
-def is_noticed(mode: SyncMode, disk: type[MemFileSystem] = MemFileSystem, often: str = "") -> bool:
+def is_noticed(mode: SyncMode, disk: type[MemFileSystem] = MemFileSystem, often: str = "", kills: float = 0) -> bool:
     """Whether one of a few lives ends badly."""
     for seed in range(LIVES):
         try:
-            Sweep(Life(seed, mode, disk).run(STEPS, often=often), random.Random(seed)).run(draws=2)
+            Sweep(Life(seed, mode, disk).run(STEPS, often=often), random.Random(seed), kills).run(draws=2)
         except (AssertionError, HoldfastError, Fatal):
             return True
     return False

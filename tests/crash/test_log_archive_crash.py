@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,37 +13,72 @@ from holdfastd.engine import log_shipping
 from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
 from tests.support.archives import ARCHIVE, ArchiveKit, Operations, read_archive
+from tests.support.left_over import left_over
 from tests.support.memdisk import Disk
 from tests.support.memfs import MemFileSystem
-from tests.support.snapshot_sweeps import Recorder
+from tests.support.snapshot_sweeps import KILLS, Recorder
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
 
 DRAWS = int(os.environ.get("HOLDFAST_CRASH_DRAWS", "3"))
 
 
-class Lived:
-    """A life with everything in it: pieces, their merging, whole files, trimming, the log off and on, a restart.
+class Told:
+    """What was said of a log and its archive. ``history``: what of the log was durable, at the latest by the end.
 
-    ``durable``: after which operation of the disk how much of ``history`` was durable.
+    ``durable``, ``archived``: after which operation of the disk how much of it was said to be the one and the other;
+    at first so much was ``archived``.
     """
 
+    def __init__(self, kit: ArchiveKit, history: Operations, archived: int = 0) -> None:
+        self.kit = kit
+        self.history = history
+        self.durable: list[tuple[int, int]] = []
+        self.archived = [(0, archived)]
+
+    def note(self) -> None:
+        """What is durable by now."""
+        last = self.history[-1][0] if self.history else 0
+        self.history += [each for each in self.kit.logged() if each[0] > last]
+        self.durable.append((self.kit.fs.ops, len(self.history)))
+
+    def write(self) -> None:
+        """Something is acknowledged, then archived."""
+        self.kit.write()
+        self.note()
+        self.kit.round()
+        self.archived.append((self.kit.fs.ops, len(self.history)))
+
+    def kept_at(self, cut: int) -> int:
+        """How much of history was acknowledged by then."""
+        return max((count for ops, count in self.durable if ops <= cut), default=0)
+
+    def at_least(self, cut: int) -> int:
+        """How much of history was reported as archived by then."""
+        return max(count for ops, count in self.archived if ops <= cut)
+
+    def at_most(self, cut: int) -> int:
+        """How much of history may have been durable by then."""
+        return min((count for ops, count in self.durable if ops >= cut), default=len(self.history))
+
+    def at(self, cut: int) -> tuple[int, int, int]:
+        """All three."""
+        return self.kept_at(cut), self.at_least(cut), self.at_most(cut)
+
+
+class Lived(Told):
+    """A life with everything in it: pieces, their merging, whole files, trimming, the log off and on, a restart."""
+
     def __init__(self) -> None:
-        self.kit = ArchiveKit()
+        super().__init__(ArchiveKit(), [])
         self.kit.create()
         self.kit.engine.wal.enable(WalChanges(retention_us=1_000_000), caller=Caller())
-        self.history: Operations = []
-        self.durable: list[tuple[int, int]] = []
-        self.archived: list[tuple[int, int]] = []
         for step in (self._pieces, self._trimmed, self._switched, self._pieces):
             step()
 
     def _pieces(self) -> None:
         for _ in range(6):
-            self.kit.write()
-            self.note()
-            self.kit.round()
-            self.archived.append((self.kit.fs.ops, len(self.history)))
+            self.write()
 
     def _trimmed(self) -> None:
         self.kit.clock.advance_us(5_000_000)
@@ -59,42 +94,35 @@ class Lived:
         self.kit.round()
         self.kit.engine.wal.enable(WalChanges(), caller=Caller())
 
-    def note(self) -> None:
-        """What is durable by now."""
-        last = self.history[-1][0] if self.history else 0
-        self.history += [each for each in self.kit.logged() if each[0] > last]
-        self.durable.append((self.kit.fs.ops, len(self.history)))
 
-    def at_least(self, cut: int) -> int:
-        """How much of history was reported as archived by then."""
-        return max((count for ops, count in self.archived if ops <= cut), default=0)
-
-    def at_most(self, cut: int) -> int:
-        """How much of history may have been durable by then."""
-        return min((count for ops, count in self.durable if ops >= cut), default=len(self.history))
+@pytest.fixture(scope="module")
+def lived() -> Iterator[Lived]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(log_shipping, "MOST_PIECES", 3)
+        yield Lived()
 
 
-@pytest.fixture
-def lived(monkeypatch: pytest.MonkeyPatch) -> Lived:
-    monkeypatch.setattr(log_shipping, "MOST_PIECES", 3)
-    return Lived()
-
-
-def check_state(lived: Lived, disk: Disk, cut: int) -> ArchiveKit:
-    """What a start finds, and what it makes of it."""
-    fs = MemFileSystem(disk)
-    history, store_id = lived.history, lived.kit.engine.store_id
+def check_state(told: Told, fs: MemFileSystem, cut: int) -> Told:
+    """What a start finds, and what it makes of it in a round; returns what can be told after that."""
+    history, store_id = told.history, told.kit.engine.store_id
     found = read_archive(fs, store_id)
     assert found == history[: len(found)]
-    assert lived.at_least(cut) <= len(found) <= lived.at_most(cut)
+    assert told.at_least(cut) <= len(found) <= told.at_most(cut)
     kit = ArchiveKit(fs, seed=1000 + cut)
     kit.round()
     logged = kit.logged() if kit.log is not None else []
     through = max(logged[-1][0] if logged else 0, found[-1][0] if found else 0)
-    assert kit.archived() == [each for each in history if each[0] <= through]
+    archived = kit.archived()
+    assert archived == [each for each in history if each[0] <= through]
+    assert len(archived) >= told.kept_at(cut)
     assert not [name for name in kit.names() if name.endswith(".part")]
     assert not [code for code in kit.codes() if code.startswith("ARCHIVE")]
-    return kit
+    unnamed = {path for path in left_over(fs, kit.engine) if not path.startswith(ARCHIVE)}
+    assert not unnamed, sorted(unnamed)
+    now = Told(kit, archived, told.at_least(cut))
+    now.durable.append((fs.ops, len(archived)))
+    now.archived.append((fs.ops, len(archived)))
+    return now
 
 
 def test_a_power_cut_at_any_operation(lived: Lived, record_property: Recorder) -> None:
@@ -115,29 +143,52 @@ def test_a_power_cut_at_any_operation(lived: Lived, record_property: Recorder) -
 def check_state_if_begun(lived: Lived, disk: Disk, cut: int) -> None:
     """Before the store is there a start makes another one, with another history."""
     if cut >= lived.durable[0][0]:
-        check_state(lived, disk, cut)
+        check_state(lived, MemFileSystem(disk), cut)
 
 
 def test_a_kill_at_any_operation_and_a_power_cut_behind_the_next_round(lived: Lived, record_property: Recorder) -> None:
-    rng, states = random.Random(6), 0
+    """What the start and the round believe of what only the kernel holds is durable once they say so."""
+    rng, seen, states = random.Random(6), set(), 0
     for cut in range(lived.durable[0][0], lived.kit.fs.ops + 1):
-        kit = check_state(lived, lived.kit.fs.kill_disk_at(cut), cut)
-        assert read_archive(kit.fs.crash(rng), kit.engine.store_id) == kit.archived()
         states += 1
+        key = (lived.kit.fs.kill_disk_at(cut).digest(), lived.at(cut))
+        chosen = rng.random() < KILLS
+        if key in seen and not chosen:
+            continue
+        seen.add(key)
+        after = check_state(lived, lived.kit.fs.killed_at(cut), cut)
+        fs = after.kit.fs
+        if not chosen:
+            disk = fs.crash_disk_at(fs.ops, rng, "nothing")
+            assert read_archive(MemFileSystem(disk), after.kit.engine.store_id) == after.history
+            continue
+        if after.kit.log is not None:
+            after.write()
+        for again, model in ((rng.randint(0, fs.ops), "subset"), (fs.ops, "nothing")):
+            states += 1
+            check_state(after, MemFileSystem(fs.crash_disk_at(again, rng, model)), again)
     record_property("crash_states", states)
+    record_property("distinct_states", len(seen))
 
 
 # Failures -------------------------------------------------------------------------------------------------------------
 
 
-def prepared() -> ArchiveKit:
-    """A store with an archive, and something of everything to be done in the next round."""
+def begun() -> ArchiveKit:
+    """A store with an archive."""
     kit = ArchiveKit()
     kit.create()
     kit.engine.wal.enable(WalChanges(retention_us=1_000_000), caller=Caller())
     for _ in range(3):
         kit.write()
         kit.round()
+    return kit
+
+
+def prepared(begun: ArchiveKit) -> ArchiveKit:
+    """A store that goes on from there, with something of everything to be done in the next round."""
+    kit = begun.twin()
+    kit.round()
     kit.write(5)
     kit.clock.advance_us(5_000_000)
     kit.engine.checkpoint()
@@ -145,8 +196,7 @@ def prepared() -> ArchiveKit:
     return kit
 
 
-def steps_of(prepare: Callable[[], ArchiveKit]) -> int:
-    kit = prepare()
+def steps_of(kit: ArchiveKit) -> int:
     before = kit.fs.ops
     kit.round()
     return kit.fs.ops - before
@@ -156,12 +206,13 @@ def steps_of(prepare: Callable[[], ArchiveKit]) -> int:
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC], ids=["EIO", "ENOSPC"])
 def test_any_operation_of_a_round_may_fail(code: int, forever: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_shipping, "MOST_PIECES", 2)
-    count, told = steps_of(prepared), 0
+    ready = begun()
+    count, told = steps_of(prepared(ready)), 0
     assert count > 20
     for step in range(count):
-        kit = prepared()
-        begun = kit.archived()
-        everything = begun + [each for each in kit.logged() if each[0] > begun[-1][0]]
+        kit = prepared(ready)
+        archived = kit.archived()
+        everything = archived + [each for each in kit.logged() if each[0] > archived[-1][0]]
         kit.fs.fail_at(kit.fs.ops + step, code, forever)
         failure = kit.archiver.round()
         told += failure is not None

@@ -10,10 +10,12 @@ import pytest
 from holdfastd.engine.engine import Engine
 from holdfastd.errors import Corruption
 from holdfastd.storage.names import Layout
+from tests.support.clock import SeededRandomness
 from tests.support.engines import CALLER, ROOT, Kit, abandon, open_engine, rows
 from tests.support.logs import flip
 from tests.support.memdisk import Disk
 from tests.support.memfs import MemFileSystem
+from tests.support.snapshot_sweeps import KILLS
 
 WAL = f"{ROOT}/wal"
 
@@ -99,6 +101,14 @@ def left_of(fs: MemFileSystem, rng: random.Random) -> Iterator[Disk]:
         yield fs.kill_disk_at(cut)
         for model in ("prefix", "subset"):
             yield fs.crash_disk_at(cut, rng, model)
+        if rng.random() < KILLS:
+            yield left_after_a_kill(fs.killed_at(cut), rng)
+
+
+def left_after_a_kill(fs: MemFileSystem, rng: random.Random) -> Disk:
+    """What a power cut leaves of a start that believes what the kernel still holds, and of a checkpoint behind it."""
+    open_engine(fs, randomness=SeededRandomness(4711)).checkpoint()
+    return fs.crash_disk_at(rng.choice((fs.ops, rng.randint(0, fs.ops))), rng, "nothing")
 
 
 def distinct(disks: Iterable[Disk]) -> Iterator[Disk]:
@@ -175,7 +185,7 @@ def test_a_start_after_a_cut_commit_may_be_cut_as_well() -> None:
     kit.create("later")
     interrupted = 0
     for cut in range(began, kit.fs.ops + 1):
-        fs = MemFileSystem(kit.fs.kill_disk_at(cut))
+        fs = kit.fs.killed_at(cut)
         interrupted += not fs.exists(f"{ROOT}/MANIFEST.json")
         open_engine(fs)
         for after in starts_of(fs, cut):

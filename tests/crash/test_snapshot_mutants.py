@@ -21,6 +21,7 @@ from tests.crash import test_increment_crash as increments
 from tests.crash import test_prune_crash as prunes
 from tests.crash import test_snapshot_crash as snapshots
 from tests.crash import test_upload_crash as brought
+from tests.support import snapshot_sweeps
 from tests.support.mutants import Mutant, mutate
 from tests.support.snapshot_sweeps import BACKUPS
 
@@ -158,5 +159,6 @@ MUTANTS = {
 def test_the_sweep_notices(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant = MUTANTS[name]
     mutate(monkeypatch, mutant)
+    monkeypatch.setattr(snapshot_sweeps, "KILLS", 1)
     with pytest.raises((AssertionError, HoldfastError, LookupError, OSError)):
         mutant.sweep(monkeypatch)

@@ -24,9 +24,10 @@ from holdfastd.storage.wal import Entry
 from tests.support.log_damages import Corrupt
 from tests.support.log_file_damages import TABLE, A, B, C, table_log
 from tests.support.log_surgery import sync_file
-from tests.support.logs import LogKit
+from tests.support.logs import LogKit, payload_of
 from tests.support.memdisk import Disk
 from tests.support.memfs import MemFileSystem
+from tests.support.snapshot_sweeps import KILLS
 
 SEEDS = int(os.environ.get("HOLDFAST_CRASH_SEEDS", "12"))
 DRAWS = int(os.environ.get("HOLDFAST_CRASH_DRAWS", "12"))
@@ -66,6 +67,20 @@ class Oracle:
         attempts = (attempt for each in self.attempts.values() for attempt in each)
         refused = sum(1 for attempt in attempts if attempt.refused is not None and attempt.refused <= cut)
         return self.durable_at(cut), self.wanted_from(cut), refused
+
+    def killed(self, cut: int, last: int, recovered: int) -> Oracle:
+        """What holds on the file system that goes on from a kill at ``cut``.
+
+        A start took its first ``recovered`` operations, and has found the log to end after ``last``.
+        """
+        attempts = {
+            sequence: [
+                Attempt(a.payload, -1, None if sequence <= last else recovered) for a in each if a.may_survive(cut)
+            ]
+            for sequence, each in self.attempts.items()
+        }
+        durable = [(0, self.durable_at(cut)), (recovered, last)]
+        return Oracle(attempts, durable, [(0, self.wanted_from(cut))])
 
     def check(self, cut: int, last: int, records: Sequence[tuple[int, bytes]]) -> None:
         """``records`` and ``last`` are what was recovered after a cut at operation ``cut``."""
@@ -178,8 +193,9 @@ class Life:
 
 @dataclass
 class Sweep:
-    """Crash states looked at, and how many of them differed."""
+    """Crash states looked at, and how many of them differed. ``kills``: how often a kill comes before a power cut."""
 
+    kills: float = KILLS
     states: int = 0
     seen: set[tuple[int, ...]] = field(default_factory=set)
 
@@ -193,6 +209,28 @@ class Sweep:
             for draw in range(draws):
                 disk = life.fs.crash_disk_at(cut, rng, "prefix" if draw % 3 == 0 else "subset")
                 self.check(life.oracle, disk, cut, rng)
+            if rng.random() < self.kills:
+                self.kill(life.oracle, life.fs.killed_at(cut), cut, rng)
+
+    def kill(self, oracle: Oracle, fs: MemFileSystem, cut: int, rng: random.Random) -> None:
+        """A kill, a recovery that believes what the kernel holds, an append, and a power cut: meanwhile or then."""
+        kit = kit_on(fs)
+        if DIRECTORIES[0] not in kit.directories:
+            return
+        for directory in kit.directories:
+            fs.sync_dir(directory)  # the engine does that first of all
+        recovered = kit.recover(required=oracle.durable_at(cut))
+        if recovered.tail is None:
+            return
+        after = oracle.killed(cut, recovered.last_sequence, fs.ops)
+        kit.reopen(recovered)
+        begun, sequence = fs.ops, recovered.last_sequence + 1
+        kit.append(30)
+        after.attempts.setdefault(sequence, []).append(Attempt(payload_of(sequence, 30), begun))
+        after.durable.append((fs.ops, sequence))
+        for again in (rng.randint(0, fs.ops), fs.ops):
+            self.states += 1
+            recover_and_check(after, MemFileSystem(fs.crash_disk_at(again, rng, "nothing")), again)
 
     def check(self, oracle: Oracle, disk: Disk, cut: int, rng: random.Random) -> None:
         self.states += 1
@@ -216,10 +254,16 @@ class Sweep:
                 recover_and_check(oracle, MemFileSystem(disk), cut)
 
 
-def recover_and_check(oracle: Oracle, fs: MemFileSystem, cut: int) -> int:
-    """Recover, check, go on writing, read again. Returns the number of operations that recovery took."""
+def kit_on(fs: MemFileSystem) -> LogKit:
+    """The log on what is left of a life's file system."""
     kit = LogKit(fs, segment_size=4096, max_payload=900, locks=False)
     kit.directories = [directory for directory in DIRECTORIES if fs.exists(directory)]
+    return kit
+
+
+def recover_and_check(oracle: Oracle, fs: MemFileSystem, cut: int) -> int:
+    """Recover, check, go on writing, read again. Returns the number of operations that recovery took."""
+    kit = kit_on(fs)
     if not kit.directories:
         assert not oracle.durable_at(cut)
         return 0

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator
-from fnmatch import fnmatch
+from fnmatch import translate
 
+from holdfastd.engine.engine import Engine
 from holdfastd.engine.recovery_open import STAGED_ENTRY
 from holdfastd.storage.names import Layout
 from holdfastd.storage.uploads import UploadList
 from tests.support.engines import ROOT
 from tests.support.memfs import MemFileSystem
-from tests.support.snapshots import COLLECTIONS_DIR, SnapshotKit
+from tests.support.snapshots import COLLECTIONS_DIR
 
 ALWAYS = (
     "LOCK",
@@ -21,9 +23,11 @@ ALWAYS = (
     "RECEIPTS.json",
     "UPLOADS.json",
     "SCHEDULES.json",
+    "ARCHIVE.json",
 )
-ALWAYS_BELOW = ("requests-*.json", "operations/op-*.json", "wal*/LOCK", "wal*/*.wal", "wal*/*.next", "wal*/*.broken")
+ALWAYS_BELOW = ("requests-*.json", "operations/op-*.json", "wal*/LOCK", "wal*/*.wal", "wal*/*.next", "wal*/*.broken*")
 """One log takes the place of another; what is in none is the log's own matter. What was cut off is kept for people."""
+_BELONGS = re.compile("|".join(translate(f"{ROOT}/{pattern}") for pattern in (*ALWAYS, *ALWAYS_BELOW))).match
 SEGMENT = {"ids.npy", "norms.npy", "payloads.npy", "rows.npy", "segment.json", "vectors.npy"}
 RUN = ("fence.npy", "hash.npy", "rows.npy", "run.json")
 TOMBSTONES = {"tombstone-ids.npy", "tombstone-rows.npy", "tombstones.npy"}
@@ -39,21 +43,16 @@ def files_below(fs: MemFileSystem, directory: str = "/") -> Iterator[str]:
             yield path
 
 
-def left_over(kit: SnapshotKit) -> set[str]:
+def left_over(fs: MemFileSystem, engine: Engine) -> set[str]:
     """The files of a store and of all directories beside it that are no part of what it knows."""
-    named = _of_segments(kit) | {info.path for info in kit.engine.snapshots.list()} | _of_uploads(kit)
-    patterns = [f"{ROOT}/{pattern}" for pattern in (*ALWAYS, *ALWAYS_BELOW)]
-    return {
-        path
-        for path in files_below(kit.fs)
-        if path not in named and not any(fnmatch(path, pattern) for pattern in patterns)
-    }
+    named = _of_segments(engine) | {info.path for info in engine.snapshots.list()} | _of_uploads(fs, engine)
+    return {path for path in files_below(fs) if path not in named and not _BELONGS(path)}
 
 
-def _of_segments(kit: SnapshotKit) -> set[str]:
+def _of_segments(engine: Engine) -> set[str]:
     """What the manifest names of each collection."""
     named = set()
-    for entry in kit.engine._keeper.current.collections:
+    for entry in engine._keeper.current.collections:
         directory = f"{COLLECTIONS_DIR}/{entry.spec.id}"
         named.add(f"{directory}/{STAGED_ENTRY}")
         for segment in entry.segments:
@@ -65,7 +64,7 @@ def _of_segments(kit: SnapshotKit) -> set[str]:
     return named
 
 
-def _of_uploads(kit: SnapshotKit) -> set[str]:
+def _of_uploads(fs: MemFileSystem, engine: Engine) -> set[str]:
     layout = Layout(ROOT)
-    noted = UploadList.load(kit.fs, layout).uploads
-    return {layout.resolve(each.part_path(kit.engine.store_id)) for each in noted}
+    noted = UploadList.load(fs, layout).uploads
+    return {layout.resolve(each.part_path(engine.store_id)) for each in noted}

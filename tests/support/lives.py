@@ -1,11 +1,13 @@
 """A random life of a store, recorded operation by operation, with what was promised to its clients at each moment.
 
 A life has eras: an era is what happened on one file system between two power cuts. A sweep cuts the power after any
-file operation of an era and holds what recovery finds to ``Era.promises``.
+file operation of an era and holds what recovery finds to ``Era.promises``. ``Life.killed`` is a life that goes on
+from a kill after any of them: its start believes what only the kernel holds, and its own era is swept like any other.
 """
 
 from __future__ import annotations
 
+import copy
 import random
 from bisect import bisect_right
 from collections.abc import Callable
@@ -169,9 +171,39 @@ class Life:
         if expected is not None:
             assert self.history.now == expected
 
+    def killed(self, era: Era, cut: int, seed: int) -> Life:
+        """Another life, which goes on from a kill after the first ``cut`` operations of ``era``.
+
+        What the kernel holds by then is not durable by the kill: a power cut during the start, or behind it, may still
+        take it.
+        """
+        life = copy.copy(self)
+        life.rng, life.randomness = random.Random(seed), SeededRandomness(seed)
+        promises = era.at(cut)
+        life.history = promises.history
+        life.era = Era(era.fs.killed_at(cut), promises)
+        life.eras = [life.era]
+        life._reopen()
+        settings = life.engine.wal.status().settings
+        life.mode, life.logging = settings.sync_mode, settings.enabled
+        life.era.opened = life.era.fs.ops
+        return life
+
     def _reopen(self) -> None:
-        self.engine = open_engine(self.era.fs, clock=self.clock, randomness=self.randomness)
+        self.engine = open_engine(self.era.fs, clock=self.clock, randomness=self.randomness, sync_mode=self.fresh_mode)
         self._continue()
+
+    def work(self) -> None:
+        """A little of what clients ask for, all of it acknowledged, and of what makes things durable."""
+        plans = (
+            (self.upsert, self.checkpoint),
+            (self.checkpoint, self.upsert),
+            (self.delete, self.upsert, self.tick),
+            (self.create, self.upsert),
+            (self.upsert,),
+        )
+        for step in self.rng.choice(plans):
+            step()
 
     # Steps.
 

@@ -6,7 +6,7 @@ metadata and follow in order, so the size is one that the file had since its las
 
 Names. Creating, renaming and removing is durable once each directory concerned is synced. Until then a power cut keeps
 a prefix of the operations (a journalling file system) or any subset of them (what POSIX allows); both are modelled,
-and that nothing is kept.
+and that nothing is kept, of contents neither.
 
 A failed sync leaves its writes doubtful: visible while cached, on the disk or not, and no later sync settles them.
 """
@@ -93,11 +93,11 @@ class DiskFile:
             self.base = bytes(self.base)
         return self.base
 
-    def crashed(self, rng: random.Random) -> bytes:
-        """What is on the disk after a power cut now."""
+    def crashed(self, rng: random.Random, *, bare: bool = False) -> bytes:
+        """What is on the disk after a power cut now. ``bare``: no more than has to be."""
         if not self.layers:
             return self.frozen()
-        return bytes(_CrashImage(self, rng).draw())
+        return bytes(_CrashImage(self, rng, bare=bare).draw())
 
 
 @dataclass(slots=True)
@@ -179,7 +179,7 @@ class Disk:
                     directories.setdefault(node, {})
                     pending.append(node)
                 elif node not in after.files:
-                    after.files[node] = DiskFile(self.files[node].crashed(rng))
+                    after.files[node] = DiskFile(self.files[node].crashed(rng, bare=model == "nothing"))
         return after
 
     def kept(self) -> Disk:
@@ -223,26 +223,27 @@ class Disk:
 
 
 class _CrashImage:
-    """One draw of a file's content after a power cut."""
+    """One draw of a file's content after a power cut. ``bare``: nothing is kept of what was not synced."""
 
-    def __init__(self, file: DiskFile, rng: random.Random) -> None:
+    def __init__(self, file: DiskFile, rng: random.Random, *, bare: bool) -> None:
         self.file = file
         self.rng = rng
+        self.bare = bare
         self.image = bytearray(file.base)
         self.lost: set[int] = set()
         luck = rng.random()
-        self.keep_all = luck < 0.15
-        self.keep_none = 0.15 <= luck < 0.3
+        self.keep_all = luck < 0.15 and not bare
+        self.keep_none = 0.15 <= luck < 0.3 or bare
 
     def draw(self) -> bytearray:
         layers = self.file.layers
         settled = max((index + 1 for index, layer in enumerate(layers) if layer.sure), default=0)
-        cut = settled + int(self.rng.random() * (len(layers) - settled + 1))
+        cut = settled if self.bare else settled + int(self.rng.random() * (len(layers) - settled + 1))
         size = len(self.image)
         for index, layer in enumerate(layers):
             if index < cut:
                 size = layer.size_after(size)
-            elif index == cut and layer.data is not None:
+            elif index == cut and layer.data is not None and not self.bare:
                 size += self._growth(layer.size_after(size) - size)
             if layer.data is not None:
                 self._write(layer, layer.data)

@@ -24,7 +24,7 @@ from tests.support.snapshots import COLLECTIONS_DIR, SNAPSHOTS_DIR, SnapshotKit
 DRAWS = int(os.environ.get("HOLDFAST_CRASH_DRAWS", "3"))
 AGAIN = float(os.environ.get("HOLDFAST_CRASH_AGAIN", "0.02"))
 """How many of the starts are cut as well, each at every one of its operations."""
-KILLS = float(os.environ.get("HOLDFAST_CRASH_KILLS", "1"))
+KILLS = float(os.environ.get("HOLDFAST_CRASH_KILLS", "0.25"))
 """At how many of the operations a kill comes first: the power goes during or after the start behind it."""
 LAST = 60
 """As many of the last operations are cut one by one, whatever is left out before: there something is published."""
@@ -156,7 +156,7 @@ def assert_nothing_left(kit: SnapshotKit, strangers: Collection[str] = (), *, st
 
     ``start_again``: the next start finds what this one has left, and leaves the same.
     """
-    unnamed = left_over(kit) - {*strangers}
+    unnamed = left_over(kit.fs, kit.engine) - {*strangers}
     assert not unnamed, sorted(unnamed)
     if not start_again:
         return
@@ -166,7 +166,7 @@ def assert_nothing_left(kit: SnapshotKit, strangers: Collection[str] = (), *, st
     assert observe(kit.engine, IDS) == before
     assert kit.engine.snapshots.list() == listed
     assert set(files_below(kit.fs, COLLECTIONS_DIR)) == files
-    unnamed = left_over(kit) - {*strangers}
+    unnamed = left_over(kit.fs, kit.engine) - {*strangers}
     assert not unnamed, sorted(unnamed)
 
 

@@ -28,10 +28,11 @@ def remove_garbage(
         elif not live[name].quarantined:
             _clean_collection(fs, layout, manifest, live[name])
     for name in fs.listdir(layout.root):
-        if parse_requests_name(name) is not None and name not in (manifest.requests_file, requests_file):
+        of_requests = parse_requests_name(name.removesuffix(".tmp")) is not None
+        if of_requests and name not in (manifest.requests_file, requests_file):
             fs.unlink(f"{layout.root}/{name}")
     # Written in full, perhaps, and never given their names; the manifest's own went with the one that is published.
-    for document in (layout.registry, layout.receipts, layout.uploads, layout.schedules):
+    for document in (layout.registry, layout.receipts, layout.uploads, layout.schedules, layout.archive):
         if fs.exists(f"{document}.tmp"):
             fs.unlink(f"{document}.tmp")
 
