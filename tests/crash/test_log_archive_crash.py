@@ -10,12 +10,15 @@ from collections.abc import Iterator
 import pytest
 
 from holdfastd.engine import log_shipping
+from holdfastd.engine.log_archiver import LogArchiver
 from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
+from holdfastd.errors import HoldfastError
 from tests.support.archives import ARCHIVE, ArchiveKit, Operations, read_archive
 from tests.support.left_over import left_over
 from tests.support.memdisk import Disk
 from tests.support.memfs import MemFileSystem
+from tests.support.mutants import Mutant, mutate
 from tests.support.snapshot_sweeps import KILLS, Recorder
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
@@ -169,6 +172,14 @@ def test_a_kill_at_any_operation_and_a_power_cut_behind_the_next_round(lived: Li
             check_state(after, MemFileSystem(fs.crash_disk_at(again, rng, model)), again)
     record_property("crash_states", states)
     record_property("distinct_states", len(seen))
+
+
+def test_the_sweep_notices_a_name_that_a_kill_has_left_and_that_is_believed(
+    lived: Lived, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutate(monkeypatch, Mutant(LogArchiver, "_prepare", "self._fs.sync_dir(self.directory)", "pass"))
+    with pytest.raises((AssertionError, HoldfastError)):
+        test_a_kill_at_any_operation_and_a_power_cut_behind_the_next_round(lived, lambda *_: None)
 
 
 # Failures -------------------------------------------------------------------------------------------------------------
