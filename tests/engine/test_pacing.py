@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from holdfastd.engine.pacing import AT_ONCE_BYTES, QUIET_NS, Pacer
+from holdfastd.engine.pacing import AT_ONCE_BYTES, LONG_QUIET_NS, QUIET_NS, Pacer
+from holdfastd.storage.bulk import LARGE_PIECE_BYTES, LARGEST_PIECE_BYTES
 from tests.support.clock import ManualClock
 from tests.support.snapshots import SnapshotKit
 
@@ -75,6 +76,18 @@ def test_no_rate_is_no_waiting() -> None:
     assert spent(store.clock, store.pacer(rate=0), 1 << 30, store) == 0
 
 
+def test_it_is_quiet_a_good_while_after_the_last_write() -> None:
+    store = Foreground()
+    pace = store.pacer()
+    assert pace.is_quiet()
+    store.write()
+    assert not pace.is_quiet()
+    store.clock.sleep(LONG_QUIET_NS / 2e9)
+    assert not pace.is_quiet()
+    store.clock.sleep(LONG_QUIET_NS / 2e9)
+    assert pace.is_quiet()
+
+
 WIDE = 3000
 
 
@@ -105,3 +118,21 @@ def test_a_snapshot_yields_to_writers(kit: SnapshotKit) -> None:
     kit.clock.slept.clear()
     kit.snapshot()
     assert kit.clock.slept
+
+
+def test_a_snapshot_writes_larger_pieces_while_nobody_writes(kit: SnapshotKit) -> None:
+    kit.engine.checkpoint()
+    pieces: list[str] = []
+
+    def note(kind: str, path: str) -> None:
+        if kind == "write" and path.endswith(".part"):
+            pieces.append(path)
+
+    kit.fs.on_operation = note
+    kit.upsert(["last"])
+    size = kit.snapshot()["size_bytes"]
+    assert len(pieces) == -(-size // LARGE_PIECE_BYTES)
+    pieces.clear()
+    kit.clock.sleep(LONG_QUIET_NS / 1e9 + 0.001)
+    kit.snapshot()
+    assert len(pieces) == -(-size // LARGEST_PIECE_BYTES)

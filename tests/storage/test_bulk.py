@@ -13,9 +13,10 @@ import pytest
 
 from holdfastd.format.npy import npy_view
 from holdfastd.format.segment import KILL_DTYPE, FileInfo
-from holdfastd.storage.bulk import BLOCK_BYTES, PIECE_BYTES, BulkWriter, write_document, write_npy
+from holdfastd.storage.bulk import PIECE_BYTES, BulkWriter, write_document, write_npy
 from holdfastd.storage.files import FileSystem
 from holdfastd.storage.osfiles import OsFileSystem
+from holdfastd.storage.write_buffer import BLOCK_BYTES
 from tests.support.memfs import MemFileSystem
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from holdfastd.storage.bulk import LARGE_BYTES, LARGE_PIECE_BYTES, BulkWriter
+from holdfastd.storage.bulk import LARGE_BYTES, LARGE_PIECE_BYTES, LARGEST_PIECE_BYTES, PIECE_BYTES, BulkWriter
 from holdfastd.storage.files import Buffer, FileSystem
 from holdfastd.storage.osfiles import OsFile, OsFileSystem
 from holdfastd.storage.write_behind import DEPTH
@@ -38,6 +38,43 @@ def test_a_large_file_holds_every_byte_in_its_place(fs: FileSystem, tmp_path: Pa
         info = out.close()
     assert info.size == len(data)
     assert Path(path).read_bytes() == data
+
+
+class Listener:
+    """Hears whether anybody is in the foreground, and is asked before each piece."""
+
+    def __init__(self) -> None:
+        self.quiet = True
+        self.pieces: list[int] = []
+
+    def writer(self, fs: FileSystem, path: str, reserve: int) -> BulkWriter:
+        return BulkWriter(fs, path, reserve, pace=self.pieces.append, quiet=lambda: self.quiet)
+
+
+def test_pieces_grow_while_it_is_quiet_and_shrink_when_somebody_comes(fs: FileSystem, tmp_path: Path) -> None:
+    listener, path = Listener(), tmp_path / "f"
+    data = np.random.default_rng(3).bytes(2 * LARGEST_PIECE_BYTES + 6 * LARGE_PIECE_BYTES + 5)
+    somebody_comes = LARGEST_PIECE_BYTES + 2 * LARGE_PIECE_BYTES + 7
+    gone_again = somebody_comes + 3 * LARGE_PIECE_BYTES
+    with listener.writer(fs, str(path), len(data)) as out:
+        out.write(data[:somebody_comes])
+        assert listener.pieces == [LARGEST_PIECE_BYTES]
+        listener.quiet = False
+        out.write(data[somebody_comes:gone_again])
+        assert listener.pieces[1:] == [3 * LARGE_PIECE_BYTES, LARGE_PIECE_BYTES, LARGE_PIECE_BYTES]
+        listener.quiet = True
+        out.write(data[gone_again:])
+        out.close()
+    assert listener.pieces[4:] == [LARGEST_PIECE_BYTES, LARGE_PIECE_BYTES + 4096]
+    assert path.read_bytes() == data
+
+
+def test_the_pieces_of_a_small_file_stay_small(fs: FileSystem, tmp_path: Path) -> None:
+    listener = Listener()
+    with listener.writer(fs, str(tmp_path / "f"), 3 * PIECE_BYTES) as out:
+        out.write(bytes(3 * PIECE_BYTES))
+        out.close()
+    assert listener.pieces == [PIECE_BYTES] * 3
 
 
 def test_so_many_pieces_are_on_their_way_and_no_more(

@@ -441,6 +441,7 @@ def _snapshots(
         retention=machinery.retention,
         pace=machinery.pace,
         backup_pace=machinery.backup_pace,
+        quiet=machinery.backup_pace.is_quiet,
     )
 
 

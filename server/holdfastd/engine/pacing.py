@@ -9,6 +9,8 @@ from ..storage.clock import Clock
 
 QUIET_NS = 100_000_000
 """So long after the last write to the log nobody is in the way any more."""
+LONG_QUIET_NS = 1_000_000_000
+"""So long after it the next one is not expected at any moment: then a write may find some megabytes before it."""
 BACKUP_SHARE = 5
 """Backups write a fifth of what checkpoints and restores may: nobody waits for them. At 100 MB/s clients kept 0.7 of
 their rate beside snapshots without end and had 1.5 times their p99, at 300 MB/s 0.4 and 8 times, at 50 all of both."""
@@ -27,6 +29,10 @@ class Pacer:
         self._lock = threading.Lock()
         self._free_ns = 0
         """When what has gone out so far is paid for. Guarded by _lock."""
+
+    def is_quiet(self) -> bool:
+        """Whether the log has not been written to for so long that nobody may mind large pieces. Does not block."""
+        return self._clock.monotonic_ns() - self._last_write_ns() > LONG_QUIET_NS
 
     def __call__(self, count: int) -> None:
         """Wait until ``count`` bytes may be written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import FailedPrecondition, HoldfastError, ResourceExhausted
-from ..storage.bulk import Pace, unpaced
+from ..storage.bulk import Pace, Quiet, never, unpaced
 from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem
 from ..storage.manifest import NO_SPACE
@@ -37,6 +37,7 @@ class SnapshotContext:
     config: EngineConfig
     pace: Pace = unpaced
     backup_pace: Pace = unpaced
+    quiet: Quiet = never
 
     def check_space(self, directory: str, needed: int, hint: str = ELSEWHERE) -> None:
         """Raise ResourceExhausted unless ``needed`` bytes fit and the reserve stays free. ``directory`` may be new."""

@@ -93,7 +93,15 @@ def write_archive(
         large = plan.size >= LARGE_BYTES
         piece_bytes = LARGEST_PIECE_BYTES if compress else LARGE_PIECE_BYTES
         out = stack.enter_context(
-            BulkWriter(context.fs, path, reserve, large=large, piece_bytes=piece_bytes, pace=context.backup_pace)
+            BulkWriter(
+                context.fs,
+                path,
+                reserve,
+                large=large,
+                piece_bytes=piece_bytes,
+                pace=context.backup_pace,
+                quiet=context.quiet,
+            )
         )
         mtime = plan.manifest.created_us // 1_000_000
         archive = ArchiveWriter(out, mtime=mtime, submit=submit, beside=context.fs.beside)

@@ -14,7 +14,7 @@ from ..errors import InvalidArgument, NotFound
 from ..format.subset import Subset, parse_subset
 from ..format.verify_receipt import CHECKSUMS
 from ..model import Sequence64, StorageKind
-from ..storage.bulk import Pace, unpaced
+from ..storage.bulk import Pace, Quiet, never, unpaced
 from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem
 from ..storage.names import Layout
@@ -94,6 +94,7 @@ class Snapshots:
         retention: Retention,
         pace: Pace = unpaced,
         backup_pace: Pace = unpaced,
+        quiet: Quiet = never,
     ) -> None:
         self._context = SnapshotContext(
             fs=fs,
@@ -107,6 +108,7 @@ class Snapshots:
             config=config,
             pace=pace,
             backup_pace=backup_pace,
+            quiet=quiet,
         )
         self._operations = operations
         self._room = room

@@ -23,6 +23,7 @@ from ..format.urls import is_object_url
 from .beside import Pending
 from .files import Buffer, ByteArray, FileSystem
 from .write_behind import WriteBehind
+from .write_buffer import BLOCK_BYTES, write_buffer
 
 PIECE_BYTES = 256 * 1024
 LARGE_PIECE_BYTES = 1 << 20
@@ -30,15 +31,20 @@ LARGEST_PIECE_BYTES = 4 << 20
 """For restores and compressed snapshots, whose threads wait for one another: by single MiB they take a fifth longer."""
 LARGE_BYTES = 4 << 20
 """From this size on a file is written behind, in large pieces."""
-BLOCK_BYTES = 4096
-"""What direct writes must be aligned to: memory, offset and length."""
 
 Pace: TypeAlias = Callable[[int], None]
 """Called with the number of bytes before each write of a piece; it may block, to leave the disk to the foreground."""
+Quiet: TypeAlias = Callable[[], bool]
+"""Says whether nobody is in the foreground for whom a piece on its way to the disk could be too large."""
 
 
 def unpaced(count: int) -> None:
     """The pace of an idle store: at once."""
+
+
+def never() -> bool:
+    """There may always be somebody."""
+    return False
 
 
 class BulkWriter:
@@ -46,8 +52,8 @@ class BulkWriter:
 
     ``reserve``: bytes of disk space to allocate first, so that a full disk is noticed before anything is written.
     ``large``: it will be a large file, though nothing is reserved. ``piece_bytes``: what goes to the disk at once of a
-    large one, whole blocks. ``sha256``: compute that as well. Leaving the ``with`` block before ``close`` removes the
-    file. Raises ``OSError``.
+    large one, whole blocks; while it is ``quiet``, up to ``LARGEST_PIECE_BYTES`` of these. ``sha256``: compute that as
+    well. Leaving the ``with`` block before ``close`` removes the file. Raises ``OSError``.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class BulkWriter:
         large: bool = False,
         piece_bytes: int = LARGE_PIECE_BYTES,
         pace: Pace = unpaced,
+        quiet: Quiet = never,
         sha256: bool = False,
     ) -> None:
         self._fs = fs
@@ -67,10 +74,12 @@ class BulkWriter:
         self._pace = pace
         large = large or reserve >= LARGE_BYTES
         self._piece_bytes = piece_bytes if large else min(PIECE_BYTES, _whole_blocks(reserve) or PIECE_BYTES)
-        self._staging = _aligned(self._piece_bytes)
         # An object store takes its bytes in order, and has several parts of its own on their way.
         alone = not large or is_object_url(path)
-        self._behind = None if alone else WriteBehind(self._file, fs.beside, lambda: _aligned(piece_bytes))
+        self._quiet = never if alone else quiet
+        most = self._piece_bytes if self._quiet is never else LARGEST_PIECE_BYTES // piece_bytes * piece_bytes
+        self._staging = write_buffer(most)
+        self._behind = None if alone else WriteBehind(self._file, fs.beside, lambda: write_buffer(most))
         self._filled = 0
         self._offset = 0
         self._crc = 0
@@ -103,12 +112,16 @@ class BulkWriter:
         source = _as_bytes(data)
         position = 0
         while position < len(source):
-            taken = min(self._piece_bytes - self._filled, len(source) - position)
+            taken = min(self._piece_bytes - self._filled % self._piece_bytes, len(source) - position)
             self._staging[self._filled : self._filled + taken] = source[position : position + taken]
             self._filled += taken
             position += taken
-            if self._filled == self._piece_bytes:
+            if self._filled % self._piece_bytes == 0 and not self._may_grow():
                 self._flush()
+
+    def _may_grow(self) -> bool:
+        """Whether another piece may join those that go to the disk at once."""
+        return self._filled < len(self._staging) and self._quiet()
 
     def close(self) -> FileInfo:
         """Write the rest, set the exact size, sync. The file's content is durable on return, its name is not."""
@@ -203,12 +216,6 @@ def write_document(fs: FileSystem, path: str, data: bytes) -> FileInfo:
 
 def _whole_blocks(count: int) -> int:
     return -(-count // BLOCK_BYTES) * BLOCK_BYTES
-
-
-def _aligned(count: int) -> ByteArray:
-    padded = np.empty(count + BLOCK_BYTES, np.uint8)
-    start = -padded.ctypes.data % BLOCK_BYTES
-    return padded[start : start + count]
 
 
 def _as_bytes(data: Buffer | NDArray[Any]) -> ByteArray:
