@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -17,6 +17,7 @@ from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import Corruption, FailedPrecondition, NotFound, OutOfRange
 from holdfastd.model import StorageKind
+from holdfastd.storage.beside import Done
 from tests.support.engines import CALLER, Kit
 from tests.support.logs import flip
 from tests.support.snapshots import SnapshotKit
@@ -51,6 +52,20 @@ def found(kit: Kit, where: Range = Range(), **wanted: object) -> list[int]:  # n
 def test_everything_is_found_by_nothing(kit: Kit) -> None:
     assert found(kit) == [1, 2, 3, 4, 5, 6]
     assert found(kit, Range(from_sequence=3, to_sequence=4)) == [3, 4]
+
+
+def test_the_log_is_read_ahead(kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[object] = []
+
+    def beside(work: Callable[[], object]) -> Done:
+        begun.append(work)
+        return Done(work)
+
+    while len(kit.engine.wal.status().files) == 1:
+        kit.upsert([f"p{number}" for number in range(2000)])
+    monkeypatch.setattr(kit.fs, "beside", beside)
+    assert found(kit, ids=("a",)) == [3, 5, 6]
+    assert begun
 
 
 def test_by_kind_actor_and_request(kit: Kit) -> None:
@@ -229,14 +244,14 @@ class TestDamage:
             found(kit, Range(from_sequence=8), name="c")
 
     def test_a_sound_record_that_is_no_operation(self, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
-        decode = log_search.codec.decode
+        describe = log_search.described
 
         def refuse(payload: memoryview) -> object:
             if b"two" in bytes(payload):
                 raise ValueError("not a LogOperation")
-            return decode(payload)
+            return describe(payload)
 
-        monkeypatch.setattr(log_search.codec, "decode", refuse)
+        monkeypatch.setattr(log_search, "described", refuse)
         runs = search(kit).runs(Range())
         assert len(next(runs).findings) == 3
         with pytest.raises(Corruption, match="checksums hold, but it is no operation"):

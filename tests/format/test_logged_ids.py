@@ -64,3 +64,12 @@ def test_deletes_name_ids_and_nothing_else_does() -> None:
     marked.mark.name = "a"
     assert found(encode(marked), "a") == []
     assert (list(first_ids(marked, 2)), count_ids(marked)) == ([], 0)
+
+
+@pytest.mark.parametrize("dimensions", [0, 1, 3, 4, 5, 7, 5000])
+def test_a_matrix_of_another_size_than_it_should_have_hides_no_id(dimensions: int) -> None:
+    message = LogOperation(collection_id=SOME.bytes)
+    message.upsert.ids.extend(["a", "hello", "b"])
+    message.upsert.dimensions = dimensions
+    message.upsert.vectors = np.ones((3, 4), np.float32).tobytes()
+    assert found(encode(message), "hello") == ["hello"]

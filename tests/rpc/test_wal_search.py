@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from holdfast.v1 import collection_pb2, common_pb2, operation_pb2, vector_pb2, wal_pb2
+from holdfastd.format.described import LEAST_BYTES
 from tests.rpc.calls import batch, failing
 from tests.rpc.wires import Wire
 
@@ -83,6 +84,19 @@ def test_with_points_the_records_are_all_that_another_program_needs(wire: Wire) 
         for row, (id, payload) in enumerate(zip(columns.ids, json.loads(columns.payloads), strict=True))
     }
     assert not any(each.HasField("points") for each in dump(wire))
+
+
+def test_a_large_upsert_comes_with_its_vectors_and_is_counted_without_them(wire: Wire) -> None:
+    ids = [f"p{number}" for number in range(5000)]
+    sequence = wire.vectors.Upsert(batch(ids)).sequence
+    (record,) = dump(wire, include_points=True, start=Point(sequence=sequence))
+    assert record.size_bytes > LEAST_BYTES
+    assert replayed([record]).keys() == set(ids)
+    assert record.points.vectors.data == batch(ids).vectors
+    assert record.count == len(ids)
+
+
+def test_stats_have_no_points(wire: Wire) -> None:
     refused = failing(lambda: list(wire.wal.DumpWal(wal_pb2.DumpWalRequest(stats=True, include_points=True))))
     assert (refused.code, refused.field) == (grpc.StatusCode.INVALID_ARGUMENT, "include_points")
 

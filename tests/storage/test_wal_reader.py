@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from holdfastd.errors import Corruption, FailedPrecondition, OutOfRange, Unavailable
 from holdfastd.format.record import RecordKind
 from holdfastd.format.records import RecordArray
+from holdfastd.format.walfile import FILE_HEADER_SIZE
 from holdfastd.storage import wal_scan
+from holdfastd.storage.beside import Pending
 from holdfastd.storage.wal_reader import LogReader, read_log, sequence_at_time
 from holdfastd.storage.wal_verify import verify_log
 from tests.support.log_damages import SIZE, STEP, A, B, C, at, table_log
@@ -57,6 +59,9 @@ def test_what_was_written_comes_back_in_pieces_of_any_size(
     assert [(r.sequence, bytes(r.payload)) for r in records] == [(n, payload_of(n, size)) for n, size in written]
     records = reader(kit, piece_bytes=piece_bytes).read()
     assert [record.sequence for record in records] == [sequence for sequence, _ in written]
+    for upto in (kit.wal.synced_position, None):
+        records = reader(kit, piece_bytes=piece_bytes, beside=kit.fs.beside).read(upto)
+        assert [(r.sequence, bytes(r.payload)) for r in records] == [(n, payload_of(n, size)) for n, size in written]
 
 
 def test_the_run_and_the_single_record_are_read_alike(kit: LogKit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,8 +79,62 @@ def test_the_run_and_the_single_record_are_read_alike(kit: LogKit, monkeypatch: 
     assert len(by_the_run) == 11
 
 
-def no_run(buf: bytes, position: int, *, salt: int, offset: int) -> tuple[RecordArray | list[object], list[int]]:
+def no_run(buf: bytes, position: int, **_: object) -> tuple[RecordArray | list[object], list[int]]:
     return [], []
+
+
+class Reads:
+    """Notes what is read of a log behind the heads of its files, and what of that on another thread's behalf."""
+
+    def __init__(self, kit: LogKit, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.places: list[tuple[str, int, int]] = []
+        self.ahead = 0
+        self._read, self._beside = kit.fs.read, kit.fs.beside
+        monkeypatch.setattr(kit.fs, "read", self.read)
+
+    def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        if offset and length:
+            self.places.append((path, offset, length))
+        return self._read(path, offset, length)
+
+    def beside(self, work: Callable[[], object]) -> Pending:
+        self.ahead += 1
+        return self._beside(work)
+
+
+def test_each_piece_is_on_its_way_while_the_one_before_is_dealt_with_and_read_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kit = table_log()
+    alone = Reads(kit, monkeypatch)
+    wanted = [(r.sequence, bytes(r.payload)) for r in reader(kit, piece_bytes=2 * STEP).read(kit.wal.synced_position)]
+    assert len({path for path, _, _ in alone.places}) > 2
+    monkeypatch.undo()
+    ahead = Reads(kit, monkeypatch)
+    records = reader(kit, piece_bytes=2 * STEP, beside=ahead.beside).read(kit.wal.synced_position)
+    assert next(records).sequence == wanted[0][0]
+    assert len(ahead.places) == 2
+    assert [(r.sequence, bytes(r.payload)) for r in records] == wanted[1:]
+    assert sorted(ahead.places) == sorted(alone.places)
+    assert ahead.ahead == len([length for _, _, length in alone.places if length <= 2 * STEP]) - 1
+
+
+@pytest.mark.parametrize("nth", range(1, 9))
+def test_damage_is_told_where_it_stands_however_far_ahead_it_is_read(nth: int) -> None:
+    def outcome(**options: object) -> tuple[list[int], str, int | None]:
+        kit = table_log()
+        *sealed, _ = [file.path for file in kit.wal.files]
+        flip(kit.fs, sealed[nth % len(sealed)], FILE_HEADER_SIZE + nth * 131)
+        found: list[int] = []
+        try:
+            found.extend(record.sequence for record in reader(kit, piece_bytes=STEP, **options).read())
+        except Corruption as error:
+            return found, error.message, error.offset
+        return found, "", None
+
+    alone = outcome()
+    assert alone[1]
+    assert outcome(beside=MemFileSystem().beside) == alone
 
 
 def test_records_say_where_they_stand(kit: LogKit) -> None:

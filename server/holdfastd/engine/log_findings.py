@@ -62,7 +62,8 @@ class Range:
 class Finding:
     """One record that was looked for. ``collection``: its name, None where that is not known or it has none.
 
-    ``operation``: an empty one where it is none. ``ids``: those of the ids looked for that it names.
+    ``operation``: an empty one where it is none; of a large upsert, without the matrix. ``ids``: those of the ids
+    looked for that it names.
     """
 
     record: LoggedRecord

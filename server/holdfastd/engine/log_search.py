@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from ..errors import Corruption, HoldfastError, NotFound, OutOfRange
-from ..format import operation as codec
+from ..format.described import Bytes, described
 from ..format.logged_ids import IdSearch
 from ..format.operation import LogOperation
 from ..format.record import RecordKind
@@ -60,9 +60,9 @@ class LogSearch:
         try:
             for record in self._records(where, operations_only=not self._bare):
                 if record.kind == RecordKind.OPERATION:
-                    operation = decoded_by(codec.decode, record)
-                    yield from self._learn_names(operation, record, where)
-                    finding = self._finding(operation, record)
+                    operation, head = decoded_by(described, record)
+                    yield from self._learn_names(operation, head, record, where)
+                    finding = self._finding(operation, head, record)
                     self._look_for_gap(record, run)
                 else:
                     finding = self._bare_finding(record)
@@ -170,8 +170,8 @@ class LogSearch:
 
     # One operation --------------------------------------------------------------------------------------------------
 
-    def _finding(self, operation: LogOperation, record: LoggedRecord) -> Finding | None:
-        ids = self._ids_if_asked_for(operation, record.payload)
+    def _finding(self, operation: LogOperation, head: Bytes, record: LoggedRecord) -> Finding | None:
+        ids = self._ids_if_asked_for(operation, head)
         if ids is None:
             return None
         if self._concerns_collection(operation):
@@ -184,8 +184,11 @@ class LogSearch:
             self._closed = record
         return Finding(record, LogOperation()) if self._wanted.takes_bare(BARE_KINDS[RecordKind(record.kind)]) else None
 
-    def _ids_if_asked_for(self, operation: LogOperation, payload: memoryview) -> list[str] | None:
-        """The ids looked for that it names; None for what is not looked for, whichever collection it is about."""
+    def _ids_if_asked_for(self, operation: LogOperation, head: Bytes) -> list[str] | None:
+        """The ids looked for that it names; None for what is not looked for, whichever collection it is about.
+
+        ``head``: what it was decoded from.
+        """
         wanted, kind = self._wanted, kind_of(operation)
         if wanted.kinds and kind not in wanted.kinds:
             return None
@@ -197,7 +200,7 @@ class LogSearch:
             return None
         if self._ids is None:
             return []
-        return self._ids.found(operation, payload) or ([] if kind in EVERY_POINT else None)
+        return self._ids.found(operation, head) or ([] if kind in EVERY_POINT else None)
 
     def _concerns_collection(self, operation: LogOperation) -> bool:
         wanted = self._wanted
@@ -216,10 +219,10 @@ class LogSearch:
 
     # Names ----------------------------------------------------------------------------------------------------------
 
-    def _learn_names(self, operation: LogOperation, record: LoggedRecord, where: Range) -> Iterator[Run]:
+    def _learn_names(self, operation: LogOperation, head: Bytes, record: LoggedRecord, where: Range) -> Iterator[Run]:
         """Learn the names that an operation tells of, and look around for those that it lacks, where they matter."""
         self._names.learn(operation)
-        if not self._lacks_name(operation) or self._ids_if_asked_for(operation, record.payload) is None:
+        if not self._lacks_name(operation) or self._ids_if_asked_for(operation, head) is None:
             return
         yield from self._look_back(where)
         if self._lacks_name(operation):
@@ -258,7 +261,7 @@ class LogSearch:
     def _learn_in(self, where: Range) -> Iterator[Run]:
         run = Run()
         for record in self._records(where):
-            self._names.learn(decoded_by(codec.decode, record))
+            self._names.learn(decoded_by(described, record)[0])
             run.looked_at(record)
             if run.full:
                 yield Run()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..format.manifest import Manifest
 from ..storage.archived_log import ArchivedLog
+from ..storage.beside import Beside
 from ..storage.files import FileSystem, ReadsFiles
 from ..storage.names import Layout
 from ..storage.wal import Wal
@@ -18,6 +19,7 @@ from .log_reach import check_holds_log
 class LogSource:
     """A log to read: its directories, as ``fs`` has them, whose it is, and where it ends while it is being written.
 
+    ``beside``: what may read it ahead; None of an archive, which is read by one thread.
     ``elsewhere``: it is not the store's own, and may be one of which something was lost on the way. ``pruned``: it is
     an archive that begins where it does since it was pruned.
     """
@@ -26,6 +28,7 @@ class LogSource:
     directories: tuple[str, ...]
     store_id: uuid.UUID
     upto_synced: Position | None
+    beside: Beside | None = None
     elsewhere: bool = False
     pruned: bool = False
 
@@ -37,7 +40,7 @@ def log_source(fs: FileSystem, layout: Layout, manifest: Manifest, log: Wal | No
     """
     own = tuple(layout.wal_dir(each) for each in manifest.wal_directories)
     if path is None:
-        return LogSource(fs, own, manifest.store_id, log.synced_position if log is not None else None)
+        return LogSource(fs, own, manifest.store_id, log.synced_position if log is not None else None, fs.beside)
     directory = layout.resolve(path)
     elsewhere = directory not in own
     archived = ArchivedLog(fs, directory) if elsewhere else None
@@ -47,4 +50,5 @@ def log_source(fs: FileSystem, layout: Layout, manifest: Manifest, log: Wal | No
     written = log is not None and log.files[-1].directory == directory
     upto_synced = log.synced_position if log is not None and written else None
     pruned = archived is not None and archived.pruned
-    return LogSource(files, (directory,), store_id, upto_synced, elsewhere, pruned)
+    beside = fs.beside if archived is None else None
+    return LogSource(files, (directory,), store_id, upto_synced, beside, elsewhere, pruned)

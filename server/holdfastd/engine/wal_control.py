@@ -241,6 +241,7 @@ class WalControl:
             upto_synced=source.upto_synced,
             allow_gaps=True,
             operations_only=operations_only,
+            beside=source.beside,
         )
 
     def _state(self, log: Wal | None) -> str:

@@ -24,14 +24,14 @@ class IdSearch:
         self._ids = frozenset(ids)
         self._needles = [_on_the_wire(id) for id in self._ids] if len(self._ids) <= _MOST_SEARCHED else None
 
-    def found(self, operation: LogOperation, payload: memoryview) -> list[str]:
+    def found(self, operation: LogOperation, payload: bytes | memoryview) -> list[str]:
         """Those of the ids that ``operation``, decoded from ``payload``, writes or deletes, in its order."""
         body = _body_with_ids(operation)
         if body is None or not self._may_be_in(body, payload):
             return []
         return [id for id in body.ids if id in self._ids]
 
-    def _may_be_in(self, body: UpsertBody | DeleteBody, payload: memoryview) -> bool:
+    def _may_be_in(self, body: UpsertBody | DeleteBody, payload: bytes | memoryview) -> bool:
         if self._needles is None:
             return not self._ids.isdisjoint(body.ids)
         matrix = len(body.vectors) if isinstance(body, UpsertBody) else 0

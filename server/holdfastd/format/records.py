@@ -6,6 +6,7 @@ Only what is beyond doubt is accepted here. Where a run stops, ``decode_header``
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import TypeAlias
 
 import google_crc32c
@@ -45,16 +46,24 @@ _WORD = np.dtype("<u8")
 _crc32c = google_crc32c.value
 
 
-def intact_run(buf: bytes, position: int, *, salt: int, offset: int) -> tuple[RecordArray, list[int]]:
+def _nobody(_end: int) -> None:
+    """Nobody listens."""
+
+
+def intact_run(
+    buf: bytes, position: int, *, salt: int, offset: int, before_checks: Callable[[int], None] = _nobody
+) -> tuple[RecordArray, list[int]]:
     """The records that stand one after the other from ``buf[position]`` on, whole and intact, and their positions.
 
     ``position`` is a multiple of 8 and byte ``offset`` of the file salted ``salt``. Of each record the header's and the
     payload's checksum hold, its padding is zero, and its chain is the crc of the record before it in the run. Kinds and
-    flags are not judged. Headers are copied; buf is not kept.
+    flags are not judged. Headers are copied; buf is not kept. ``before_checks`` is told where the run ends if all of it
+    turns out to be intact.
     """
-    positions = _walk(buf, position)
+    positions, end = _walk(buf, position)
     if not positions:
         return np.empty(0, RECORD_DTYPE), []
+    before_checks(end)
     words = np.frombuffer(buf, _WORD, len(buf) // ALIGNMENT)
     starts = np.array(positions, np.int64)
     heads = words[(starts // ALIGNMENT)[:, None] + np.arange(_WORDS)]
@@ -71,8 +80,8 @@ def header_of(row: np.void) -> RecordHeader:
     return RecordHeader(kind, flags, *rest)
 
 
-def _walk(buf: bytes, position: int) -> list[int]:
-    """Where records would start by the word of their lengths, which nobody has checked yet."""
+def _walk(buf: bytes, position: int) -> tuple[list[int], int]:
+    """Where records would start by the word of their lengths, which nobody has checked yet, and where the last ends."""
     positions = []
     size = len(buf)
     last = size - HEADER_SIZE
@@ -84,7 +93,7 @@ def _walk(buf: bytes, position: int) -> list[int]:
             break
         positions.append(position)
         position = end
-    return positions
+    return positions, position
 
 
 def _intact_headers(heads: NDArray[np.uint64], rows: RecordArray, offsets: NDArray[np.uint64], salt: int) -> int:

@@ -14,7 +14,7 @@ from ..engine.log_stats import LogStats, Tally
 from ..engine.logged import decoded_by
 from ..errors import InvalidArgument
 from ..format.logged_ids import count_ids, first_ids
-from ..format.operation import LogOperation, columns_of
+from ..format.operation import LogOperation, columns_of, decode
 from ..format.record import padded_size
 from .convert import timestamp
 from .requests import unknown_value
@@ -105,7 +105,7 @@ def _add_points(message: wal_pb2.WalRecord, finding: Finding) -> None:
     operation = finding.operation
     match operation.WhichOneof("body"):
         case "upsert":
-            written = operation.upsert
+            written = decoded_by(decode, finding.record).upsert
             vectors, payloads = decoded_by(lambda _: columns_of(written), finding.record)
             matrix = common_pb2.Matrix(data=vectors, dimensions=written.dimensions)
             message.points.CopyFrom(vector_pb2.PointColumns(ids=written.ids, vectors=matrix, payloads=payloads))

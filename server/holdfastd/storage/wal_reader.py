@@ -13,7 +13,9 @@ from typing import Literal, cast
 from ..errors import OutOfRange, Unavailable
 from ..format.record import RecordKind
 from ..format.walfile import FILE_HEADER_SIZE
+from .beside import Beside
 from .files import ReadsFiles
+from .piece_ahead import PieceAhead, Place
 from .wal_errors import unreadable
 from .wal_files import FoundFile, Position, find_wal_files, start_index
 from .wal_scan import PIECE_BYTES, LoggedRecord, Scan, ScanEnd, scan_file
@@ -36,6 +38,7 @@ def read_log(
     mode: Mode = "strict",
     allow_gaps: bool = False,
     operations_only: bool = True,
+    beside: Beside | None = None,
 ) -> Iterator[LoggedRecord]:
     """Every operation from ``from_sequence`` on (0: from the oldest there is), in order. See ``LogReader``."""
     reader = LogReader(
@@ -46,6 +49,7 @@ def read_log(
         mode=mode,
         allow_gaps=allow_gaps,
         operations_only=operations_only,
+        beside=beside,
     )
     return reader.read(upto_synced)
 
@@ -82,7 +86,8 @@ class LogReader:
     ``mode``: ``strict`` raises Corruption at damage; ``point-in-time`` ends the log before it and sets ``problem``.
     ``allow_gaps``: read on across a time in which the log was disabled, instead of raising OutOfRange.
     ``operations_only``: leave out markers and closing records. ``first_path`` names the file to begin with, and with
-    ``one_file`` to end with: whether another one follows it is nobody's business then.
+    ``one_file`` to end with: whether another one follows it is nobody's business then. ``beside``: what reads the next
+    piece while one is dealt with.
     """
 
     def __init__(
@@ -98,8 +103,10 @@ class LogReader:
         first_path: str | None = None,
         one_file: bool = False,
         piece_bytes: int = PIECE_BYTES,
+        beside: Beside | None = None,
     ) -> None:
         self._fs = fs
+        self._ahead = PieceAhead(fs, beside)
         self._directories = tuple(directories)
         self._store_id = store_id
         self._mode = mode
@@ -130,7 +137,9 @@ class LogReader:
         if self.problem is not None:
             return
         files = up_to(find_wal_files(self._fs, self._directories, store_id=self._store_id), upto)
-        for file in files[self._start(files) :]:
+        wanted = files[self._start(files) :]
+        for file, following in zip(wanted, [*wanted[1:], None], strict=True):
+            self._ahead.then = self._beginning_of(following, upto if following is files[-1] else None)
             problem = yield from self._read_file(file, file is files[-1], upto)
             if problem is not None and self._mode == "strict":
                 raise problem.error()
@@ -139,6 +148,14 @@ class LogReader:
                 return
             if self._one_file:
                 return
+
+    def _beginning_of(self, file: FoundFile | None, upto: Position | None) -> Place | None:
+        """The first piece of the file that is read next; None where none is, or it is empty."""
+        if file is None or self._one_file:
+            return None
+        end = file.size if upto is None else upto.offset
+        count = min(self._piece_bytes, end - FILE_HEADER_SIZE)
+        return Place(file.path, FILE_HEADER_SIZE, count) if count > 0 else None
 
     def _read_file(
         self, file: FoundFile, last: bool, upto: Position | None
@@ -156,7 +173,16 @@ class LogReader:
             link = link_into(header, before)
         limit = upto.offset if upto and last else None
         end = yield from self._wanted(
-            scan_file(self._fs, file.path, header, link, start=start, end=limit, piece_bytes=self._piece_bytes)
+            scan_file(
+                self._fs,
+                file.path,
+                header,
+                link,
+                start=start,
+                end=limit,
+                piece_bytes=self._piece_bytes,
+                ahead=self._ahead,
+            )
         )
         resumed = before is not None and before.path == file.path
         self._before = Before.of(file.path, end, closed=before is not None and resumed and before.closed)

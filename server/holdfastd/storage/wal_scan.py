@@ -6,7 +6,7 @@ log, a torn tail, corruption) depends on which file it is and is decided by the 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -19,6 +19,7 @@ from ..format.record import HEADER_SIZE, RecordFlag, RecordHeader, RecordKind, d
 from ..format.records import RecordArray, header_of, intact_run
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader
 from .files import ReadsFiles
+from .piece_ahead import PieceAhead, Place
 from .wal_entry import Link
 
 PIECE_BYTES = 4 << 20
@@ -97,21 +98,27 @@ def scan_file(
     end: int | None = None,
     piece_bytes: int = PIECE_BYTES,
     check_only: bool = False,
+    ahead: PieceAhead | None = None,
 ) -> Scan:
     """Yield what the file holds from ``start`` (where ``link`` ended) up to byte ``end``, or to the end of the file.
 
-    Memory is bounded by one piece plus the largest operation. Payload views stay valid as long as they are held.
-    ``check_only`` checks everything and yields nothing. Raises UnsupportedFormat for an intact record of a kind that
-    this version does not know, OSError as the file system does.
+    Memory is bounded by one piece plus the largest operation, and by another piece with one that reads ``ahead``.
+    Payload views stay valid as long as they are held. ``check_only`` checks everything and yields nothing. Raises
+    UnsupportedFormat for an intact record of a kind that this version does not know, OSError as the file system does.
     """
+    pieces = ahead or PieceAhead(fs)
     size = fs.size(path) if end is None else end
+
+    def begin_next(offset: int) -> None:
+        pieces.begin(Place(path, offset, min(piece_bytes, size - offset)))
+
     state = _ScanState(path, link, start)
     needed = HEADER_SIZE
     while True:
         # Each piece begins with a record; one that does not fit becomes the first of the next piece.
         base = state.offset
-        buffer = fs.read(path, base, max(0, min(max(piece_bytes, needed), size - base)))
-        ended = yield from _take_run(state, buffer, base, header.salt, check_only)
+        buffer = pieces.read(Place(path, base, max(0, min(max(piece_bytes, needed), size - base))))
+        ended = yield from _take_run(state, buffer, base, header.salt, check_only, begin_next)
         if ended is not None:
             return ended
         position = state.offset - base
@@ -134,10 +141,13 @@ def scan_file(
 
 
 def _take_run(
-    state: _ScanState, buffer: bytes, base: int, salt: int, check_only: bool
+    state: _ScanState, buffer: bytes, base: int, salt: int, check_only: bool, begin_next: Callable[[int], None]
 ) -> Generator[LoggedRecord, None, ScanEnd | None]:
-    """Take the records of a piece that are intact in themselves: plain ones by the run, the others one by one."""
-    rows, positions = intact_run(buffer, 0, salt=salt, offset=base)
+    """Take the records of a piece that are intact in themselves: plain ones by the run, the others one by one.
+
+    ``begin_next`` is told where the next piece will begin, unless something is wrong with this one.
+    """
+    rows, positions = intact_run(buffer, 0, salt=salt, offset=base, before_checks=lambda end: begin_next(base + end))
     done = 0
     while done < len(rows):
         first, done = done, done + state.take_plain(rows[done:])
