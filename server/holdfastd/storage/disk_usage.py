@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .bulk import BLOCK_BYTES
 from .files import FileSystem
+from .write_buffer import BLOCK_BYTES
 
 
 def disk_usage(fs: FileSystem, path: str) -> int:
