@@ -87,7 +87,7 @@ def test_dead_rows_go_and_every_point_stays(kit: SnapshotKit) -> None:
     assert done["before_size_bytes"] - done["after_size_bytes"] == done["freed_bytes"] > 0
     assert done["before_size_bytes"] == bytes_before
     kit.reopen()
-    assert left_over(kit) == set()
+    assert left_over(kit.fs, kit.engine) == set()
 
 
 def test_what_it_says_is_what_the_disk_says(kit: SnapshotKit) -> None:
@@ -96,7 +96,7 @@ def test_what_it_says_is_what_the_disk_says(kit: SnapshotKit) -> None:
     done = kit.compact("c", aggressive=True)
     assert (done["before_size_bytes"], done["after_size_bytes"]) == (before, usage(kit))
     assert done["reduction_percent"] == pytest.approx(100 * (before - usage(kit)) / before)
-    assert left_over(kit) == set()
+    assert left_over(kit.fs, kit.engine) == set()
 
 
 @pytest.mark.parametrize("start", ["reopen", "restart"])
@@ -111,7 +111,7 @@ def test_it_survives_a_start(kit: SnapshotKit, start: str) -> None:
     points = after.collections["c"].points
     assert points.keys() == before.collections["c"].points.keys() - {IDS[8]} | {"new"}
     assert points[IDS[7]].version == 2
-    assert left_over(kit) == set()
+    assert left_over(kit.fs, kit.engine) == set()
 
 
 def test_aggressive_leaves_one_segment_and_one_run(kit: SnapshotKit) -> None:
@@ -145,7 +145,7 @@ def test_a_collection_without_a_live_point_has_no_file_left() -> None:
     kit.engine.checkpoint()
     kit.reopen()
     assert kit.values() == {"a": 3}
-    assert left_over(kit) == set()
+    assert left_over(kit.fs, kit.engine) == set()
 
 
 def test_the_threshold_decides(kit: SnapshotKit) -> None:
@@ -237,7 +237,7 @@ def test_writes_meanwhile_are_carried_over(kit: SnapshotKit) -> None:
     kit.engine.checkpoint()
     kit.reopen()
     assert observe(kit.engine) == before
-    assert left_over(kit) == set()
+    assert left_over(kit.fs, kit.engine) == set()
 
 
 def test_kills_between_the_manifest_and_the_readers_are_carried_over(
@@ -287,10 +287,10 @@ def test_a_collection_that_ends_meanwhile_takes_the_compaction_along(kit: Snapsh
     kit.engine.checkpoint()
     kit.engine.checkpoint()
     before = observe(kit.engine)
-    assert left_over(kit) == set()
+    assert left_over(kit.fs, kit.engine) == set()
     kit.reopen()
     assert observe(kit.engine) == before
-    assert left_over(kit) == set()
+    assert left_over(kit.fs, kit.engine) == set()
 
 
 def test_a_collection_that_is_dropped_between_manifest_and_readers(
@@ -308,7 +308,7 @@ def test_a_collection_that_is_dropped_between_manifest_and_readers(
     while_compacting(kit)
     kit.reopen()
     assert observe(kit.engine).collections == {}
-    assert left_over(kit) == set()
+    assert left_over(kit.fs, kit.engine) == set()
 
 
 def test_cancelled_it_leaves_everything_as_it_was(kit: SnapshotKit) -> None:
@@ -321,7 +321,7 @@ def test_cancelled_it_leaves_everything_as_it_was(kit: SnapshotKit) -> None:
         with pytest.raises(Cancelled):
             while_compacting(kit, *[lambda: None] * number, cancel)
         assert (observe(kit.engine), rows_in_segments(kit)) == (before, segments)
-        assert left_over(kit) == set()
+        assert left_over(kit.fs, kit.engine) == set()
 
 
 # Snapshots ------------------------------------------------------------------------------------------------------------
@@ -467,7 +467,7 @@ def test_damage_is_told_and_the_others_do_not_suffer(kit: SnapshotKit) -> None:
     with pytest.raises(Corruption, match=r"d compacted, \d+ bytes freed.*checksum"):
         kit.compact()
     assert (rows_in_segments(kit), rows_in_segments(kit, "d")) == (files, [5])
-    assert left_over(kit) == set()
+    assert left_over(kit.fs, kit.engine) == set()
 
 
 def test_a_quarantined_collection_is_left_out_and_refused_by_name(kit: SnapshotKit) -> None:
@@ -500,7 +500,7 @@ def test_a_disk_that_fills_up_half_way_is_left_as_it_was(kit: SnapshotKit, monke
         kit.compact("c")
     monkeypatch.undo()
     assert (observe(kit.engine), rows_in_segments(kit)) == (before, segments)
-    assert left_over(kit) == set()
+    assert left_over(kit.fs, kit.engine) == set()
 
 
 # In the background ----------------------------------------------------------------------------------------------------
@@ -517,7 +517,7 @@ def test_the_background_merges_what_checkpoints_leave() -> None:
     before = observe(kit.engine)
     kit.reopen()
     assert observe(kit.engine) == before
-    assert left_over(kit) == set()
+    assert left_over(kit.fs, kit.engine) == set()
 
 
 def test_little_garbage_is_let_be_there(kit: SnapshotKit) -> None:
