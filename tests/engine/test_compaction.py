@@ -1,73 +1,32 @@
-"""Compaction: the same points in fewer bytes, whatever is written, read, dropped or backed up meanwhile."""
+"""Compaction: the same points in fewer bytes, whatever is written, read or dropped meanwhile."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from holdfastd.engine.collection import Collection
-from holdfastd.engine.compaction import Compaction, Rewritten
 from holdfastd.engine.compaction_plan import FANOUT
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import Cancelled, Corruption, InvalidArgument, NotFound, ResourceExhausted
 from holdfastd.model import StorageKind, SyncMode
 from holdfastd.storage.disk_usage import disk_usage
-from tests.support.engines import CALLER, rows
+from tests.support.compactions import IDS, collection_of, rows_in_segments, three_segments, while_compacting
+from tests.support.engines import CALLER
 from tests.support.left_over import files_below, left_over
 from tests.support.oracle import observe
 from tests.support.snapshots import COLLECTIONS_DIR, SnapshotKit
 
-IDS = [f"id-{number}" for number in range(20)]
-
 
 @pytest.fixture
 def kit() -> SnapshotKit:
-    """Three segments: twenty points, five of them written anew, two of those deleted."""
-    kit = SnapshotKit()
-    kit.create("c")
-    kit.upsert(IDS, payloads=[b'{"n":1}', None] * 10)
-    kit.engine.checkpoint()
-    kit.upsert(IDS[:5], *range(100, 105))
-    kit.engine.checkpoint()
-    kit.upsert(["later"], 7)
-    kit.delete(*IDS[:2])
-    kit.engine.checkpoint()
-    return kit
-
-
-def collection_of(kit: SnapshotKit, name: str = "c") -> Collection:
-    return kit.engine._applier.catalog.resolve(name)
-
-
-def rows_in_segments(kit: SnapshotKit, name: str = "c") -> list[int]:
-    return [segment.rows_count for segment in collection_of(kit, name).segments]
+    return three_segments()
 
 
 def usage(kit: SnapshotKit, name: str = "c") -> int:
     return disk_usage(kit.fs, f"{COLLECTIONS_DIR}/{collection_of(kit, name).spec.id}")
-
-
-def while_compacting(kit: SnapshotKit, *steps: Callable[[], object], name: str = "c") -> Rewritten | None:
-    """Compact all segments of a collection into one; each step happens at one piece that is read or written."""
-    left = list(steps)
-
-    def pace(count: int) -> None:
-        if left:
-            left.pop(0)()
-
-    collection = collection_of(kit, name)
-    ground = kit.engine.compactions._ground
-    done = Compaction(ground, collection, collection.segments, pace).run()
-    assert not left, "a step did not happen"
-    return done
-
-
-def tick(kit: SnapshotKit) -> None:
-    kit.clock.advance_us(2_000_000)
 
 
 # The same in fewer bytes ----------------------------------------------------------------------------------------------
@@ -175,6 +134,15 @@ def test_a_dry_run_tells_and_changes_nothing(kit: SnapshotKit) -> None:
     assert (observe(kit.engine), rows_in_segments(kit)) == (before, segments)
     assert {path: kit.fs.read(path) for path in files_below(kit.fs)} == files
     assert kit.engine.operations.list() == []
+
+
+def test_a_dry_run_counts_what_was_just_deleted_as_the_real_one_does(kit: SnapshotKit) -> None:
+    kit.compact("c", aggressive=True)
+    kit.delete(*IDS[5:])
+    told = kit.compact("c", validate_only=True)
+    assert (told["collections_compacted"], told["rows_dropped"]) == (["c"], 15)
+    done = kit.compact("c")
+    assert (done["collections_compacted"], done["rows_dropped"]) == (["c"], 15)
 
 
 def test_the_index_forgets_segments_that_are_gone() -> None:
@@ -324,102 +292,6 @@ def test_cancelled_it_leaves_everything_as_it_was(kit: SnapshotKit) -> None:
         assert left_over(kit.fs, kit.engine) == set()
 
 
-# Snapshots ------------------------------------------------------------------------------------------------------------
-
-
-def gives_back(kit: SnapshotKit, snapshot: str) -> None:
-    """A restore of the snapshot makes the store what it is now."""
-    expected = observe(kit.engine)
-    kit.engine.points.truncate("c", caller=CALLER)
-    kit.restore(snapshot, overwrite=True, verify=True)
-    assert observe(kit.engine) == expected
-
-
-@pytest.mark.parametrize("rounds", [1, 3])
-def test_an_increment_tells_of_what_compaction_has_dropped(kit: SnapshotKit, rounds: int) -> None:
-    kit.snapshot()
-    kit.upsert(["born", "and dead"], 1, 2)
-    kit.delete(IDS[5], IDS[6], "and dead")
-    kit.upsert([IDS[6], IDS[7]], 60, 70)
-    for _ in range(rounds):
-        kit.compact("c", aggressive=True)
-        kit.upsert(["more"], 5)
-        kit.delete(IDS[8], "more")
-    assert sum(rows_in_segments(kit)) < 26
-    tick(kit)
-    made = kit.snapshot(incremental=True)
-    assert made["type"] == "incremental"
-    assert made["deleted"] == 2
-    gives_back(kit, str(made["snapshot_id"]))
-
-
-def test_tombstones_go_once_a_newer_snapshot_is_there(kit: SnapshotKit) -> None:
-    def tombstones() -> int:
-        return sum(len(s.tombstones or ()) for s in collection_of(kit).segments)
-
-    kit.compact("c", aggressive=True)
-    assert tombstones() == 0
-    kit.snapshot()
-    kit.delete(*IDS[5:10])
-    kit.compact("c", aggressive=True)
-    assert tombstones() == 5
-    kit.reopen()
-    assert tombstones() == 5
-    tick(kit)
-    made = kit.snapshot(incremental=True)
-    assert made["deleted"] == 5
-    kit.delete(IDS[11])
-    kit.compact("c", aggressive=True)
-    assert tombstones() == 1
-    tick(kit)
-    gives_back(kit, str(kit.snapshot(incremental=True)["snapshot_id"]))
-
-
-def test_everything_dead_but_asked_for_leaves_tombstones_alone(kit: SnapshotKit) -> None:
-    kit.snapshot()
-    kit.engine.points.truncate("c", caller=CALLER)
-    kit.compact("c")
-    assert rows_in_segments(kit) == [0]
-    kit.reopen()
-    before = observe(kit.engine)
-    assert before.collections["c"].points == {}
-    assert kit.engine.points.search("c", rows(1.0), k=3) == [[]]
-    tick(kit)
-    made = kit.snapshot(incremental=True)
-    assert made["deleted"] == 19
-    kit.upsert(["a"], 1)
-    kit.compact("c", aggressive=True)
-    kit.reopen()
-    assert kit.values() == {"a": 1}
-
-
-def test_a_comparison_tells_the_same_before_and_after(kit: SnapshotKit) -> None:
-    snapshot = str(kit.snapshot(compress=True)["snapshot_id"])
-    kit.delete(IDS[5], IDS[6])
-    kit.upsert([IDS[6], IDS[7], "new"], 60, 70, 80)
-    kit.engine.checkpoint()
-    before = kit.diff(snapshot)
-    kit.compact("c", aggressive=True)
-    after = kit.diff(snapshot)
-    assert after["collections"] == before["collections"]
-    assert after["warnings"] == before["warnings"]
-
-
-def test_the_first_snapshot_may_begin_while_a_compaction_runs(kit: SnapshotKit) -> None:
-    while_compacting(
-        kit,
-        lambda: kit.delete(IDS[14]),
-        lambda: kit.snapshot(),
-        lambda: kit.delete(IDS[15]),
-        kit.engine.checkpoint,
-    )
-    kit.compact("c", aggressive=True)
-    tick(kit)
-    made = kit.snapshot(incremental=True)
-    assert (made["type"], made["deleted"]) == ("incremental", 1)
-    gives_back(kit, str(made["snapshot_id"]))
-
-
 # Refused --------------------------------------------------------------------------------------------------------------
 
 
@@ -464,7 +336,7 @@ def test_damage_is_told_and_the_others_do_not_suffer(kit: SnapshotKit) -> None:
     kit.fs.damage(path, kit.fs.size(path) - 1, b"?")
     kit.reopen()
     files = rows_in_segments(kit)
-    with pytest.raises(Corruption, match=r"d compacted, \d+ bytes freed.*checksum"):
+    with pytest.raises(Corruption, match=r"d compacted, \d+ bytes freed\): compacting c failed: .*checksum"):
         kit.compact()
     assert (rows_in_segments(kit), rows_in_segments(kit, "d")) == (files, [5])
     assert left_over(kit.fs, kit.engine) == set()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import Corruption, HoldfastError, InvalidArgument, ResourceExhausted
+from ..model import Sequence64
 from ..storage.bulk import Pace
 from ..storage.clock import Clock
 from ..storage.disk_usage import disk_usage
@@ -143,7 +144,9 @@ class Compactions:
                 self._reach_checkpoint(work)
             collections, warnings = self._wanted(request.collection)
             before = sum(self._size(each) for each in collections)
-            tasks = self._tasks(collections, policy)
+            # The real one makes a checkpoint first: of the segments that there are, all that is dead by now would go.
+            through = self._ground.applier.sequence if request.validate_only else None
+            tasks = self._tasks(collections, policy, through)
             tally = _Tally()
             if request.validate_only:
                 _foresee(tally, tasks)
@@ -236,14 +239,18 @@ class Compactions:
 
     # Both -------------------------------------------------------------------------------------------------------------
 
-    def _tasks(self, collections: list[Collection], policy: Policy) -> list[_Task]:
-        """What there is to be done, the smallest first; but what makes an index anew comes last of its collection."""
+    def _tasks(self, collections: list[Collection], policy: Policy, through: Sequence64 | None = None) -> list[_Task]:
+        """What there is to be done, the smallest first; but what makes an index anew comes last of its collection.
+
+        What died after a collection's checkpoint stays, or with ``through`` what died after that.
+        """
         tasks = []
         for each in collections:
             entry = self._ground.entry_of(each)
             if entry is None:
                 continue
-            weighed = [weigh(segment, entry.checkpoint_sequence, entry.high_water) for segment in each.segments]
+            published = entry.checkpoint_sequence if through is None else through
+            weighed = [weigh(segment, published, entry.high_water) for segment in each.segments]
             found = sorted(groups(weighed, policy), key=lambda group: sum(one.staying_bytes for one in group))
             tasks += [_Task(each, group, group is found[-1]) for group in found]
         return sorted(tasks, key=lambda task: task.staying_bytes)
@@ -261,7 +268,11 @@ class Compactions:
                 )
             segments = [each.segment for each in task.group]
             anew = policy.aggressive and task.last
-            return Compaction(ground, task.collection, segments, pace, index_anew=anew).run()
+            try:
+                return Compaction(ground, task.collection, segments, pace, index_anew=anew).run()
+            except Corruption as error:
+                error.message = f"compacting {task.collection.spec.name} failed: {error.message}"
+                raise
 
     def _size(self, collection: Collection) -> int:
         return disk_usage(self._ground.fs, self._ground.layout.collection_dir(collection.spec.id))

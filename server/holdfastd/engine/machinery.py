@@ -112,12 +112,7 @@ def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn
     rate = ground.config.background_bytes_per_second
     pace = Pacer(clock, rate, lambda: committer.last_write_ns)
     backup_pace = Pacer(clock, -(-rate // BACKUP_SHARE), lambda: committer.last_write_ns)
-
-    def checkpoint_pace(count: int) -> None:
-        """That of bulk writes, unless writers are about to wait for it."""
-        if not checkpoints.is_behind():
-            pace(count)
-
+    checkpoint_pace = _unless(lambda: checkpoints.is_behind(), pace)
     checkpointer = Checkpointer(
         fs=ground.fs,
         layout=ground.layout,
@@ -159,6 +154,11 @@ def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn
         backup_pace,
         checkpoint_pace,
     )
+
+
+def _unless(writers_will_wait: Callable[[], bool], pace: Pace) -> Pace:
+    """A pace that lets everything go at once while writers are about to wait for what is being written."""
+    return lambda count: None if writers_will_wait() else pace(count)
 
 
 def _make_room_for_the_log(keeper: ManifestKeeper, committer: Committer, retention: Retention, room: Room) -> None:
