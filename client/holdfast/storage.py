@@ -84,7 +84,11 @@ class Storage:
         wait: bool = True,
         on_progress: OnProgress | None = None,
     ) -> Document | Operation:
-        """Rewrite segments to drop dead rows; reads and writes go on. threshold: percent of dead rows, default 20."""
+        """Rewrite segments to drop dead rows, and merge many small ones; reads and writes go on.
+
+        ``threshold``: of a segment's rows, in percent, how many have to be dead; 20 by default. ``aggressive``: drop
+        all that are dead, whatever the threshold, and leave as few segments as there can be. Durable when it is done.
+        """
         from holdfast.v1 import storage_pb2
 
         request = storage_pb2.CompactRequest(

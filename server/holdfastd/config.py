@@ -217,7 +217,7 @@ OPTIONS: Sequence[Option] = (
     Option("listen", "HOST:PORT", "", _address, "TCP address to serve as well; loopback only (default: none)"),
     Option("log_level", "LEVEL", "info", _choice("debug", "info", "warning", "error"), "debug, info, warning or error"),
     Option("log_format", "FORMAT", "line", _choice("line", "json"), "line (key=value) or json"),
-    Option("auto_compact", "on|off", "on", _switch, "rewrite segments with many dead rows in the background"),
+    Option("auto_compact", "on|off", "on", _switch, "drop dead rows and merge small segments in the background"),
     Option(
         "recovery",
         "HOW",

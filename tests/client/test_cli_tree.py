@@ -11,7 +11,7 @@ import pytest
 
 from holdfast.cli.base import Branch, Leaf, load
 from holdfast.cli.exit_codes import MEANINGS
-from holdfast.cli.not_built import NOT_BUILT, NOTE, is_not_built, options_not_built
+from holdfast.cli.not_built import NOT_BUILT, NOTE, options_not_built
 from holdfast.cli.tree import ROOT, build
 from holdfast.errors import InvalidArgument
 from tests.client.conftest import Outcome
@@ -60,15 +60,12 @@ def test_every_command_has_examples_that_parse(
     (tmp_path / "vector.json").write_text("[1, 2]")
     monkeypatch.chdir(tmp_path)
     examples = getattr(load(leaf), "examples", ())
-    if is_not_built(" ".join(path)):
-        assert not examples
-        return
     assert examples
     assert any(" ".join(path) in example for example in examples)
     for example in examples:
         words_of_it = example.split()
         for command, options in NOT_BUILT.items():
-            assert f"holdfast {command} " not in f"{example} " or (options and not {*options} & {*words_of_it})
+            assert f"holdfast {command} " not in f"{example} " or not {*options} & {*words_of_it}
     for example in examples:
         line = next(part for part in example.split(" | ") if part.startswith("holdfast"))
         words = shlex.split(line.partition(" > ")[0])[1:]
@@ -82,20 +79,11 @@ def test_every_command_has_examples_that_parse(
 
 @pytest.mark.parametrize(("path", "leaf"), LEAVES, ids=IDS)
 def test_the_help_says_what_is_not_built(cli: Callable[..., Outcome], path: tuple[str, ...], leaf: Leaf) -> None:
-    name = " ".join(path)
-    options = options_not_built(name)
+    options = options_not_built(" ".join(path))
     shown = " ".join(cli(*path, "--help").out.split())
-    assert shown.count(NOTE) == (1 if is_not_built(name) else len(options))
+    assert shown.count(NOTE) == len(options)
     known = {spelling for param in load(leaf).params for spelling in param.opts}
     assert known >= {*options}
-    assert (NOTE in _line_in_group(cli, path)) == is_not_built(name)
-
-
-def _line_in_group(cli: Callable[..., Outcome], path: tuple[str, ...]) -> str:
-    text = cli(*path[:-1], "--help").out
-    lines = text[text.index("Commands:") :].splitlines()
-    start = next(place for place, line in enumerate(lines) if line.startswith(f"  {path[-1]} "))
-    return "".join(lines[start : start + 1])
 
 
 @pytest.mark.parametrize(("path", "leaf"), LEAVES, ids=IDS)

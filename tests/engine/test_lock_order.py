@@ -76,6 +76,8 @@ def roll_forward(kit: ReplayKit) -> None:
     kit.engine.snapshots.mark(kit.ids()[0], Marks(pinned=False))
     kit.clock.advance_us(86_400_000_000)
     kit.engine.schedules.run_if_due(NIGHTLY)
+    assert kit.compact(aggressive=True)["rows_dropped"]
+    assert kit.engine._compaction_thread.look()
     kit.engine.operations.list()
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import click
 
 from holdfast.cli import exit_codes
-from holdfast.cli.not_built import NOTE, is_not_built, options_not_built
+from holdfast.cli.not_built import NOTE, options_not_built
 from holdfast.cli.state import State
 from holdfast.cli.types import SECONDS
 
@@ -98,13 +98,6 @@ class _WithCommonOptions(click.Command):
         with formatter.section("Common options"):
             formatter.write_dl(shared)
 
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        super().format_help_text(ctx, formatter)
-        if is_not_built(_words(ctx)):
-            formatter.write_paragraph()
-            with formatter.indentation():
-                formatter.write_text(NOTE)
-
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.examples:
             with formatter.section("Examples"):
@@ -167,11 +160,7 @@ class LazyGroup(_WithCommonOptions, click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, self._line(ctx, name)) for name in self._branch.members])
-
-    def _line(self, ctx: click.Context, name: str) -> str:
-        summary = self._branch.members[name].summary + "."
-        return f"{summary} {NOTE}" if is_not_built(f"{_words(ctx)} {name}") else summary
+            formatter.write_dl([(name, f"{node.summary}.") for name, node in self._branch.members.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

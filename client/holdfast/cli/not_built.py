@@ -8,14 +8,9 @@ NOT_BUILT: Mapping[str, tuple[str, ...]] = {
     "collection create": ("--quantization",),
     "storage mmap": ("--disable", "--advise", "--populate"),
 }
-"""By command: its options that the daemon does not do; none of them stands for all of it."""
+"""By command: its options that the daemon does not do."""
 
 NOTE = "(not built yet)"
-
-
-def is_not_built(command: str) -> bool:
-    """Whether all of a command is refused."""
-    return NOT_BUILT.get(command) == ()
 
 
 def options_not_built(command: str) -> tuple[str, ...]:

@@ -59,11 +59,25 @@ def mmap(
     return state.client.storage.mmap(enable=wanted, advise=advise, populate=populate, validate_only=dry_run)
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=[
+        "holdfast storage compact products",
+        "holdfast storage compact --threshold 30",
+        "holdfast storage compact --aggressive --dry-run",
+    ],
+)
 @click.argument("collection", required=False, shell_complete=complete_collections)
-@click.option("--aggressive", is_flag=True, help="Rewrite also what has little garbage: slower, frees more.")
 @click.option(
-    "--threshold", type=PERCENT, metavar="PERCENT", help="Rewrite segments with so many dead rows.  [default: 20%]"
+    "--aggressive",
+    is_flag=True,
+    help="Drop every dead row, make few large segments of the others, and the id index anew: slower, frees most.",
+)
+@click.option(
+    "--threshold",
+    type=PERCENT,
+    metavar="PERCENT",
+    help="Rewrite segments of whose rows at least so many are dead; means nothing with --aggressive.  [default: 20%]",
 )
 @dry_run
 @no_wait
@@ -73,7 +87,10 @@ def compact(
 ) -> Document | None:
     """Compact storage to reclaim space.
 
-    Blocks neither reads nor writes.
+    Segments are written anew without the rows that were deleted or replaced, and eight neighbours of like size
+    become one; without a collection in all of them. The daemon does it by itself, too (holdfastd --auto-compact).
+    Neither reads nor writes wait, and a second run finds nothing left to do. A dry run knows of what is in segments by
+    now, and estimates sizes.
     """
     started = state.client.storage.compact(
         collection, aggressive=aggressive, threshold=threshold, validate_only=dry_run, wait=False
