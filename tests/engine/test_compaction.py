@@ -14,7 +14,7 @@ from holdfastd.errors import Cancelled, Corruption, InvalidArgument, NotFound, R
 from holdfastd.model import StorageKind, SyncMode
 from holdfastd.storage.disk_usage import disk_usage
 from tests.support.compactions import IDS, collection_of, rows_in_segments, three_segments, while_compacting
-from tests.support.engines import CALLER
+from tests.support.engines import CALLER, ROOT
 from tests.support.left_over import files_below, left_over
 from tests.support.oracle import observe
 from tests.support.snapshots import COLLECTIONS_DIR, SnapshotKit
@@ -324,6 +324,29 @@ def test_without_room_nothing_is_begun_and_what_needs_none_goes_on() -> None:
     with pytest.raises(ResourceExhausted, match=r"not everything .* \(dead compacted, \d+ bytes freed\)"):
         kit.compact()
     assert (rows_in_segments(kit), rows_in_segments(kit, "dead")) == (before, [])
+
+
+def test_on_a_full_disk_the_reserve_is_there_for_what_frees_more() -> None:
+    kit = SnapshotKit(disk_reserve_bytes=1 << 20)
+    kit.create("c")
+    large = [b'{"text":"%s"}' % (b"x" * 3000)] * 200
+    for number in range(6):
+        kit.upsert([f"{number}-{row}" for row in range(200)], payloads=large)
+        kit.engine.checkpoint()
+    kit.fs.leave_free(0)
+    with pytest.raises(ResourceExhausted):
+        kit.upsert([f"more-{row}" for row in range(200)], payloads=large)
+    for number in range(6):
+        kit.delete(*[f"{number}-{row}" for row in range(190)])
+    with pytest.raises(ResourceExhausted):
+        kit.upsert(["again"])
+    kit.compact("c")
+    kit.upsert(["again"])
+    values = kit.values().keys()
+    assert len(values) == 61
+    kit.reopen()
+    assert kit.values().keys() == values
+    assert left_over(kit) == {f"{ROOT}/RESERVE"}
 
 
 def test_damage_is_told_and_the_others_do_not_suffer(kit: SnapshotKit) -> None:

@@ -23,6 +23,7 @@ from .disk_errors import disk_errors_of
 from .meter import Meter
 from .operations import Operation, OperationRegistry, Work
 from .quarantine import require_whole
+from .room import Room
 from .space import check_space
 from .tickets import Caller
 
@@ -103,12 +104,14 @@ class Compactions:
         clock: Clock,
         operations: OperationRegistry,
         pace: Pace,
+        room: Room,
         reserve_bytes: int,
     ) -> None:
         self._ground = ground
         self._clock = clock
         self._operations = operations
         self._pace = pace
+        self._room = room
         self._reserve_bytes = reserve_bytes
         # Held while one runs.
         self._running = threading.Lock()
@@ -263,7 +266,7 @@ class Compactions:
                     ground.fs,
                     ground.layout.collections,
                     task.needed_bytes,
-                    self._reserve_bytes,
+                    self._kept_free(task),
                     "a compaction needs room for what stays of a segment until the old one is gone: free space there",
                 )
             segments = [each.segment for each in task.group]
@@ -273,6 +276,10 @@ class Compactions:
             except Corruption as error:
                 error.message = f"compacting {task.collection.spec.name} failed: {error.message}"
                 raise
+
+    def _kept_free(self, task: _Task) -> int:
+        """What a task leaves alone. On a full disk the reserve is given back, for what frees more than it takes."""
+        return 0 if self._room.full and any(each.dead for each in task.group) else self._reserve_bytes
 
     def _size(self, collection: Collection) -> int:
         return disk_usage(self._ground.fs, self._ground.layout.collection_dir(collection.spec.id))

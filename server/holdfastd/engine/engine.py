@@ -457,7 +457,7 @@ def _compactions(ground: Ground, machinery: Machinery, operations: OperationRegi
         held_pace=machinery.checkpoint_pace,
     )
     reserve_bytes = ground.config.disk_reserve_bytes
-    return Compactions(parts, ground.clock, operations, machinery.backup_pace, reserve_bytes)
+    return Compactions(parts, ground.clock, operations, machinery.backup_pace, machinery.room, reserve_bytes)
 
 
 def _schedules(

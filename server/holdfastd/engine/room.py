@@ -3,7 +3,8 @@
 While there is room, a reserve file keeps some of it from being used. Whoever finds the disk full calls ``give_way``:
 
     full           whatever makes the store larger is refused with RESOURCE_EXHAUSTED; reads go on
-    first part     of the reserve: for deletes, and for a checkpoint of what is in memory, as far as it fits
+    first part     of the reserve: for deletes, for a checkpoint of what is in memory, and for compactions that free
+                   more than they take, as far as it fits
     last quarter   for what must not fail: drops, truncations, the manifest, the log's last word before a stop
 
 The checkpoint thread then looks for room: history of the log yields first, checkpoints let what was deleted go. Once
