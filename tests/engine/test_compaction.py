@@ -346,7 +346,7 @@ def test_on_a_full_disk_the_reserve_is_there_for_what_frees_more() -> None:
     assert len(values) == 61
     kit.reopen()
     assert kit.values().keys() == values
-    assert left_over(kit) == {f"{ROOT}/RESERVE"}
+    assert left_over(kit.fs, kit.engine) == {f"{ROOT}/RESERVE"}
 
 
 def test_damage_is_told_and_the_others_do_not_suffer(kit: SnapshotKit) -> None:
