@@ -44,18 +44,20 @@ def _measure(rows: data.Rows, total: int, directory: Path, *, seconds: float) ->
 
 
 @contextmanager
-def upserting_clients(address: str, rows: data.Rows) -> Iterator[list[Callable[[], None]]]:
-    """One call per client: a durable upsert of a few of the first rows, which are written anew over and over."""
+def upserting_clients(
+    address: str, rows: data.Rows, upserts: int = UPSERTS_PER_CLIENT
+) -> Iterator[list[Callable[[], None]]]:
+    """One call per client: a durable upsert of a few rows. Each has so many of them, of the first rows, in turns."""
     databases = [holdfast.connect(address) for _ in range(CLIENTS)]
     try:
-        yield [_client(database, rows, number) for number, database in enumerate(databases)]
+        yield [_client(database, rows, number, upserts) for number, database in enumerate(databases)]
     finally:
         for database in databases:
             database.close()
 
 
-def _client(database: holdfast.Client, rows: data.Rows, number: int) -> Callable[[], None]:
-    collection, size = database.collection(COLLECTION), UPSERTS_PER_CLIENT * ROWS_PER_UPSERT
+def _client(database: holdfast.Client, rows: data.Rows, number: int, upserts: int) -> Callable[[], None]:
+    collection, size = database.collection(COLLECTION), upserts * ROWS_PER_UPSERT
     turn = itertools.cycle(rows.batches(number * size, (number + 1) * size, ROWS_PER_UPSERT))
 
     def call() -> None:

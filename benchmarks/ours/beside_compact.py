@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import contender, data, load
-from benchmarks.ours.beside import upserting_clients
+from benchmarks.ours.beside import CLIENTS, ROWS_PER_UPSERT, upserting_clients
 from benchmarks.ours.bulk import COLLECTION, Streamed
 from benchmarks.ours.endless import going_on
 from benchmarks.ours.measured import print_measured
@@ -36,7 +36,9 @@ def _measure(rows: data.Rows, total: int, directory: Path, *, seconds: float) ->
         for start in range(0, total, contender.CHUNK):
             store.write(rows.batches(start, min(start + contender.CHUNK, total), 1_000))
         taken: list[float] = []
-        with upserting_clients(store.daemon.address, rows) as calls:
+        # All rows in turns: a compaction begins with a checkpoint, behind which none is in memory any more.
+        turns = total // (CLIENTS * ROWS_PER_UPSERT)
+        with upserting_clients(store.daemon.address, rows, turns) as calls:
             upserts = _alone_and_beside(store, rows, calls, seconds, taken)
             searching = [_search(store, rows)]
             searches = _alone_and_beside(store, rows, searching, seconds, taken)
