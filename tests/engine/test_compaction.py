@@ -3,71 +3,36 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from holdfastd.engine.collection import Collection
-from holdfastd.engine.compaction import Compaction, Rewritten
 from holdfastd.engine.compaction_plan import FANOUT
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import Cancelled, Corruption, InvalidArgument, NotFound, ResourceExhausted
 from holdfastd.model import StorageKind, SyncMode
 from holdfastd.storage.disk_usage import disk_usage
-from tests.support.engines import CALLER, rows
+from tests.support.compactions import (
+    IDS,
+    collection_of,
+    rows_in_segments,
+    three_segments,
+    while_compacting,
+)
+from tests.support.engines import CALLER, ROOT
 from tests.support.left_over import files_below, left_over
-from tests.support.oracle import observe
+from tests.support.oracle import observe, observe_scrolls
 from tests.support.snapshots import COLLECTIONS_DIR, SnapshotKit
-
-IDS = [f"id-{number}" for number in range(20)]
 
 
 @pytest.fixture
 def kit() -> SnapshotKit:
-    """Three segments: twenty points, five of them written anew, two of those deleted."""
-    kit = SnapshotKit()
-    kit.create("c")
-    kit.upsert(IDS, payloads=[b'{"n":1}', None] * 10)
-    kit.engine.checkpoint()
-    kit.upsert(IDS[:5], *range(100, 105))
-    kit.engine.checkpoint()
-    kit.upsert(["later"], 7)
-    kit.delete(*IDS[:2])
-    kit.engine.checkpoint()
-    return kit
-
-
-def collection_of(kit: SnapshotKit, name: str = "c") -> Collection:
-    return kit.engine._applier.catalog.resolve(name)
-
-
-def rows_in_segments(kit: SnapshotKit, name: str = "c") -> list[int]:
-    return [segment.rows_count for segment in collection_of(kit, name).segments]
+    return three_segments()
 
 
 def usage(kit: SnapshotKit, name: str = "c") -> int:
     return disk_usage(kit.fs, f"{COLLECTIONS_DIR}/{collection_of(kit, name).spec.id}")
-
-
-def while_compacting(kit: SnapshotKit, *steps: Callable[[], object], name: str = "c") -> Rewritten | None:
-    """Compact all segments of a collection into one; each step happens at one piece that is read or written."""
-    left = list(steps)
-
-    def pace(count: int) -> None:
-        if left:
-            left.pop(0)()
-
-    collection = collection_of(kit, name)
-    ground = kit.engine.compactions._ground
-    done = Compaction(ground, collection, collection.segments, pace).run()
-    assert not left, "a step did not happen"
-    return done
-
-
-def tick(kit: SnapshotKit) -> None:
-    kit.clock.advance_us(2_000_000)
 
 
 # The same in fewer bytes ----------------------------------------------------------------------------------------------
@@ -324,100 +289,44 @@ def test_cancelled_it_leaves_everything_as_it_was(kit: SnapshotKit) -> None:
         assert left_over(kit) == set()
 
 
-# Snapshots ------------------------------------------------------------------------------------------------------------
-
-
-def gives_back(kit: SnapshotKit, snapshot: str) -> None:
-    """A restore of the snapshot makes the store what it is now."""
-    expected = observe(kit.engine)
-    kit.engine.points.truncate("c", caller=CALLER)
-    kit.restore(snapshot, overwrite=True, verify=True)
-    assert observe(kit.engine) == expected
-
-
-@pytest.mark.parametrize("rounds", [1, 3])
-def test_an_increment_tells_of_what_compaction_has_dropped(kit: SnapshotKit, rounds: int) -> None:
-    kit.snapshot()
-    kit.upsert(["born", "and dead"], 1, 2)
-    kit.delete(IDS[5], IDS[6], "and dead")
-    kit.upsert([IDS[6], IDS[7]], 60, 70)
-    for _ in range(rounds):
-        kit.compact("c", aggressive=True)
-        kit.upsert(["more"], 5)
-        kit.delete(IDS[8], "more")
-    assert sum(rows_in_segments(kit)) < 26
-    tick(kit)
-    made = kit.snapshot(incremental=True)
-    assert made["type"] == "incremental"
-    assert made["deleted"] == 2
-    gives_back(kit, str(made["snapshot_id"]))
-
-
-def test_tombstones_go_once_a_newer_snapshot_is_there(kit: SnapshotKit) -> None:
-    def tombstones() -> int:
-        return sum(len(s.tombstones or ()) for s in collection_of(kit).segments)
-
-    kit.compact("c", aggressive=True)
-    assert tombstones() == 0
-    kit.snapshot()
-    kit.delete(*IDS[5:10])
-    kit.compact("c", aggressive=True)
-    assert tombstones() == 5
-    kit.reopen()
-    assert tombstones() == 5
-    tick(kit)
-    made = kit.snapshot(incremental=True)
-    assert made["deleted"] == 5
-    kit.delete(IDS[11])
-    kit.compact("c", aggressive=True)
-    assert tombstones() == 1
-    tick(kit)
-    gives_back(kit, str(kit.snapshot(incremental=True)["snapshot_id"]))
-
-
-def test_everything_dead_but_asked_for_leaves_tombstones_alone(kit: SnapshotKit) -> None:
-    kit.snapshot()
-    kit.engine.points.truncate("c", caller=CALLER)
-    kit.compact("c")
-    assert rows_in_segments(kit) == [0]
-    kit.reopen()
+def test_what_died_behind_the_checkpoint_stays_for_the_log_to_kill_it(kit: SnapshotKit) -> None:
+    """Count, digest and versions of the manifest are those of the checkpoint (RULES 19, 20)."""
+    kit.delete(IDS[5])
+    kit.upsert([IDS[6]], 600)
     before = observe(kit.engine)
-    assert before.collections["c"].points == {}
-    assert kit.engine.points.search("c", rows(1.0), k=3) == [[]]
-    tick(kit)
-    made = kit.snapshot(incremental=True)
-    assert made["deleted"] == 19
-    kit.upsert(["a"], 1)
-    kit.compact("c", aggressive=True)
+    while_compacting(kit)
+    assert rows_in_segments(kit) == [19]
+    assert observe(kit.engine) == before
     kit.reopen()
-    assert kit.values() == {"a": 1}
+    assert observe(kit.engine) == before
 
 
-def test_a_comparison_tells_the_same_before_and_after(kit: SnapshotKit) -> None:
-    snapshot = str(kit.snapshot(compress=True)["snapshot_id"])
-    kit.delete(IDS[5], IDS[6])
-    kit.upsert([IDS[6], IDS[7], "new"], 60, 70, 80)
-    kit.engine.checkpoint()
-    before = kit.diff(snapshot)
-    kit.compact("c", aggressive=True)
-    after = kit.diff(snapshot)
-    assert after["collections"] == before["collections"]
-    assert after["warnings"] == before["warnings"]
+@pytest.mark.parametrize("threshold", [0, 24])
+def test_pages_come_in_the_order_of_writes(kit: SnapshotKit, threshold: int) -> None:
+    for number in range(3):
+        kit.upsert([f"more {each}" for each in range(4)], *range(1, 5))
+        kit.upsert([f"even {number}"], 3)
+        kit.engine.checkpoint()
+        kit.compact("c", threshold_percent=threshold)
+        observe_scrolls(kit.engine, "c")
+        kit.reopen()
+        observe_scrolls(kit.engine, "c")
+    assert len(rows_in_segments(kit)) > 1
 
 
-def test_the_first_snapshot_may_begin_while_a_compaction_runs(kit: SnapshotKit) -> None:
-    while_compacting(
-        kit,
-        lambda: kit.delete(IDS[14]),
-        lambda: kit.snapshot(),
-        lambda: kit.delete(IDS[15]),
-        kit.engine.checkpoint,
-    )
-    kit.compact("c", aggressive=True)
-    tick(kit)
-    made = kit.snapshot(incremental=True)
-    assert (made["type"], made["deleted"]) == ("incremental", 1)
-    gives_back(kit, str(made["snapshot_id"]))
+def test_checkpoints_are_held_off_while_it_publishes(kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that came between would write kills of segments that the manifest no longer names, or give a number twice."""
+    keeper, update = kit.engine._keeper, kit.engine._keeper.update
+    checkpointer = kit.engine._checkpointer
+    held = []
+
+    def watched(change: Any) -> Any:
+        held.append(checkpointer._one_at_a_time.locked())
+        return update(change)
+
+    monkeypatch.setattr(keeper, "update", watched)
+    while_compacting(kit)
+    assert held == [True, True]
 
 
 # Refused --------------------------------------------------------------------------------------------------------------
@@ -454,13 +363,14 @@ def test_without_room_nothing_is_begun_and_what_needs_none_goes_on() -> None:
     assert (rows_in_segments(kit), rows_in_segments(kit, "dead")) == (before, [])
 
 
-def test_damage_is_told_and_the_others_do_not_suffer(kit: SnapshotKit) -> None:
+@pytest.mark.parametrize("name", ["vectors", "norms", "rows", "ids", "payloads"])
+def test_damage_is_told_and_the_others_do_not_suffer(kit: SnapshotKit, name: str) -> None:
     kit.create("d")
     kit.upsert(IDS, name="d")
     kit.engine.checkpoint()
     kit.delete(*IDS[5:], name="d")
     segment = collection_of(kit).segments[0]
-    path = segment.path("vectors.npy")
+    path = segment.path(f"{name}.npy")
     kit.fs.damage(path, kit.fs.size(path) - 1, b"?")
     kit.reopen()
     files = rows_in_segments(kit)
@@ -501,6 +411,40 @@ def test_a_disk_that_fills_up_half_way_is_left_as_it_was(kit: SnapshotKit, monke
     monkeypatch.undo()
     assert (observe(kit.engine), rows_in_segments(kit)) == (before, segments)
     assert left_over(kit) == set()
+
+
+def test_without_room_for_the_manifest_it_leaves_everything_as_it_was(kit: SnapshotKit) -> None:
+    before, segments = observe(kit.engine), rows_in_segments(kit)
+    kit.fs.fail_on("create", f"{ROOT}/MANIFEST*", errno.ENOSPC, forever=True)
+    with pytest.raises(ResourceExhausted, match="no space to write a new manifest"):
+        kit.compact("c")
+    kit.fs.heal()
+    assert (observe(kit.engine), rows_in_segments(kit)) == (before, segments)
+    kit.engine.checkpoint()
+    kit.engine.checkpoint()
+    assert left_over(kit) == set()
+
+
+def test_without_room_for_the_second_manifest_a_checkpoint_removes_what_is_old(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, update, calls = kit.engine._keeper, kit.engine._keeper.update, []
+
+    def second(change: Any) -> Any:
+        calls.append(change)
+        if len(calls) == 2:
+            raise ResourceExhausted("no space", reason="DISK_FULL", hint="free space")
+        return update(change)
+
+    monkeypatch.setattr(keeper, "update", second)
+    before = observe(kit.engine)
+    kit.compact("c", aggressive=True)
+    assert observe(kit.engine) == before
+    assert left_over(kit), "the manifest before this one names them"
+    kit.engine.checkpoint()
+    assert left_over(kit) == set()
+    kit.reopen()
+    assert observe(kit.engine) == before
 
 
 # In the background ----------------------------------------------------------------------------------------------------
