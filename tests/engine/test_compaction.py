@@ -238,8 +238,11 @@ def test_a_reader_goes_on_with_the_files_that_are_gone(kit: SnapshotKit) -> None
     assert view.segments[0].ids_at(np.arange(20)) == [id.encode() for id in IDS]
 
 
+@pytest.mark.parametrize("checkpoints", [0, 1, 2])
 @pytest.mark.parametrize("end", ["drop", "overwrite"])
-def test_a_collection_that_ends_meanwhile_takes_the_compaction_along(kit: SnapshotKit, end: str) -> None:
+def test_a_collection_that_ends_meanwhile_takes_the_compaction_along(
+    kit: SnapshotKit, end: str, checkpoints: int
+) -> None:
     snapshot = kit.snapshot()["snapshot_id"]
 
     def step() -> None:
@@ -248,11 +251,13 @@ def test_a_collection_that_ends_meanwhile_takes_the_compaction_along(kit: Snapsh
         else:
             kit.restore(snapshot, overwrite=True)
 
-    assert while_compacting(kit, step) is None
-    kit.engine.checkpoint()
-    kit.engine.checkpoint()
+    assert while_compacting(kit, step, *[kit.engine.checkpoint] * checkpoints) is None
+    for _ in range(2):
+        kit.engine.checkpoint()
     before = observe(kit.engine)
     assert left_over(kit) == set()
+    alive = {str(stats.spec.id) for stats in kit.engine.collections.list()}
+    assert set(kit.fs.listdir(COLLECTIONS_DIR)) <= alive
     kit.reopen()
     assert observe(kit.engine) == before
     assert left_over(kit) == set()

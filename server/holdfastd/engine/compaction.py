@@ -137,6 +137,10 @@ class Compaction:
         for path in self._begun:
             with suppress(OSError):
                 remove_tree(self._fs, path)
+        if self._ground.entry_of(self._collection) is None:
+            # Whoever removes a collection that is gone came before this had begun, or found it in the way.
+            with suppress(OSError):
+                self._fs.rmdir(self._layout.collection_dir(self._id))
 
     def _write(self) -> None:
         for each in self._taken:
