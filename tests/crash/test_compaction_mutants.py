@@ -140,6 +140,10 @@ def without_a_manifest(_: pytest.MonkeyPatch) -> None:
     alone.test_without_room_for_the_manifest_it_leaves_everything_as_it_was(three_segments())
 
 
+def with_one_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone.test_a_checkpoint_that_waits_for_one_that_fails_keeps_what_it_writes(three_segments(), monkeypatch)
+
+
 def measured(_: pytest.MonkeyPatch) -> None:
     alone.test_what_it_says_is_what_the_disk_says(three_segments())
 
@@ -267,7 +271,14 @@ MUTANTS = {
         with_one_between,
     ),
     "checkpoints go on while it publishes": Broken(
-        Compaction, "run", "with self._ground.checkpointer.exclusive():", "if True:", held_off
+        Compaction, "run", "self._ground.checkpointer.exclusive(), ", "", held_off
+    ),
+    "checkpoints go on before it is given up": Broken(
+        Compaction,
+        "run",
+        "self._ground.checkpointer.exclusive(), self._given_up_on_failure():",
+        "self._given_up_on_failure(), self._ground.checkpointer.exclusive():",
+        with_one_waiting,
     ),
     "damage is copied": Broken(Compaction, "_write", "prove(each.segment, self._pace)", "pass", damaged),
     "damaged vectors are copied": Broken(

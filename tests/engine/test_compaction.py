@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -427,6 +429,33 @@ def test_without_room_for_the_manifest_it_leaves_everything_as_it_was(kit: Snaps
     kit.engine.checkpoint()
     kit.engine.checkpoint()
     assert left_over(kit) == set()
+
+
+def test_a_checkpoint_that_waits_for_one_that_fails_keeps_what_it_writes(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gives its segment the number that the other would have given, and its part of the index the same name."""
+    checkpointer, exclusive = kit.engine._checkpointer, kit.engine._checkpointer.exclusive
+
+    @contextmanager
+    def with_one_behind() -> Iterator[None]:
+        try:
+            with exclusive():
+                yield
+        finally:
+            kit.fs.heal()
+            kit.engine.checkpoint()
+
+    monkeypatch.setattr(checkpointer, "exclusive", with_one_behind)
+    kit.upsert(["new"], 3)
+    kit.fs.fail_on("create", f"{ROOT}/MANIFEST*", errno.ENOSPC, forever=True)
+    with pytest.raises(ResourceExhausted):
+        while_compacting(kit)
+    before = observe(kit.engine)
+    assert left_over(kit) == set()
+    kit.reopen()
+    assert observe(kit.engine) == before
+    assert not kit.engine.recovery.rebuilt
 
 
 def test_without_room_for_the_second_manifest_a_checkpoint_removes_what_is_old(
