@@ -24,6 +24,7 @@ from tests.crash.test_compaction_crash import (
     assert_whole,
 )
 from tests.engine import test_compaction as alone
+from tests.engine import test_compaction_rules as rules
 from tests.engine import test_compaction_snapshots as backed_up
 from tests.support.compactions import IDS, three_segments, while_compacting, worn
 from tests.support.engines import Fatal
@@ -58,7 +59,7 @@ def meanwhile(_: pytest.MonkeyPatch) -> None:
 
 
 def counted_by_the_log(_: pytest.MonkeyPatch) -> None:
-    alone.test_what_died_behind_the_checkpoint_stays_for_the_log_to_kill_it(three_segments())
+    rules.test_what_died_behind_the_checkpoint_stays_for_the_log_to_kill_it(three_segments())
 
 
 def late(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,27 +122,27 @@ def one_run(_: pytest.MonkeyPatch) -> None:
 
 
 def paged(_: pytest.MonkeyPatch) -> None:
-    alone.test_pages_come_in_the_order_of_writes(three_segments(), 0)
+    rules.test_pages_come_in_the_order_of_writes(three_segments(), 0)
 
 
 def held_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone.test_checkpoints_are_held_off_while_it_publishes(three_segments(), monkeypatch)
+    rules.test_checkpoints_are_held_off_while_it_publishes(three_segments(), monkeypatch)
 
 
 def damaged(_: pytest.MonkeyPatch) -> None:
-    alone.test_damage_is_told_and_the_others_do_not_suffer(three_segments(), "ids")
+    rules.test_damage_of_any_file_is_told_and_not_copied(three_segments(), "ids")
 
 
 def damaged_vectors(_: pytest.MonkeyPatch) -> None:
-    alone.test_damage_is_told_and_the_others_do_not_suffer(three_segments(), "vectors")
+    rules.test_damage_of_any_file_is_told_and_not_copied(three_segments(), "vectors")
 
 
 def without_a_manifest(_: pytest.MonkeyPatch) -> None:
-    alone.test_without_room_for_the_manifest_it_leaves_everything_as_it_was(three_segments())
+    rules.test_without_room_for_the_manifest_it_leaves_everything_as_it_was(three_segments())
 
 
 def with_one_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone.test_a_checkpoint_that_waits_for_one_that_fails_keeps_what_it_writes(three_segments(), monkeypatch)
+    rules.test_a_checkpoint_that_waits_for_one_that_fails_keeps_what_it_writes(three_segments(), monkeypatch)
 
 
 def measured(_: pytest.MonkeyPatch) -> None:
@@ -149,7 +150,7 @@ def measured(_: pytest.MonkeyPatch) -> None:
 
 
 def late_removal(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone.test_without_room_for_the_second_manifest_a_checkpoint_removes_what_is_old(three_segments(), monkeypatch)
+    rules.test_without_room_for_the_second_manifest_a_checkpoint_removes_what_is_old(three_segments(), monkeypatch)
 
 
 def without_those_written_again(collection: Collection, taken: Taken) -> Taken:

@@ -6,7 +6,6 @@ import pytest
 
 from tests.support.compactions import (
     IDS,
-    collection_of,
     rows_in_segments,
     three_segments,
     tombstones_in_segments,
@@ -114,34 +113,3 @@ def test_the_first_snapshot_may_begin_while_a_compaction_runs(kit: SnapshotKit) 
     made = kit.snapshot(incremental=True)
     assert (made["type"], made["deleted"]) == ("incremental", 1)
     gives_back(kit, str(made["snapshot_id"]))
-
-
-def test_a_snapshot_of_what_was_compacted_holds_rows_alone(kit: SnapshotKit) -> None:
-    kit.snapshot()
-    kit.delete(*IDS[5:10])
-    kit.compact("c", aggressive=True)
-    assert tombstones_in_segments(kit) == 5
-    tick(kit)
-    gives_back(kit, str(kit.snapshot(compress=True)["snapshot_id"]))
-    assert tombstones_in_segments(kit) == 0
-
-
-def test_what_was_restored_may_be_compacted_while_the_log_still_holds_the_restore(kit: SnapshotKit) -> None:
-    """A start does not ask for staged files that are gone: the manifest has the restore."""
-    kit.create("behind")
-    kit.upsert(["a"], name="behind")
-    kit.engine.checkpoint()
-    snapshot = str(kit.snapshot(collection="c")["snapshot_id"])
-    kit.upsert(["a"], 2, name="behind")
-    kit.fs.unlink(collection_of(kit, "behind").segments[0].path("vectors.npy"))
-    kit.reopen()
-    kit.restore(snapshot, collection="copy", from_collection="c")
-    restored = kit.engine.sequence
-    kit.delete(*IDS[4:], name="copy")
-    kit.compact("copy", aggressive=True)
-    assert kit.engine._keeper.current.log_start_required <= restored
-    values = kit.values("copy")
-    for start in (kit.reopen, kit.restart):
-        start()
-        assert kit.values("copy") == values
-        assert rows_in_segments(kit, "copy") == [len(values)]

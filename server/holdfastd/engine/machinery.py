@@ -90,7 +90,13 @@ def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn
     store, clock = ground.store, ground.clock
     settings = store.keeper.current.wal_settings
     alarms = Alarms(clock)
-    room = _room(ground, alarms)
+    room = Room(
+        ground.fs,
+        ground.layout,
+        alarms,
+        ground.config.disk_reserve_bytes,
+        lambda: ground.layout.wal_dir(store.keeper.current.wal_settings.path),
+    )
     committer = Committer(
         log=store.log,
         sync_mode=settings.sync_mode,
@@ -153,13 +159,6 @@ def build_machinery(ground: Ground, on_fatal: Callable[[BaseException], NoReturn
         backup_pace,
         checkpoint_pace,
     )
-
-
-def _room(ground: Ground, alarms: Alarms) -> Room:
-    def wal_dir() -> str:
-        return ground.layout.wal_dir(ground.store.keeper.current.wal_settings.path)
-
-    return Room(ground.fs, ground.layout, alarms, ground.config.disk_reserve_bytes, wal_dir)
 
 
 def _make_room_for_the_log(keeper: ManifestKeeper, committer: Committer, retention: Retention, room: Room) -> None:
