@@ -21,7 +21,7 @@ import pytest
 
 import holdfast
 from tests.rpc.process import Daemon
-from tests.support.torture import WIDE, Architect, Photographer, PointWriter, Streamer, Tormentor
+from tests.support.torture import WIDE, Architect, Compactor, Photographer, PointWriter, Streamer, Tormentor
 
 SECONDS = float(os.environ.get("HOLDFAST_KILL9_SECONDS", "0"))
 """How long each mode is tortured at least; every aim is taken at least once."""
@@ -42,7 +42,8 @@ class Scene:
         self.photographer = Photographer(f"{mode} photographer")
         self.architect = Architect(f"{mode} architect")
         writers = [PointWriter(f"{mode}-writer-{number}") for number in range(2)]
-        self.clients: list[Tormentor] = [*writers, Streamer(f"{mode}-stream"), self.architect, self.photographer]
+        others = Streamer(f"{mode}-stream"), self.architect, self.photographer, Compactor(f"{mode} compactor")
+        self.clients: list[Tormentor] = [*writers, *others]
         self.daemon = self.start()
 
     def start(self) -> Daemon:

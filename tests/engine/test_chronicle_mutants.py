@@ -6,8 +6,9 @@ from collections import Counter
 
 import pytest
 
-from holdfastd.engine import history, sealing, snapshot_create
+from holdfastd.engine import compaction, history, sealing, snapshot_create
 from holdfastd.engine.committer import Committer
+from holdfastd.engine.compaction import Compaction
 from holdfastd.engine.course import Course
 from holdfastd.engine.replay_log import ReplayLogs
 from holdfastd.engine.replay_one import CollectionReplay
@@ -49,6 +50,20 @@ MUTANTS = {
     "a moment crosses a restore": Mutant(Course, "check_end", "raise _not_in_the_log(restored)", "pass"),
     "deaths while a segment is written are forgotten": Mutant(
         sealing, "_carry_over_kills", "if len(fresh):", "if False:"
+    ),
+    "a compaction buries nothing": Mutant(compaction, "take", "if high_water:", "if False:"),
+    "a compaction drops what died behind the checkpoint": Mutant(
+        compaction, "take", "(killed != 0) & (killed <= published)", "killed != 0"
+    ),
+    "deaths while a compaction writes are in no file": Mutant(
+        Compaction, "_number", "<= entry.checkpoint_sequence:", "< 0:"
+    ),
+    "what a compaction replaced goes before the manifest": Mutant(
+        Compaction,
+        "_replace",
+        "entry = self._ground.entry_of(self._collection)",
+        "entry = self._ground.entry_of(self._collection); "
+        "[remove_tree(self._fs, self._layout.segment_dir(self._id, each.info.id)) for each in self._group]",
     ),
     "a replay has an operation twice": Mutant(
         CollectionReplay,

@@ -1,8 +1,9 @@
 """Random histories: whatever moment is asked for, it is exactly what the store was then, or is refused for a reason.
 
-Writes, deletes, drops, aliases, snapshots in chains, restores, clocks set forth and back, a log that is moved and
-switched off, kills and power cuts in the middle of any of it; then moments by sequence and by time, of everything and
-of one collection, restored and replayed, once and again. `make soak` has other histories in every run, and thousands.
+Writes, deletes, drops, aliases, compactions, snapshots in chains, restores, clocks set forth and back, a log that is
+moved and switched off, kills and power cuts in the middle of any of it; then moments by sequence and by time, of
+everything and of one collection, restored and replayed, once and again. `make soak` has other histories in every run,
+and thousands.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ WANTED = {
     "restore cut off",
     "replayed twice",
     "replay cut off",
+    "compacted",
+    "compacted meanwhile",
 }
 
 

@@ -1,4 +1,4 @@
-"""The life of an engine: what a stop in order leaves behind."""
+"""The life of an engine: what a stop in order leaves behind, and who is said to have called."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import pytest
 
+from holdfastd.engine.tickets import Caller
 from holdfastd.errors import Unavailable
 from tests.support.engines import CALLER, Kit, rows
 
@@ -107,3 +108,10 @@ def test_before_the_first_checkpoint_status_says_that_the_whole_log_is_waiting_f
     kit.upsert(["b"])
     kit.reopen()
     assert kit.engine.status().checkpoint_sequence == kit.engine.wal.status().checkpoint_sequence == reached
+
+
+def test_a_caller_may_be_named() -> None:
+    kit = Kit()
+    kit.create(caller=Caller(actor="somebody"))
+    logged = next(iter(kit.engine.wal.records())).logged
+    assert logged.actor == "somebody"

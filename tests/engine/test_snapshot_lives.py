@@ -12,4 +12,4 @@ from tests.support.chain_lives import ChainLife
 @pytest.mark.parametrize("seed", range(4))
 def test_every_snapshot_of_a_life_brings_back_its_moment(seed: int) -> None:
     life = ChainLife(random.Random(seed)).run(120)
-    assert life.consolidated > 0
+    assert min(life.consolidated, life.compacted) > 0

@@ -1,6 +1,6 @@
 """Any sequence of commands, restarts and power cuts leaves exactly what a few dicts would hold.
 
-The commands include snapshots, restores, replays, and switching the log off and on. `make soak` runs more, longer ones.
+Snapshots, restores, replays, compactions and switching the log are among them. `make soak` runs more, longer ones.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from hypothesis.stateful import (
 
 from holdfastd.engine.changes import Replayed
 from holdfastd.engine.replay import ReplayRequest
-from holdfastd.engine.tickets import Caller, Outcome, Submission
+from holdfastd.engine.tickets import Outcome, Submission
 from holdfastd.engine.wal_control import WalChanges
 from holdfastd.errors import AlreadyExists, FailedPrecondition, HoldfastError, InvalidArgument, NotFound
 from holdfastd.format.payloads import join_payloads
 from holdfastd.model import StorageKind
-from tests.support.engines import CALLER, Kit, abandon
+from tests.support.engines import CALLER, abandon
 from tests.support.oracle import CollectionState, StoreState, observe, observe_scrolls
 from tests.support.snapshots import SnapshotKit, raise_failure
 from tests.support.worlds import Change, World, deletion
@@ -382,6 +382,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.kit.engine.checkpoint()
         self.is_durable()
 
+    @rule(name=st.none() | names, every=st.booleans(), least=st.sampled_from([0, 20, 100]))
+    def compact(self, name: str | None, every: bool, least: int) -> None:
+        if name is not None and name not in self.state.collections:
+            return
+        self.tally["rows dropped"] += self.kit.compact(name, aggressive=every, threshold_percent=least)["rows_dropped"]
+        self.is_durable()
+
     @precondition(lambda self: self.world.logging)
     @rule(path=st.sampled_from(["wal", "wal-2"]))
     def move_log(self, path: str) -> None:
@@ -490,11 +497,4 @@ def test_any_sequence_of_commands() -> None:
     run_state_machine_as_test(lambda: StoreMachine(tally), settings=profile)
     wanted = {"restored", "replayed", "replay refused", "crashed", "crashed without a log", "incremental", "no base"}
     assert wanted <= tally.keys(), tally
-    assert min(tally["delta"], tally["consolidated"]) > 0, tally
-
-
-def test_a_caller_may_be_named() -> None:
-    kit = Kit()
-    kit.create(caller=Caller(actor="somebody"))
-    logged = next(iter(kit.engine.wal.records())).logged
-    assert logged.actor == "somebody"
+    assert min(tally["delta"], tally["consolidated"], tally["rows dropped"]) > 0, tally

@@ -139,6 +139,20 @@ def test_newer_candidates_come_first() -> None:
     assert len(ordinals) == 2 * (2 * FANOUT + 3)
 
 
+def test_a_run_of_everything_never_takes_a_name_that_was_given_before() -> None:
+    """Files of such a name may still wait to be removed, while a manifest that is older names them."""
+    fs = fresh()
+    index, given = IdIndex(), set[str]()
+    for ordinal in range(2):
+        index = added(fs, index, ordinal, hashes_of(ordinal, 7))
+        given |= {run.entry.name for run in index.runs}
+        for _ in range(3):
+            index, _ = index.as_one_run(fs, LAYOUT, COLLECTION, range(ordinal + 1))
+            (run,) = index.runs
+            assert run.entry.name not in given
+            given.add(run.entry.name)
+
+
 def test_full_levels_become_one_run_of_the_next() -> None:
     fs, index, model = fresh(), IdIndex(), Model()
     for ordinal in range(FANOUT**2 + FANOUT + 1):

@@ -47,6 +47,7 @@ class ChainLife:
     moments: dict[str, StoreState] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     consolidated: int = 0
+    compacted: int = 0
     states_by_sequence: dict[int, StoreState] = field(default_factory=dict)
     gone_back: int = 0
 
@@ -59,6 +60,7 @@ class ChainLife:
             (self.truncate, 2),
             (self.alias, 3),
             (self.checkpoint, 8),
+            (self.compact, 8),
             (self.start_again, 3),
             (self.snapshot, 22),
             (self.delete_snapshot, 6),
@@ -118,6 +120,13 @@ class ChainLife:
 
     def checkpoint(self) -> None:
         self.kit.engine.checkpoint()
+
+    def compact(self) -> None:
+        """What died since the last snapshot leaves tombstones, for the next one to tell of it."""
+        before = observe(self.kit.engine)
+        done = self.kit.compact(aggressive=self.rng.random() < 0.6, threshold_percent=self.rng.choice((0, 20, 60)))
+        self.compacted += done["rows_dropped"]
+        assert observe(self.kit.engine) == before
 
     def start_again(self) -> None:
         """After a kill or a power cut; what had been acknowledged is there."""

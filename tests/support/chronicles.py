@@ -23,6 +23,7 @@ from holdfastd.errors import FailedPrecondition, NotFound, OutOfRange
 from holdfastd.format.payloads import join_payloads
 from holdfastd.model import StorageKind, SyncMode
 from tests.support.chronicle_facts import Kept, Silence, lasting, some_of, within, without_aliases, written
+from tests.support.chronicle_upkeep import Upkeep
 from tests.support.engines import CALLER, abandon
 from tests.support.memfs import MemFileSystem
 from tests.support.oracle import CollectionState, StoreState, observe
@@ -41,7 +42,7 @@ COPY = "copy"
 
 
 @dataclass
-class Chronicle:
+class Chronicle(Upkeep):
     """One history. ``durable``: nothing through this sequence may be lost.
 
     ``restores``: what was done at these sequences has its content in no log; ``unlogged``: these are in none at all.
@@ -89,6 +90,8 @@ class Chronicle:
             (self.snapshot, 10),
             (self.unmake, 3),
             (self.checkpoint, 5),
+            (self.compact, 4),
+            (self.compact_meanwhile, 4),
             (self.tick, 4),
             (self.jump, 4),
             (self.start_again, 3),
@@ -392,15 +395,6 @@ class Chronicle:
 
     # What happens to the store --------------------------------------------------------------------------------------
 
-    def checkpoint(self) -> None:
-        self.kit.engine.checkpoint()
-        self.is_durable()
-
-    def tick(self) -> None:
-        """What the fsync thread does now and then."""
-        if self.kit.log is not None:
-            self.rng.choice((self.kit.log.sync, self.kit.log.marker, self.kit.log.prepare_next))()
-
     def jump(self) -> None:
         """Somebody sets the clock."""
         self.kit.clock.jump_us(self.rng.choice(JUMPS))
@@ -422,10 +416,6 @@ class Chronicle:
             self.tally["gap"] += 1
         self.note()
 
-    def move_the_log(self) -> None:
-        if self.logging:
-            self.kit.engine.wal.enable(WalChanges(path=self.rng.choice(("wal", "wal-2", "wal-3"))), caller=CALLER)
-
     def start_again(self) -> None:
         """After a stop in order, or after a kill, which loses nothing that is logged."""
         if self.rng.random() < 0.4:
@@ -435,6 +425,11 @@ class Chronicle:
             floor = self.durable
             self.kit.reopen()
         self.recovered(min(floor, self.sequence) if not self.logging else self.durable)
+
+    def do_anything(self) -> None:
+        """What may happen while something else is under way."""
+        some = (self.write, self.write, self.delete, self.truncate, self.drop, self.snapshot, self.checkpoint)
+        self.rng.choice(some)()
 
     def lose_power(self) -> None:
         self._go_on_from(self.kit.fs.ops, self.durable)

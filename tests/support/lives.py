@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from holdfastd.engine.compactions import CompactRequest
 from holdfastd.engine.engine import Engine
 from holdfastd.engine.tickets import Caller
 from holdfastd.engine.wal_control import WalChanges
@@ -424,6 +425,14 @@ class Life:
     def checkpoint(self) -> None:
         sequence = self.engine.checkpoint()
         self.durable = max(self.durable, sequence)
+        self.era.note(self._promises())
+
+    def compact(self) -> None:
+        """Every dead row goes, and all segments of a collection become one."""
+        compactions, operations = self.engine.compactions, self.engine.operations
+        done = operations.wait(compactions.start(CompactRequest(aggressive=True), caller=Caller()).id)
+        assert done.error is None, done.error.message
+        self.durable = max(self.durable, self.engine.sequence)
         self.era.note(self._promises())
 
     def busy_checkpoint(self) -> None:

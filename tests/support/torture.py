@@ -238,3 +238,18 @@ class Photographer(Tormentor):
             assert db.snapshots.verify(id).valid
         for id in listed[1:]:
             db.snapshots.delete(id)
+
+
+class Compactor(Tormentor):
+    """Has everything written anew, over and over."""
+
+    def step(self, db: Client) -> None:
+        db.storage.compact(aggressive=self.rng.random() < 0.5, threshold=0)
+        self.acknowledgements += 1
+
+    def check(self, db: Client) -> None:
+        """What the others find is not changed by one more."""
+        names = [row.name for row in db.collections.list()]
+        before = [db.collection(name).stats().digest for name in names]
+        db.storage.compact(aggressive=True)
+        assert [db.collection(name).stats().digest for name in names] == before

@@ -13,8 +13,8 @@ One that fails before the commit changes nothing: its files are removed, or are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -118,25 +118,36 @@ class Compaction:
         entry = self._ground.entry_of(self._collection)
         if entry is None:
             return None
-        try:
+        with self._given_up_on_failure():
             self._taken = [take(segment, entry) for segment in self._group]
             self._write()
-            with self._ground.checkpointer.exclusive():
-                return self._replace()
+        # The next checkpoint may give the same number and name: what is given up has to be gone before it begins.
+        done: Rewritten | None = None
+        with self._ground.checkpointer.exclusive(), self._given_up_on_failure():
+            done = self._replace()
+        return done
+
+    @contextmanager
+    def _given_up_on_failure(self) -> Iterator[None]:
+        try:
+            yield
         except EngineFailed:
             # A restart may find the manifest that names them.
             raise
         except BaseException as error:
             self._give_up()
-            if isinstance(error, OSError) and self._ground.entry_of(self._collection) is None:
-                # Whoever removed the collection removed what was being written as well.
-                return None
-            raise
+            # Whoever removed the collection removed what was being written as well.
+            if not isinstance(error, OSError) or self._ground.entry_of(self._collection) is not None:
+                raise
 
     def _give_up(self) -> None:
         for path in self._begun:
             with suppress(OSError):
                 remove_tree(self._fs, path)
+        if self._ground.entry_of(self._collection) is None:
+            # Whoever removes a collection that is gone came before this had begun, or found it in the way.
+            with suppress(OSError):
+                self._fs.rmdir(self._layout.collection_dir(self._id))
 
     def _write(self) -> None:
         for each in self._taken:

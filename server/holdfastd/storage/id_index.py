@@ -104,10 +104,10 @@ class IdIndex:
         if not self.runs or not len(live):
             return IdIndex(), obsolete
         level = max(run.entry.level for run in self.runs)
-        taken = {run.entry.name for run in self.runs}
-        name = run_name(level, last_ordinal(self.runs[0].entry))
-        if name in taken:
-            name = name_anew(name, taken)
+        last = last_ordinal(self.runs[0].entry)
+        # Never one that was given before: files of that name may still wait to be removed.
+        before = [run.entry for run in self.runs if run.entry.level == level and last_ordinal(run.entry) == last]
+        name = name_anew(before[0].name) if before else run_name(level, last)
         sources = list(map(_source, self.runs))
         return IdIndex([_write(fs, layout, collection_id, name, level, sources, live, pace)]), obsolete
 

@@ -6,7 +6,6 @@ A run follows the one before it without a gap, so its name says which segments i
 from __future__ import annotations
 
 import re
-from collections.abc import Container
 
 from ..errors import Corruption
 from ..format.manifest import RunEntry
@@ -24,13 +23,10 @@ def last_ordinal(entry: RunEntry) -> int:
     return int(_parsed(entry.name)[2])
 
 
-def name_anew(name: str, taken: Container[str] = ()) -> str:
-    """The name of what takes the place of a run with this name; none of those that are ``taken``."""
+def name_anew(name: str) -> str:
+    """The name of what takes the place of a run with this name."""
     match = _parsed(name)
-    count = int(match[3] or 0) + 1
-    while f"{match[1]}-{count}" in taken:
-        count += 1
-    return f"{match[1]}-{count}"
+    return f"{match[1]}-{int(match[3] or 0) + 1}"
 
 
 def _parsed(name: str) -> re.Match[str]:
