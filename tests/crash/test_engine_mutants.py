@@ -15,8 +15,7 @@ from holdfastd.engine.recovery import _Recovery
 from holdfastd.engine.wal_control import WalControl
 from holdfastd.errors import HoldfastError
 from holdfastd.model import SyncMode
-from holdfastd.storage import manifest, wal_recovery
-from holdfastd.storage.id_index import IdIndex
+from holdfastd.storage import id_index, manifest, segment_writer, wal_recovery
 from holdfastd.storage.kills import Kills
 from tests.crash.test_engine_crash import Sweep
 from tests.support.engines import Fatal
@@ -49,11 +48,11 @@ MUTANTS = {
     ),
     "manifest without a file sync": Broken(manifest, "write_temporary", "file.sync()", "pass"),
     "manifest before the log": Broken(Checkpointer, "_sync_log", "is not None", "is False", SyncMode.PERIODIC),
-    "segment names not synced": Broken(sealing, "write_segment", "fs.sync_dir(directory)", "pass"),
+    "segment names not synced": Broken(segment_writer, "name_segment", "fs.sync_dir(directory)", "pass"),
     "segment directory not synced": Broken(
-        sealing, "write_segment", "fs.sync_dir(layout.collection_dir(collection_id))", "pass"
+        segment_writer, "name_segment", "fs.sync_dir(layout.collection_dir(collection_id))", "pass"
     ),
-    "index run not synced": Broken(IdIndex, "with_run", "fs.sync_dir(layout.ids_dir(collection_id))", "pass"),
+    "index run not synced": Broken(id_index, "_write", "fs.sync_dir(layout.ids_dir(collection_id))", "pass"),
     "kills not written": Broken(sealing.Sealer, "_write_kills", "> entry.checkpoint_sequence", "< 0"),
     "kills not synced": Broken(Kills, "write", "fs.sync_dir(directory)", "pass"),
     "kills during a checkpoint forgotten": Broken(

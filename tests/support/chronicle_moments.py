@@ -58,7 +58,8 @@ class Asking:
         """The exact time of an operation, or any before the next one."""
         time_us = self.some_time_of(sequence) if self.rng.random() < 0.7 else self.chronicle.times[sequence]
         by_then = self.chronicle.at_time(time_us)
-        self.whole(Ending(time_us=time_us), by_then, must=self.chronicle.is_told_by_time(by_then))
+        told = self.chronicle.is_told_by_time(by_then) and not self.may_lie_ahead(time_us)
+        self.whole(Ending(time_us=time_us), by_then, must=told)
 
     def whole(self, ending: Ending, sequence: int, *, must: bool = True) -> None:
         """The store is exactly what it was then, or is refused where a part of it is lost."""
@@ -187,6 +188,10 @@ class Asking:
         times = self.chronicle.times
         later = [each for each in times.values() if each > times[sequence]]
         return self.rng.randint(times[sequence], min(later) - 1) if later else times[sequence]
+
+    def may_lie_ahead(self, time_us: int) -> bool:
+        """Whether nothing tells that a time has come: what was done then was in memory, and the clock has gone back."""
+        return time_us > max(self.kit.clock.wall_us, self.chronicle.times.get(self.chronicle.last_logged, 0))
 
     def may_not_replay(self, start: int, end: int) -> bool:
         """Whether a part of the way is in no log, or the log has not come that far."""

@@ -6,6 +6,7 @@ an error that names path and offset. Nothing is mapped, since the active file ma
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Generator, Iterator, Sequence
 from typing import Literal, cast
@@ -138,7 +139,7 @@ class LogReader:
             return
         files = up_to(find_wal_files(self._fs, self._directories, store_id=self._store_id), upto)
         wanted = files[self._start(files) :]
-        for file, following in zip(wanted, [*wanted[1:], None], strict=True):
+        for file, following in itertools.zip_longest(wanted, wanted[1:]):
             self._ahead.then = self._beginning_of(following, upto if following is files[-1] else None)
             problem = yield from self._read_file(file, file is files[-1], upto)
             if problem is not None and self._mode == "strict":
