@@ -140,7 +140,7 @@ def run_session(steps: Sequence[Step], home: Path, environment: Mapping[str, str
 
 _CONNECTING = """
 import os, socket, time
-address = os.environ["HOLDFAST_ADDRESS"].removeprefix("unix://")
+address = os.environ["HOLDFAST_ADDRESS"].removeprefix("unix:").removeprefix("//")
 while socket.socket(socket.AF_UNIX).connect_ex(address):
     time.sleep(0.02)
 """
