@@ -273,8 +273,9 @@ def _rows(segment: Segment, rows: Any) -> Iterator[Line]:
 
 def _tombstones(segment: Segment) -> Iterator[Line]:
     table = segment.tombstones
-    for start in range(0, 0 if table is None else len(table), ROWS_AT_ONCE):
-        assert table is not None
+    if table is None:
+        return
+    for start in range(0, len(table), ROWS_AT_ONCE):
         dead = table.at(np.arange(start, min(start + ROWS_AT_ONCE, len(table)), dtype=np.int64))
         for id, sequence, killed, (high, low) in zip(
             dead.ids, dead.sequences.tolist(), dead.killed.tolist(), dead.hashes.tolist(), strict=True

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..format.hashing import digest_sums, hash_ids
 from ..format.npy import npy_header
 from ..format.segment import TOMBSTONE_DTYPE
 from ..format.snapshot import TOMBSTONE_IDS, TOMBSTONES
-from ..model import Digest, Int64Array, Sequence64, Uint64Array
+from ..model import Digest, Int64Array, Sequence64
 from ..storage.segment import Segment
-from ..storage.tombstones import Tombstones, TombstoneTable
+from ..storage.tombstones import Tombstones, TombstoneTable, tombstone_facts
 from . import parts
 from .snapshot_rows import Piece
 from .view import Part, View, locate
@@ -115,10 +114,7 @@ def removed_pieces(removed: RemovedIds, file: str) -> Iterator[Piece]:
 
 def _write_facts(removed: RemovedIds) -> Iterator[Piece]:
     yield npy_header(TOMBSTONE_DTYPE, (removed.count,))
-    start = 0
-    for dead in _pieces(removed):
-        yield _facts(dead.ids, dead.killed, start)
-        start += sum(map(len, dead.ids))
+    yield from tombstone_facts(_pieces(removed))
 
 
 def _write_ids(removed: RemovedIds) -> Iterator[Piece]:
@@ -141,13 +137,3 @@ def _dead(source: Source, rows: Int64Array) -> Tombstones:
     assert killed is not None
     ids, hashes = parts.ids_at(source, rows), parts.hashes_at(source, rows)
     return Tombstones(ids, killed[rows], parts.sequences_at(source, rows), hashes)
-
-
-def _facts(ids: list[bytes], killed: Uint64Array, start: int) -> NDArray[Any]:
-    facts = np.zeros(len(ids), TOMBSTONE_DTYPE)
-    facts["id_hash"] = hash_ids(ids)
-    facts["sequence"] = killed
-    facts["id_length"] = [len(id) for id in ids]
-    ends = np.cumsum(facts["id_length"], dtype=np.uint64) + np.uint64(start)
-    facts["id_offset"] = ends - facts["id_length"]
-    return facts

@@ -22,6 +22,7 @@ from ..format.snapshot import IDS, NORMS, PAYLOADS, PLANES, ROWS, VECTORS, Snaps
 from ..model import Digest, Float32Array, Int64Array, Sequence64
 from ..storage.files import Buffer
 from ..storage.segment import Segment
+from ..storage.segment_files import text_offsets
 from . import parts
 from .view import MemtableSlice, Part, View
 
@@ -144,8 +145,8 @@ def _write_rows(taken: TakenPart) -> Iterator[Piece]:
     yield npy_header(ROW_DTYPE, (len(taken.rows),))
     ids = payloads = 0
     for facts in _facts(taken.part, taken.rows):
-        facts["id_offset"], ids = _offsets(facts["id_length"], ids)
-        facts["payload_offset"], payloads = _offsets(facts["payload_length"], payloads)
+        facts["id_offset"], ids = text_offsets(facts["id_length"], ids)
+        facts["payload_offset"], payloads = text_offsets(facts["payload_length"], payloads)
         yield facts
 
 
@@ -200,12 +201,6 @@ def _memtable_facts(part: MemtableSlice, rows: Int64Array) -> NDArray[Any]:
     facts["payload_length"] = payload_lengths
     facts["flags"] = np.where(has_payload, ROW_HAS_PAYLOAD, 0)
     return facts
-
-
-def _offsets(lengths: NDArray[Any], start: int) -> tuple[Int64Array, int]:
-    """Where each value starts behind ``start``, and where the next one would."""
-    ends = np.cumsum(lengths, dtype=np.int64) + start
-    return ends - lengths, int(ends[-1])
 
 
 def _planes_header(rows: int, dimensions: int) -> bytes:

@@ -23,7 +23,7 @@ from ..format.urls import is_object_url
 from .beside import Pending
 from .files import Buffer, ByteArray, FileSystem
 from .write_behind import WriteBehind
-from .write_buffer import BLOCK_BYTES, write_buffer
+from .write_buffer import whole_blocks, write_buffer
 
 PIECE_BYTES = 256 * 1024
 LARGE_PIECE_BYTES = 1 << 20
@@ -73,7 +73,7 @@ class BulkWriter:
         self._file = fs.create(path, reserve, direct=True)
         self._pace = pace
         large = large or reserve >= LARGE_BYTES
-        self._piece_bytes = piece_bytes if large else min(PIECE_BYTES, _whole_blocks(reserve) or PIECE_BYTES)
+        self._piece_bytes = piece_bytes if large else min(PIECE_BYTES, whole_blocks(reserve) or PIECE_BYTES)
         # An object store takes its bytes in order, and has several parts of its own on their way.
         alone = not large or is_object_url(path)
         self._quiet = never if alone else quiet
@@ -163,7 +163,7 @@ class BulkWriter:
             self._fs.unlink(self._path)
 
     def _flush(self) -> None:
-        count, padded = self._filled, _whole_blocks(self._filled)
+        count, padded = self._filled, whole_blocks(self._filled)
         piece = self._staging[:count]
         self._crc = crc32c(piece, crc=self._crc)
         if self._sha256:
@@ -212,10 +212,6 @@ def write_document(fs: FileSystem, path: str, data: bytes) -> FileInfo:
     with BulkWriter(fs, path, len(data)) as out:
         out.write(data)
         return out.close()
-
-
-def _whole_blocks(count: int) -> int:
-    return -(-count // BLOCK_BYTES) * BLOCK_BYTES
 
 
 def _as_bytes(data: Buffer | NDArray[Any]) -> ByteArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .files import FileSystem
-from .write_buffer import BLOCK_BYTES
+from .write_buffer import whole_blocks
 
 
 def disk_usage(fs: FileSystem, path: str) -> int:
@@ -13,7 +13,7 @@ def disk_usage(fs: FileSystem, path: str) -> int:
     """
     try:
         if not fs.is_dir(path):
-            return -(-fs.size(path) // BLOCK_BYTES) * BLOCK_BYTES
+            return whole_blocks(fs.size(path))
         return sum(disk_usage(fs, f"{path}/{name}") for name in fs.listdir(path))
     except FileNotFoundError:
         return 0

@@ -17,7 +17,7 @@ from . import names
 from .bulk import Pace, unpaced
 from .files import FileSystem
 from .names import Layout
-from .segment_files import FileContent, SegmentContent, name_segment, write_files
+from .segment_files import FileContent, SegmentContent, name_segment, text_offsets, write_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def _offsets(values: Sequence[bytes | None], longest: int) -> tuple[Int64Array, 
     lengths = np.fromiter(map(len, present), np.int64, len(values))  # type: ignore[arg-type]  # nothing is None
     if len(lengths) and int(lengths.max()) > longest:
         raise ValueError(f"an id or payload of {int(lengths.max())} bytes, the limit is {longest}")
-    return np.cumsum(lengths) - lengths, lengths
+    return text_offsets(lengths)[0], lengths
 
 
 def _joined(values: Sequence[bytes | None], at_once: int = 4096) -> Iterator[bytes]:

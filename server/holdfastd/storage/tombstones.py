@@ -90,13 +90,14 @@ def tombstone_files(pieces: Callable[[], Iterator[Tombstones]]) -> dict[str, Fil
     if not count:
         return {}
     return {
-        names.TOMBSTONES: FileContent(TOMBSTONE_DTYPE, (count,), _facts(pieces())),
+        names.TOMBSTONES: FileContent(TOMBSTONE_DTYPE, (count,), tombstone_facts(pieces())),
         names.TOMBSTONE_ROWS: FileContent(TOMBSTONE_ROW_DTYPE, (count,), map(_rows, pieces())),
         names.TOMBSTONE_IDS: FileContent("|u1", (id_bytes,), (b"".join(piece.ids) for piece in pieces())),
     }
 
 
-def _facts(pieces: Iterator[Tombstones]) -> Iterator[NDArray[Any]]:
+def tombstone_facts(pieces: Iterator[Tombstones]) -> Iterator[NDArray[Any]]:
+    """``TOMBSTONE_DTYPE`` of each piece, whose ids stand behind those of the pieces before."""
     end = 0
     for piece in pieces:
         facts = np.zeros(len(piece), TOMBSTONE_DTYPE)

@@ -19,6 +19,11 @@ HUGE_PAGE_BYTES = 2 << 20
 _LEAST_IN_HUGE_PAGES = 1 << 20
 
 
+def whole_blocks(count: int) -> int:
+    """The bytes of as many blocks as hold ``count``."""
+    return -(-count // BLOCK_BYTES) * BLOCK_BYTES
+
+
 def write_buffer(count: int) -> ByteArray:
     """(count,) zeros aligned for direct writes; where it is large, in huge pages if the kernel has some to spare."""
     if count < _LEAST_IN_HUGE_PAGES:
