@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -207,19 +208,27 @@ def test_writes_meanwhile_are_carried_over(kit: SnapshotKit) -> None:
     assert left_over(kit.fs, kit.engine) == set()
 
 
-def test_kills_between_the_manifest_and_the_readers_are_carried_over(
-    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def behind_the_next_manifest(kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch, step: Callable[[], object]) -> None:
+    """The step happens once the next manifest is durable, before whoever replaced it goes on."""
     keeper, update = kit.engine._keeper, kit.engine._keeper.update
 
     def late(change: Any) -> Any:
         done = update(change)
         monkeypatch.setattr(keeper, "update", update)
-        kit.delete(IDS[12])
-        kit.upsert([IDS[13]], 1300)
+        step()
         return done
 
     monkeypatch.setattr(keeper, "update", late)
+
+
+def test_kills_between_the_manifest_and_the_readers_are_carried_over(
+    kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late() -> None:
+        kit.delete(IDS[12])
+        kit.upsert([IDS[13]], 1300)
+
+    behind_the_next_manifest(kit, monkeypatch, late)
     while_compacting(kit)
     before = observe(kit.engine)
     assert IDS[12] not in kit.values()
@@ -263,15 +272,7 @@ def test_a_collection_that_ends_meanwhile_takes_the_compaction_along(kit: Snapsh
 def test_a_collection_that_is_dropped_between_manifest_and_readers(
     kit: SnapshotKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeper, update = kit.engine._keeper, kit.engine._keeper.update
-
-    def late(change: Any) -> Any:
-        done = update(change)
-        monkeypatch.setattr(keeper, "update", update)
-        kit.engine.collections.drop("c", caller=CALLER)
-        return done
-
-    monkeypatch.setattr(keeper, "update", late)
+    behind_the_next_manifest(kit, monkeypatch, lambda: kit.engine.collections.drop("c", caller=CALLER))
     while_compacting(kit)
     kit.reopen()
     assert observe(kit.engine).collections == {}
