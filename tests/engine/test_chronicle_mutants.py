@@ -68,7 +68,7 @@ MUTANTS = {
     "a replay has an operation twice": Mutant(
         CollectionReplay,
         "run",
-        "self._send(target, change, record.sequence, actor=logged.actor)",
+        "self._send(target, change, record.sequence, actor=logged.actor, body=body)",
         "[self._send(target, change, record.sequence) for _ in range(2)]",
     ),
     "time goes back with the clock": Mutant(

@@ -10,11 +10,21 @@ import pytest
 
 from holdfast.v1.log_pb2 import LogOperation
 from holdfastd.errors import UnsupportedFormat
-from holdfastd.format.described import LEAST_BYTES, described
-from holdfastd.format.operation import decode, encode, encode_upsert, hash_ids, hash_rows, row_norms, varint
+from holdfastd.format.described import LEAST_BYTES, described, upsert_body
+from holdfastd.format.operation import (
+    decode,
+    encode,
+    encode_upsert,
+    encode_upsert_again,
+    hash_ids,
+    hash_rows,
+    row_norms,
+    varint,
+)
 from holdfastd.model import Rows
 
 SOME = uuid.UUID(int=7)
+OTHER = uuid.UUID(int=8)
 TAG = b"z"
 """Of a matrix: field 15, bytes."""
 
@@ -105,3 +115,21 @@ def test_what_is_damaged_is_told_and_read_as_it_is_by_decoding_all_of_it(seed: i
     for place in rng.integers(0, head if seed % 4 else 80, 1 + seed % 3).tolist():
         payload[place] = int(rng.integers(256))
     assert outcome(lambda damaged: described(damaged)[0], bytes(payload)) == outcome(decode, bytes(payload))
+
+
+@pytest.mark.parametrize(("count", "dimensions"), [(1, 1), (3, 4), (50, 400)])
+def test_an_upsert_is_logged_again_as_it_stands(count: int, dimensions: int) -> None:
+    payload = upsert(count, dimensions, actor="before", request_id="r")
+    body = upsert_body(memoryview(payload))
+    assert body is not None
+    again = encode_upsert_again(OTHER, bytes(body), actor="now", origin_sequence=7)
+    expected = LogOperation(collection_id=OTHER.bytes, actor="now", origin_sequence=7)
+    expected.upsert.CopyFrom(decode(payload).upsert)
+    assert decode(b"".join(bytes(part) for part in again)) == expected
+
+
+def test_no_other_operation_has_the_body_of_an_upsert() -> None:
+    deleted = LogOperation(collection_id=SOME.bytes)
+    deleted.delete.ids.append("a")
+    behind = upsert(3, 4) + LogOperation(request_id="behind it").SerializeToString()
+    assert [upsert_body(memoryview(payload)) for payload in (encode(deleted), behind, b"")] == [None] * 3

@@ -58,8 +58,14 @@ def encode_change(
     origin_sequence: int = 0,
     payload_block: bytes | None = None,
     rows_left_out: int = 0,
+    body: bytes | None = None,
 ) -> Sequence[bytes | memoryview]:
-    """The parts of the payload that says ``change``. ``payload_block``: an upsert's payloads as they came, if known."""
+    """The parts of the payload that says ``change``.
+
+    ``payload_block``: an upsert's payloads as they came, if known. ``body``: all of an upsert as another log has it.
+    """
+    if isinstance(change, UpsertRows) and body is not None:
+        return codec.encode_upsert_again(change.collection_id, body, actor=actor, origin_sequence=origin_sequence)
     if isinstance(change, UpsertRows):
         block = join_payloads(change.rows.payloads) if payload_block is None else payload_block
         return codec.encode_upsert(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from ..errors import FailedPrecondition, HoldfastError
+from ..format.described import upsert_body
 from ..model import Origin, Sequence64
 from ..storage.wal import LoggedRecord
 from . import writer
@@ -102,7 +103,8 @@ class CollectionReplay:
                 tally.replayed += 1
                 if not self._request.validate_only:
                     self._follow_history(target, record, read)
-                    self._send(target, change, record.sequence, actor=logged.actor)
+                    body = _body_of(record) if isinstance(change, UpsertRows) else None
+                    self._send(target, change, record.sequence, actor=logged.actor, body=body)
             while self._in_flight:
                 self._settle_first()
             self._complete(target, read, tally.replayed - before)
@@ -160,7 +162,15 @@ class CollectionReplay:
 
     # Committing -----------------------------------------------------------------------------------------------------
 
-    def _send(self, target: Collection, change: Change, origin_sequence: Sequence64, *, actor: str = "") -> None:
+    def _send(
+        self,
+        target: Collection,
+        change: Change,
+        origin_sequence: Sequence64,
+        *,
+        actor: str = "",
+        body: bytes | None = None,
+    ) -> None:
         """Send one operation off; it is refused when the one before it was: no hole stays behind."""
         self._make_room()
         previous = self._in_flight[-1][0] if self._in_flight else None
@@ -180,6 +190,7 @@ class CollectionReplay:
             Caller(actor=actor),
             check=check,
             origin_sequence=origin_sequence,
+            body=body,
             while_waiting=self._work.check_cancelled,
         )
         self._committer.submit_nowait(submission)
@@ -214,6 +225,15 @@ class CollectionReplay:
             except HoldfastError:
                 # The error that matters is the one that ended the work.
                 continue
+
+
+def _body_of(record: LoggedRecord) -> bytes | None:
+    """What an upsert says, to be logged again as it stands; None where it does not stand at the end.
+
+    A copy: a view would keep all that was read with it in memory until the operation is settled.
+    """
+    body = upsert_body(record.payload)
+    return None if body is None else bytes(body)
 
 
 def is_trace(logged: Logged) -> bool:

@@ -22,10 +22,14 @@ def make_submission(
     origin_sequence: int = 0,
     after_sequence: int = 0,
     payload_block: bytes | None = None,
+    body: bytes | None = None,
     rows_sent: int = 0,
     while_waiting: Callable[[], None] | None = None,
 ) -> Submission:
-    """A change ready for the committer: encoded, its payload's CRC computed. Pure; runs in the caller's thread."""
+    """A change ready for the committer: encoded, its payload's CRC computed. Pure; runs in the caller's thread.
+
+    ``payload_block`` and ``body`` as ``encode_change`` has them.
+    """
     submission = Submission(
         change=change,
         request_id=caller.request_id,
@@ -39,12 +43,18 @@ def make_submission(
         rows_sent=rows_sent,
         while_waiting=while_waiting,
     )
-    encode_into(submission, change, caller, logged=logged, payload_block=payload_block)
+    encode_into(submission, change, caller, logged=logged, payload_block=payload_block, body=body)
     return submission
 
 
 def encode_into(
-    submission: Submission, change: Change, caller: Caller, *, logged: bool, payload_block: bytes | None
+    submission: Submission,
+    change: Change,
+    caller: Caller,
+    *,
+    logged: bool,
+    payload_block: bytes | None,
+    body: bytes | None = None,
 ) -> None:
     """Make ``submission`` say ``change``: its record's payload and CRC, or none where it is not logged. Pure."""
     parts: list[bytes | memoryview] = []
@@ -56,6 +66,7 @@ def encode_into(
             request_digest=caller.request_digest,
             origin_sequence=submission.origin_sequence,
             payload_block=payload_block,
+            body=body,
             rows_left_out=max(0, submission.rows_sent - len(change.rows)) if isinstance(change, UpsertRows) else 0,
         )
     submission.change, submission.parts = change, parts

@@ -44,6 +44,12 @@ def described(payload: Bytes) -> tuple[LogOperation, Bytes]:
     return decode(payload), payload
 
 
+def upsert_body(payload: memoryview) -> memoryview | None:
+    """The bytes of the ``UpsertBody`` that ends an operation; None where there is none, or something behind it."""
+    found = _upsert_in(payload)
+    return None if found is None else payload[found[1] :]
+
+
 def _without_matrix(payload: memoryview) -> Iterator[bytes]:
     """The payload without what may be its matrix, for each place where that may begin."""
     found = _upsert_in(payload)

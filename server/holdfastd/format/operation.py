@@ -29,6 +29,7 @@ __all__ = [
     "digest_sums",
     "encode",
     "encode_upsert",
+    "encode_upsert_again",
     "hash_ids",
     "hash_rows",
     "ids_of",
@@ -82,14 +83,27 @@ def encode_upsert(
     )
     _set_payloads(body, payload_block or join_payloads(rows.payloads))
     inner = body.SerializeToString() + varint(_VECTORS_TAG) + varint(len(vectors))
-    outer = LogOperation(
+    operation = LogOperation(
         collection_id=collection_id.bytes,
         actor=actor,
         request_id=request_id,
         origin_sequence=origin_sequence,
         request_digest=request_digest,
-    ).SerializeToString()
-    return [outer + varint(_UPSERT_TAG) + varint(len(inner) + len(vectors)) + inner, vectors]
+    )
+    return [_upsert_head(operation, len(inner) + len(vectors)) + inner, vectors]
+
+
+def encode_upsert_again(
+    collection_id: uuid.UUID, body: bytes, *, actor: str, origin_sequence: int
+) -> list[bytes | memoryview]:
+    """The parts of the operation that writes to this collection what an ``UpsertBody`` of another log says."""
+    operation = LogOperation(collection_id=collection_id.bytes, actor=actor, origin_sequence=origin_sequence)
+    return [_upsert_head(operation, len(body)), body]
+
+
+def _upsert_head(operation: LogOperation, body_bytes: int) -> bytes:
+    """What stands in front of a body of so many bytes."""
+    return operation.SerializeToString() + varint(_UPSERT_TAG) + varint(body_bytes)
 
 
 def _set_payloads(body: UpsertBody, block: bytes) -> None:
