@@ -159,8 +159,13 @@ class Suite:
         runs = [self.runner.ours("restart", "--rows", str(self.scale.long_rows)) for _ in range(self.scale.long_pairs)]
         count = f"{self.scale.long_rows:,} rows"
         yield _against_ingest(f"start after kill -9, recovering {count}", runs, "recovery")
-        yield _against_ingest(f"replay of {count} to a restored copy", runs, "replay")
-        yield _against_ingest(f"a moment of {count}, rolled forward into a new collection", runs, "moment")
+        yield _against_ingest("the recovery in it, with every row in the log and none in a segment", runs, "log_alone")
+        for what, step in (
+            (f"replay of {count} to a restored copy", "replay"),
+            (f"a moment of {count}, rolled forward into a new collection", "moment"),
+        ):
+            yield _against_ingest(what, runs, step)
+            yield _against_recovery(what, runs, step)
         beyond = spread([max(0.0, run["sealed"] - run["empty"]) for run in runs])
         yield below(
             f"opening {count}, sealed", beyond, "s", f"beyond an empty start of {runs[0]['empty']:.2f} s", 0.5, 2
@@ -270,6 +275,15 @@ def _against_ingest(what: str, runs: list[Result], step: str) -> Row:
     rate = spread([run["rows"] / run["ingest"] for run in runs])
     figure = f"{quantity(taken, 's', 2)} = {runs[0]['rows'] / taken.median:,.0f} rows/s"
     return at_least(what, figure, f"ingest: {quantity(rate, 'rows/s')}", ratio, 2.0)
+
+
+def _against_recovery(what: str, runs: list[Result], step: str) -> Row:
+    """Rows/s, against those of a recovery that finds every row in the log."""
+    rate = spread([run["rows"] / run[step] for run in runs])
+    recovery = spread([run["rows"] / run["log_alone"] for run in runs])
+    ratio = spread([run["log_alone"] / run[step] for run in runs])
+    against = f"recovery of the log: {quantity(recovery, 'rows/s')}"
+    return at_least(f"{what}, against recovery", quantity(rate, "rows/s"), against, ratio, 1.0)
 
 
 def _searched(rows: int, peer: str, pairs: Pairs[Result]) -> Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import holdfast
@@ -21,9 +21,9 @@ class Ours:
     version: str
     durable = "acknowledged as durable (WriteResult.durable)"
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, options: Sequence[str] = ()) -> None:
         self.version = commit()
-        self.daemon = Daemon(directory)
+        self.daemon = Daemon(directory, options)
         self.database = holdfast.connect(self.daemon.address)
         self.database.collections.create(COLLECTION, dimensions=data.DIMENSIONS, metric="cosine", storage="disk")
         self.collection = self.database.collection(COLLECTION)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -26,10 +28,15 @@ SAMPLE_SECONDS = 0.02
 
 
 class Daemon:
-    """Serves `directory`/data on `directory`/holdfast.sock. A start begins with the process and ends with SERVING."""
+    """Serves `directory`/data on `directory`/holdfast.sock. A start begins with the process and ends with SERVING.
 
-    def __init__(self, directory: Path) -> None:
+    `options` are given to holdfastd beside these two places.
+    """
+
+    def __init__(self, directory: Path, options: Sequence[str] = ()) -> None:
         self._directory = directory
+        self._options = options
+        self._log = directory / "holdfastd.log"
         self._peak = 0
         self.address = f"unix://{directory / 'holdfast.sock'}"
         self.start_seconds = self.start()
@@ -37,9 +44,9 @@ class Daemon:
     def start(self) -> float:
         """Starts the process; returns the seconds until its health says SERVING. Raises SystemExit if it gives up."""
         path, data = self._directory / "holdfast.sock", self._directory / "data"
-        command = [sys.executable, "-m", "holdfastd", "--data-dir", str(data), "--socket", str(path)]
+        command = [sys.executable, "-m", "holdfastd", "--data-dir", str(data), "--socket", str(path), *self._options]
         began = time.perf_counter()
-        with (self._directory / "holdfastd.log").open("ab") as log:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, env=environment(), stdout=log, stderr=log)
         self._await_serving(path, began + START_LIMIT_SECONDS)
         taken = time.perf_counter() - began
@@ -58,6 +65,11 @@ class Daemon:
         """SIGKILL, as a crash would."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+
+    def recovery_seconds(self) -> float:
+        """What the recovery of the last start took, by the daemon's own word."""
+        said = re.findall(r"recovery_ms=([0-9.]+)", self._log.read_text(errors="replace"))
+        return float(said[-1]) / 1e3
 
     def bytes_written(self) -> int:
         """Bytes that the running process has sent to the disk."""
@@ -96,7 +108,7 @@ class Daemon:
             raise SystemExit(f"holdfastd did not serve within {START_LIMIT_SECONDS:.0f} s\n{self._log_tail()}")
 
     def _log_tail(self) -> str:
-        return (self._directory / "holdfastd.log").read_text(errors="replace")[-2_000:]
+        return self._log.read_text(errors="replace")[-2_000:]
 
     def _watch(self, watched: subprocess.Popen[bytes]) -> None:
         while watched.poll() is None:
