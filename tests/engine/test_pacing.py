@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from holdfastd.engine.pacing import AT_ONCE_BYTES, LONG_QUIET_NS, QUIET_NS, Pacer
-from holdfastd.storage.bulk import LARGE_PIECE_BYTES, LARGEST_PIECE_BYTES
+from holdfastd.storage.bulk import LARGE_PIECE_BYTES, LARGEST_PIECE_BYTES, Pace
 from tests.support.clock import ManualClock
 from tests.support.snapshots import SnapshotKit
 
@@ -27,7 +28,7 @@ class Foreground:
         return Pacer(self.clock, rate, lambda: self.last_write_ns)
 
 
-def spent(clock: ManualClock, pace: Pacer, count: int, foreground: Foreground | None = None) -> float:
+def spent(clock: ManualClock, pace: Pace, count: int, foreground: Foreground | None = None) -> float:
     """Seconds that it takes to be let through with ``count`` bytes, piece by piece."""
     before = sum(clock.slept)
     for _ in range(count // PIECE):
@@ -69,6 +70,20 @@ def test_several_writers_share_one_rate() -> None:
     pace = store.pacer()
     both = spent(store.clock, pace, RATE + AT_ONCE_BYTES, store) + spent(store.clock, pace, RATE, store)
     assert both == pytest.approx(2, rel=0.05)
+
+
+def test_who_yields_to_readers_as_well_keeps_the_rate_beside_either_and_shares_it() -> None:
+    store = Foreground()
+    read_ns = -(1 << 60)
+    alone = store.pacer()
+    yielding = alone.that_yields_to(lambda: read_ns)
+    assert spent(store.clock, yielding, 2 * RATE) == 0
+    read_ns = store.clock.monotonic_ns() + 10**12
+    assert spent(store.clock, alone, 2 * RATE) == 0
+    assert spent(store.clock, yielding, RATE + AT_ONCE_BYTES) == pytest.approx(1, rel=0.05)
+    read_ns = -(1 << 60)
+    both = spent(store.clock, alone, RATE, store) + spent(store.clock, yielding, RATE, store)
+    assert both == pytest.approx(2, rel=0.1)
 
 
 def test_no_rate_is_no_waiting() -> None:
@@ -118,6 +133,26 @@ def test_a_snapshot_yields_to_writers(kit: SnapshotKit) -> None:
     kit.clock.slept.clear()
     kit.snapshot()
     assert kit.clock.slept
+
+
+@pytest.mark.parametrize("reads", ["search", "get", "scroll", "count", "nothing"])
+def test_a_compaction_yields_to_readers_and_a_snapshot_does_not(kit: SnapshotKit, reads: str) -> None:
+    kit.engine.checkpoint()
+    kit.delete("p0")
+    kit.clock.advance_us(1_000_000)
+    reading = kit.engine.points.reading("c")
+    {
+        "search": lambda: reading.search(np.ones((1, WIDE), np.float32), k=1),
+        "get": lambda: reading.get(["p1"]),
+        "scroll": lambda: reading.scroll(limit=3),
+        "count": lambda: reading.count("version = 1"),
+        "nothing": lambda: None,
+    }[reads]()
+    kit.clock.slept.clear()
+    kit.snapshot()
+    assert not kit.clock.slept
+    kit.compact("c", aggressive=True)
+    assert bool(kit.clock.slept) == (reads != "nothing")
 
 
 def test_a_snapshot_writes_larger_pieces_while_nobody_writes(kit: SnapshotKit) -> None:

@@ -32,6 +32,7 @@ from .moments import Moments
 from .objectives import Objectives
 from .operations import Operation, OperationRegistry
 from .points import Points
+from .presence import Presence
 from .quarantine import quarantine_alarms
 from .recovery import open_store
 from .replay import Replay
@@ -75,7 +76,7 @@ class Engine:
 
     def __init__(self, ground: Ground, lock: Lock, on_fatal: Callable[[BaseException], NoReturn]) -> None:
         store, machinery = ground.store, build_machinery(ground, on_fatal)
-        meters = Meters(ground.clock)
+        meters = Meters(ground.clock, Presence(ground.clock))
         # Constant after creation.
         self.config = ground.config
         self._ground = ground
@@ -105,7 +106,7 @@ class Engine:
         logs = _logs(ground, machinery, self.wal)
         self.snapshots = _snapshots(ground, machinery, self.operations, logs, self.wal)
         self._upload_expiry = UploadExpiry(self.snapshots.uploads)
-        self.compactions = _compactions(ground, machinery, self.operations)
+        self.compactions = _compactions(ground, machinery, self.operations, meters.presence)
         self._compaction_thread = CompactionThread(self.compactions, machinery.alarms)
         self.replay = _replay(ground, machinery, self.operations, logs, self.wal, self.snapshots.moments)
         self.archiving = Archiving(
@@ -445,7 +446,7 @@ def _snapshots(
     )
 
 
-def _compactions(ground: Ground, machinery: Machinery, operations: OperationRegistry) -> Compactions:
+def _compactions(ground: Ground, machinery: Machinery, operations: OperationRegistry, readers: Presence) -> Compactions:
     parts = CompactionGround(
         fs=ground.fs,
         layout=ground.layout,
@@ -456,8 +457,8 @@ def _compactions(ground: Ground, machinery: Machinery, operations: OperationRegi
         checkpointer=machinery.checkpointer,
         held_pace=machinery.checkpoint_pace,
     )
-    reserve_bytes = ground.config.disk_reserve_bytes
-    return Compactions(parts, ground.clock, operations, machinery.backup_pace, machinery.room, reserve_bytes)
+    pace = machinery.backup_pace.that_yields_to(readers.last_ns)
+    return Compactions(parts, ground.clock, operations, pace, machinery.room, ground.config.disk_reserve_bytes)
 
 
 def _schedules(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..storage.clock import Clock
+from .presence import Presence
 from .tickets import Ticket
 
 _WINDOW_NS = 60 * 1_000_000_000
@@ -83,9 +84,10 @@ class CollectionMeter:
 
 @dataclass(slots=True)
 class Meters:
-    """Meters by collection, made on first use. Thread-safe."""
+    """Meters by collection, made on first use; ``presence``: of those who read any of them. Thread-safe."""
 
     clock: Clock
+    presence: Presence
     _by_collection: dict[uuid.UUID, CollectionMeter] = field(default_factory=dict)
 
     def of(self, collection_id: uuid.UUID) -> CollectionMeter:

@@ -1,10 +1,14 @@
-"""Bulk writes give way: at full speed while the log is quiet, at a rate while somebody writes to it (RULES 25)."""
+"""Bulk writes give way: at full speed while the log is quiet, at a rate while somebody writes to it (RULES 25).
+
+A compaction, for which nobody waits, gives way to those who read as well.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 
+from ..storage.bulk import Pace
 from ..storage.clock import Clock
 
 QUIET_NS = 100_000_000
@@ -36,12 +40,19 @@ class Pacer:
 
     def __call__(self, count: int) -> None:
         """Wait until ``count`` bytes may be written."""
+        self._wait(count, self._last_write_ns())
+
+    def that_yields_to(self, last_ns: Callable[[], int]) -> Pace:
+        """A pace that gives way to others as well, within the same rate. ``last_ns``: when one of them was there."""
+        return lambda count: self._wait(count, max(self._last_write_ns(), last_ns()))
+
+    def _wait(self, count: int, last_ns: int) -> None:
         if not self._rate:
             return
         cost = count * 1_000_000_000 // self._rate
         with self._lock:
             now = self._clock.monotonic_ns()
-            if now - self._last_write_ns() > QUIET_NS:
+            if now - last_ns > QUIET_NS:
                 self._free_ns = now
                 return
             at_once = AT_ONCE_BYTES * 1_000_000_000 // self._rate

@@ -42,7 +42,8 @@ class Reading:
 
     def get(self, ids: Sequence[str], *, vectors: bool = True) -> list[Record]:
         """The records of ``ids`` in the order asked, without those that do not exist."""
-        return read.get(self.view, ids, vectors=vectors)
+        with self.meters.presence.reading():
+            return read.get(self.view, ids, vectors=vectors)
 
     def existing(self, ids: Sequence[str]) -> list[Record]:
         """The records of ``ids``, with their vectors. Raises NotFound naming those that do not exist."""
@@ -78,7 +79,7 @@ class Reading:
         if not 1 <= k <= MAX_K:
             raise InvalidArgument(f"k is {k}; it can be 1 to {MAX_K}", field="k")
         filter = _parse_optional(filter_text)
-        with self.meters.of(self.view.spec.id).search.timed():
+        with self.meters.presence.reading(), self.meters.of(self.view.spec.id).search.timed():
             return read.search(self.view, queries, k=k, filter=filter, threshold=threshold, vectors=vectors)
 
     def scroll(
@@ -93,16 +94,18 @@ class Reading:
     ) -> list[Record]:
         """A page of records. ``order``: ``timestamp`` (as written) or ``id``."""
         view, filter = self.view, _parse_optional(filter_text)
-        if order == "id":
-            last = None if after is None else after.id
-            return read.scroll_by_id(view, after=last, skip=skip, limit=limit, filter=filter, vectors=vectors)
-        place = None if after is None else (after.sequence, after.id)
-        return read.scroll_by_time(view, after=place, skip=skip, limit=limit, filter=filter, vectors=vectors)
+        with self.meters.presence.reading():
+            if order == "id":
+                last = None if after is None else after.id
+                return read.scroll_by_id(view, after=last, skip=skip, limit=limit, filter=filter, vectors=vectors)
+            place = None if after is None else (after.sequence, after.id)
+            return read.scroll_by_time(view, after=place, skip=skip, limit=limit, filter=filter, vectors=vectors)
 
     def count(self, filter_text: str | None = None) -> int:
         """How many points the filter accepts."""
         self.view.require_whole("its points cannot be counted")
-        return read.count(self.view, _parse_optional(filter_text))
+        with self.meters.presence.reading():
+            return read.count(self.view, _parse_optional(filter_text))
 
     def export(self, filter_text: str | None = None) -> Iterator[list[Record]]:
         """Every record with its vector, in batches, in the order written."""
