@@ -133,6 +133,7 @@ class ReplayLogs:
             store_id=source.store_id,
             from_sequence=through + 1,
             upto_synced=source.upto_synced,
+            beside=source.beside,
         )
         for record in records:
             past = to_sequence is not None and record.sequence > to_sequence
