@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TypeAlias
 
+import numpy as np
+
 from holdfast.v1.log_pb2 import LogOperation, UpsertBody
 
 from .operation import decode, varint
@@ -89,13 +91,11 @@ def _places_of_matrix(payload: memoryview, body: int) -> Iterator[int]:
     """Each place behind ``body`` with the tag of a matrix and a length that reaches exactly to the end."""
     for start in range(body, len(payload), _PIECE_BYTES):
         # One byte more: that behind the last tag.
-        piece = bytes(payload[start : start + _PIECE_BYTES + 1])
-        behind = len(payload) - start - 1
-        at = piece.find(_VECTORS_TAG, 0, -1)
-        while at >= 0:
-            # A length is of one to five bytes: of what is none, one in 25 has its low seven bits.
-            if 1 <= (behind - at - piece[at + 1]) & 0x7F <= _LONGEST_LENGTH:
-                length, after = _varint_at(payload, start + at + 1)
-                if after + length == len(payload):
-                    yield start + at
-            at = piece.find(_VECTORS_TAG, at + 1, -1)
+        piece = np.frombuffer(payload[start : start + _PIECE_BYTES + 1], np.uint8)
+        tags = np.flatnonzero(piece[:-1] == _VECTORS_TAG)
+        # A length is of one to five bytes: of what is none, one in 25 has its low seven bits.
+        digits = (len(payload) - start - 1 - tags - piece[tags + 1]) & 0x7F
+        for at in tags[(digits >= 1) & (digits <= _LONGEST_LENGTH)].tolist():
+            length, after = _varint_at(payload, start + at + 1)
+            if after + length == len(payload):
+                yield start + at
