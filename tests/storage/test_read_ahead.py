@@ -18,7 +18,7 @@ from holdfastd.storage.osfiles import OsFileSystem
 from tests.support.memfs import MemFileSystem
 
 PATH = "/f"
-PIECE = 1000
+PIECE = 4096
 SIZE = 7 * PIECE + 5
 DATA = np.random.default_rng(7).bytes(SIZE)
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from holdfastd.errors import DataDirectoryLocked
 from holdfastd.storage.beside import Done
-from holdfastd.storage.files import FileFacts, PathReader, facts_in
+from holdfastd.storage.files import Cache, FileFacts, PathReader, facts_in
 from tests.support.memdisk import ROOT, Content, DirectoryModel, Disk, DiskFile, Layer, NameChange
 from tests.support.memfiles import Fault, MemFile, MemLock, MemMapping
 
@@ -188,7 +188,7 @@ class MemFileSystem:
             view = self._views[self._file(path)]
             return bytes(view[offset:] if length is None else view[offset : offset + length])
 
-    def reader(self, path: str) -> PathReader:
+    def reader(self, path: str, cache: Cache = Cache.USE) -> PathReader:
         return PathReader(self, path)
 
     def facts(self, path: str) -> dict[str, FileFacts]:

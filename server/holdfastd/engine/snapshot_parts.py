@@ -17,14 +17,14 @@ import numpy as np
 from ..errors import HoldfastError
 from ..format.hashing import digest_sums
 from ..format.segment import ROW_DTYPE
-from ..format.snapshot import PAYLOADS, REMOVED, ROWS, TOMBSTONE_IDS, SnapshotCollection, data_members
+from ..format.snapshot import PAYLOADS, REMOVED, ROWS, TOMBSTONE_IDS, Member, SnapshotCollection, data_members
 from ..format.verify_receipt import CHECKSUMS
 from ..format.verify_receipt import ROWS as ROW_LEVEL
 from ..model import Digest, Sequence64
 from ..storage.archive_bytes import forget
 from ..storage.archive_reader import ArchiveReader
 from ..storage.archive_survey import Finding, Placed
-from ..storage.files import File, make_dirs, remove_tree
+from ..storage.files import Buffer, File, make_dirs, remove_tree
 from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_decode import Column, PartDecoder, Shape, decode_removed
 
@@ -37,7 +37,7 @@ class RowsDigest:
         self._rest = b""
         self.digest = Digest()
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: Buffer) -> None:
         """The next piece."""
         skipped = min(self._header, len(data))
         self._header -= skipped
@@ -109,7 +109,11 @@ class Parts:
 
     # As the survey reads --------------------------------------------------------------------------------------------
 
-    def piece(self, placed: Placed, data: bytes) -> None:
+    def wants(self, member: Member) -> bool:
+        """See ``Reader``."""
+        return self._decodes or member.file in (ROWS, PAYLOADS, TOMBSTONE_IDS)
+
+    def piece(self, placed: Placed, data: Buffer) -> None:
         """See ``Reader``."""
         member = placed.member
         assert member is not None, "only data members are told of"
@@ -220,7 +224,7 @@ class Parts:
 
         self._disk(create)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: Buffer) -> None:
         file = self._file
         assert file is not None, "created with its first piece"
         self._disk(lambda: file.pwrite([data], self._written))

@@ -192,6 +192,7 @@ class WalControl:
                 upto_synced=source.upto_synced,
                 from_sequence=from_sequence,
                 inspect=_fault_of,
+                beside=source.beside,
             )
 
     def source(self, path: str | None = None) -> LogSource:

@@ -51,7 +51,7 @@ def _nobody(_end: int) -> None:
 
 
 def intact_run(
-    buf: bytes, position: int, *, salt: int, offset: int, before_checks: Callable[[int], None] = _nobody
+    buf: bytes | memoryview, position: int, *, salt: int, offset: int, before_checks: Callable[[int], None] = _nobody
 ) -> tuple[RecordArray, list[int]]:
     """The records that stand one after the other from ``buf[position]`` on, whole and intact, and their positions.
 
@@ -80,7 +80,7 @@ def header_of(row: np.void) -> RecordHeader:
     return RecordHeader(kind, flags, *rest)
 
 
-def _walk(buf: bytes, position: int) -> tuple[list[int], int]:
+def _walk(buf: bytes | memoryview, position: int) -> tuple[list[int], int]:
     """Where records would start by the word of their lengths, which nobody has checked yet, and where the last ends."""
     positions = []
     size = len(buf)
@@ -118,13 +118,13 @@ def _zero_paddings(words: NDArray[np.uint64], rows: RecordArray, starts: NDArray
     return _first_false((used == 0) | (stray == 0))
 
 
-def _intact_payloads(buf: bytes, rows: RecordArray, positions: list[int]) -> int:
+def _intact_payloads(buf: bytes | memoryview, rows: RecordArray, positions: list[int]) -> int:
     """How many of the first payloads have a checksum that holds."""
     array = np.frombuffer(buf, np.uint8)
     crcs = rows["payload_crc"].tolist()
     for index, length in enumerate(rows["payload_length"].tolist()):
         start = positions[index] + HEADER_SIZE
-        piece = buf[start : start + length] if length < _COPY_BELOW else array[start : start + length]
+        piece = bytes(buf[start : start + length]) if length < _COPY_BELOW else array[start : start + length]
         if _crc32c(piece) != crcs[index]:
             return index
     return len(crcs)

@@ -54,7 +54,7 @@ class FileInput:
         return data
 
     @staticmethod
-    def _in_order(fs: FileSystem, path: str, source: Reader) -> Iterator[bytes]:
+    def _in_order(fs: FileSystem, path: str, source: Reader) -> Iterator[Buffer]:
         first = source.read(0, FIRST_BYTES)
         yield first
         yield from read_ahead(fs, path, source, len(first), source.size)

@@ -7,7 +7,9 @@ walk, since nothing behind it can be read. Memory is bounded by pieces.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,9 +21,13 @@ from ..format.verify_receipt import CHECKSUMS, FILES, ROWS
 from .archive_bytes import GzipBytes, PlainBytes, TarBytes
 from .archive_reader import ArchiveReader
 from .checks import DAMAGE
-from .files import FileSystem
+from .files import Buffer, FileSystem
 from .hash_beside import HashBeside
 from .store_errors import StoreError
+
+AT_A_TIME = 2
+"""Large contents that are hashed at a time: a disk gives more than one core hashes."""
+LARGE_BYTES = 4 << 20
 
 _SHOWN = 80
 
@@ -53,7 +59,10 @@ class Placed:
 class Reader(Protocol):
     """Who wants more of the members than their checksums."""
 
-    def piece(self, placed: Placed, data: bytes) -> None:
+    def wants(self, member: Member) -> bool:
+        """Whether it is to be told of the content of this one, in its turn."""
+
+    def piece(self, placed: Placed, data: Buffer) -> None:
         """The next piece of the content of a data member."""
 
     def end(self, placed: Placed) -> None:
@@ -93,6 +102,7 @@ class Survey:
         self._members = {member.name: (index, member) for index, member in enumerate(members)}
         self._expected = [layout.README, *(member.name for member in members), layout.SUMS]
         self._hashes: dict[str, str] = {}
+        self._out_of_turn: deque[Iterator[None]] = deque()
         self._bytes: TarBytes
         self._where = layout.MANIFEST
         self._odd: TarHeader | None = None
@@ -115,6 +125,10 @@ class Survey:
             pass
         except ValueError as error:
             self._tell(self._where, f"{error}; nothing behind it can be read")
+        while self._out_of_turn:
+            # Wherever the walk has ended, these lie in front of it.
+            with contextlib.suppress(_EndsHereError):
+                self._prove_until_left(0)
 
     # From header to header ------------------------------------------------------------------------------------------
 
@@ -224,6 +238,7 @@ class Survey:
 
     def _look_into(self, placed: Placed) -> None:
         if placed.name == layout.SUMS:
+            self._prove_until_left(0)
             self._read_sums(placed)
             return
         index, member = self._members.get(placed.name, (-1, None))
@@ -231,15 +246,41 @@ class Survey:
         if self._level < CHECKSUMS or not wanted or not placed.whole:
             self._pass_over(placed)
             return
+        in_turn = member is not None and self._reader.wants(member)
+        if in_turn or not self._is_whole_and_large(placed):
+            for _ in self._proving(placed, in_turn=in_turn):
+                pass
+            return
+        self._out_of_turn.append(self._proving(placed, in_turn=False))
+        if len(self._out_of_turn) == AT_A_TIME:
+            self._prove_until_left(AT_A_TIME - 1)
+
+    def _is_whole_and_large(self, placed: Placed) -> bool:
+        """Whether a content may be read beside others, since the walk can go on behind it in any case."""
+        plain = not self._archive.compressed
+        return plain and placed.size >= LARGE_BYTES and placed.offset + placed.size < self._archive.size
+
+    def _prove_until_left(self, count: int) -> None:
+        """Go on, in turns, with the contents that are read beside each other, until no more than these are left."""
+        while len(self._out_of_turn) > count:
+            proving = self._out_of_turn.popleft()
+            for _ in proving:
+                self._out_of_turn.append(proving)
+                break
+
+    def _proving(self, placed: Placed, *, in_turn: bool) -> Iterator[None]:
+        """Read and hash a content: a step for each piece."""
         digest, left = HashBeside(self._fs.beside), placed.size
         try:
             for data in self._bytes.pieces(placed.offset, placed.size):
                 left -= len(data)
                 digest.update(data)
                 self.bytes_read += len(data)
-                if member is not None:
+                if in_turn:
                     self._reader.piece(placed, data)
+                if placed.member is not None:
                     self._advance(len(data), 0)
+                yield
         except OSError as error:
             self._unreadable(placed.name, placed.offset, error)
             return
@@ -248,7 +289,7 @@ class Survey:
             return
         self._hashes[placed.name] = digest.hexdigest()
         self._check_padding(placed)
-        if member is not None:
+        if in_turn:
             self._reader.end(placed)
 
     def _pass_over(self, placed: Placed) -> None:
@@ -292,8 +333,8 @@ class Survey:
             return
         if listed[layout.MANIFEST] != self._archive.manifest_sha256:
             self._tell(layout.MANIFEST, "the manifest does not match its SHA-256 in SHA256SUMS", 0)
-        for name, digest in self._hashes.items():
-            if listed[name] != digest:
+        for name in self._expected:
+            if name in self._hashes and listed[name] != self._hashes[name]:
                 self._found(Finding(CHECKSUMS, self._place(name), "the content does not match its SHA-256"))
 
     # Bytes ----------------------------------------------------------------------------------------------------------

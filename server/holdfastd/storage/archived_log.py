@@ -12,7 +12,7 @@ import posixpath
 
 from ..errors import Corruption
 from ..format.urls import is_object_url
-from .files import FileSystem, Reader
+from .files import Cache, FileSystem, PathReader, Reader
 from .log_archive_listing import Piece, list_log_archive
 
 HEADS = 4096
@@ -76,6 +76,10 @@ class ArchivedLog:
             if len(self._heads[path]) >= end:
                 return self._heads[path][offset:end]
         return self._read(path, offset, end)
+
+    def reader(self, path: str, cache: Cache = Cache.USE) -> Reader:
+        """As ``FileSystem.reader``."""
+        return PathReader(self, path)
 
     def _read(self, path: str, offset: int, end: int) -> bytes:
         try:

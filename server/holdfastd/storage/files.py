@@ -10,6 +10,7 @@ import contextlib
 import errno
 import posixpath
 from collections.abc import Callable, Sequence
+from enum import Enum, auto
 from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -86,6 +87,19 @@ class Mapping(Protocol):
         """Unpin the range."""
 
 
+class Cache(Enum):
+    """What the page cache is to ``Reader.read_into``. Bypassing it is a wish.
+
+    It is granted where memory, offset and length are multiples of 4096 and the disk's file system can; what is not on
+    the disk yet is written first.
+    """
+
+    USE = auto()
+    SPARE = auto()
+    """What it holds is read from it; what it lacks is read past it, and pushes nothing out."""
+    BYPASS = auto()
+
+
 class FileFacts(NamedTuple):
     """What a file system tells of a file without reading it: bytes, and when it was last written to."""
 
@@ -94,7 +108,7 @@ class FileFacts(NamedTuple):
 
 
 class Reader(Protocol):
-    """One file open for reading, mostly from its beginning to its end. One thread."""
+    """One file open for reading, mostly from its beginning to its end. One thread, but for what ``read_into`` says."""
 
     @property
     def size(self) -> int:
@@ -102,6 +116,12 @@ class Reader(Protocol):
 
     def read(self, offset: int, length: int) -> bytes:
         """``length`` bytes from ``offset``, fewer at the end of the file."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill ``buffer``, bytes, from ``offset``; returns how many there were, fewer at the end of the file.
+
+        Of a file of this machine several threads may do so at the same time.
+        """
 
 
 class Lock(Protocol):
@@ -123,6 +143,9 @@ class ReadsFiles(Protocol):
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         """``length`` bytes from ``offset``, fewer at the end of the file; everything when ``length`` is None."""
 
+    def reader(self, path: str, cache: Cache = Cache.USE) -> Reader:
+        """Open an existing file for reading."""
+
 
 class FileSystem(Protocol):
     """Everything that the engine asks of a file system."""
@@ -143,7 +166,7 @@ class FileSystem(Protocol):
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         """``length`` bytes from ``offset``, fewer at the end of the file; everything when ``length`` is None."""
 
-    def reader(self, path: str) -> Reader:
+    def reader(self, path: str, cache: Cache = Cache.USE) -> Reader:
         """Open an existing file for reading."""
 
     def size(self, path: str) -> int:
@@ -204,13 +227,22 @@ class FileSystem(Protocol):
 class PathReader:
     """A file of a file system that opens it for each read."""
 
-    def __init__(self, fs: FileSystem, path: str) -> None:
+    def __init__(self, fs: ReadsFiles, path: str) -> None:
         self._fs = fs
         self._path = path
         self.size = fs.size(path)
 
     def read(self, offset: int, length: int) -> bytes:
         return self._fs.read(self._path, offset, length)
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        return copy_into(buffer, self.read(offset, len(buffer)))
+
+
+def copy_into(buffer: memoryview, data: Buffer) -> int:
+    """Put ``data`` at the beginning of ``buffer``; returns its bytes."""
+    buffer[: len(data)] = data
+    return len(data)
 
 
 def facts_in(fs: FileSystem, directory: str) -> dict[str, FileFacts]:

@@ -14,7 +14,7 @@ from ..errors import Corruption
 from ..format.urls import is_object_url
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader, decode_file_header
 from .bulk import BulkWriter, Pace
-from .files import Buffer, FileSystem, parent_of
+from .files import Buffer, Cache, FileSystem, PathReader, Reader, parent_of
 from .objects import PART
 from .wal_entry import Link
 from .wal_files import DAMAGE_HINT
@@ -121,6 +121,9 @@ class _Passing:
             what = f"it cannot be read: {error.strerror}"
             raise Corruption(what, path=path, offset=offset, hint=DAMAGE_HINT) from error
         return self._held
+
+    def reader(self, path: str, cache: Cache = Cache.USE) -> Reader:
+        return PathReader(self, path)
 
     def accept(self, offset: int) -> None:
         """Hand on what was read, up to ``offset``."""

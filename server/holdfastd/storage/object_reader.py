@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..format.urls import split_url
+from .files import copy_into
 from .object_stores import ObjectStores
 from .store_errors import StoreError, StoreProblem
 
@@ -62,6 +63,10 @@ class ObjectReader:
             missing -= len(taken)
             self._position += len(taken)
         return b"".join(pieces)
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill ``buffer`` from ``offset``; returns how many bytes there were, fewer at the end of the object."""
+        return copy_into(buffer, self.read(offset, len(buffer)))
 
     def _go_to(self, offset: int) -> None:
         self._position = self._range_end = offset

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from ..format.urls import is_object_url, split_url
 from .beside import Beside, Done
-from .files import FileFacts, Lock, Mapping, Reader
+from .files import Cache, FileFacts, Lock, Mapping, Reader
 from .object_reader import ObjectReader
 from .object_stores import ObjectStores
 from .object_writer import ObjectFile
@@ -124,7 +124,7 @@ class ObjectFileSystem:
         reader = ObjectReader(self._stores, path)
         return reader.read(offset, reader.size if length is None else length)
 
-    def reader(self, path: str) -> Reader:
+    def reader(self, path: str, cache: Cache = Cache.USE) -> Reader:
         return ObjectReader(self._stores, path)
 
     def size(self, path: str) -> int:

@@ -10,14 +10,12 @@ from collections.abc import Sequence
 
 from ..errors import DataDirectoryLocked
 from .beside import Beside, Done
-from .files import Buffer, FileFacts, PathReader, facts_in
+from .files import Buffer, Cache, FileFacts, facts_in
 from .osmap import OsMapping
+from .osreader import OsReader, open_for_reading, read_exactly
 
 BUFFERS_PER_CALL = 1024
 """IOV_MAX of Linux."""
-
-READ_PIECE_BYTES = 1 << 30
-"""One read returns at most 0x7ffff000 bytes."""
 
 
 class OsFile:
@@ -112,17 +110,16 @@ class OsFileSystem:
         return OsFile(path, os.open(path, os.O_RDWR))
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
-        # A pipe that lies in the place of a file must not be waited for: nobody may ever write to it.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = open_for_reading(path)
         try:
             remaining = max(0, os.fstat(descriptor).st_size - offset)
             wanted = remaining if length is None else min(length, remaining)
-            return _read_exactly(descriptor, offset, wanted)
+            return read_exactly(descriptor, offset, wanted)
         finally:
             os.close(descriptor)
 
-    def reader(self, path: str) -> PathReader:
-        return PathReader(self, path)
+    def reader(self, path: str, cache: Cache = Cache.USE) -> OsReader:
+        return OsReader(path, cache)
 
     def size(self, path: str) -> int:
         return os.stat(path).st_size
@@ -218,18 +215,6 @@ def _create_descriptor(path: str, direct: bool) -> int:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
     return os.open(path, flags, 0o600)
-
-
-def _read_exactly(descriptor: int, offset: int, length: int) -> bytes:
-    data = os.pread(descriptor, min(length, READ_PIECE_BYTES), offset)
-    if len(data) == length:
-        return data
-    pieces = [data]
-    done = len(data)
-    while done < length and pieces[-1]:
-        pieces.append(os.pread(descriptor, min(length - done, READ_PIECE_BYTES), offset + done))
-        done += len(pieces[-1])
-    return b"".join(pieces)
 
 
 def _bytes_in(buffer: Buffer) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ..format.urls import is_object_url
 from .beside import Pending
-from .files import File, FileFacts, FileSystem, Lock, Mapping, Reader
+from .files import Cache, File, FileFacts, FileSystem, Lock, Mapping, Reader
 
 
 class RoutedFileSystem:
@@ -29,8 +29,8 @@ class RoutedFileSystem:
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         return self._of(path).read(path, offset, length)
 
-    def reader(self, path: str) -> Reader:
-        return self._of(path).reader(path)
+    def reader(self, path: str, cache: Cache = Cache.USE) -> Reader:
+        return self._of(path).reader(path, cache)
 
     def size(self, path: str) -> int:
         return self._of(path).size(path)

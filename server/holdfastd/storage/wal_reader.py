@@ -107,7 +107,7 @@ class LogReader:
         beside: Beside | None = None,
     ) -> None:
         self._fs = fs
-        self._ahead = PieceAhead(fs, beside)
+        self._ahead = PieceAhead(fs, beside, piece_bytes)
         self._directories = tuple(directories)
         self._store_id = store_id
         self._mode = mode

@@ -22,8 +22,8 @@ from .files import ReadsFiles
 from .piece_ahead import PieceAhead, Place
 from .wal_entry import Link
 
-PIECE_BYTES = 4 << 20
-"""Read at a time: large enough to amortise a system call, small enough to stay in the second-level cache's reach."""
+PIECE_BYTES = (4 << 20) - (8 << 10)
+"""Read at a time: large enough to amortise a system call; two huge pages with the blocks that it begins and ends in."""
 
 END_OF_LOG = "end of log"
 
@@ -102,7 +102,7 @@ def scan_file(
 ) -> Scan:
     """Yield what the file holds from ``start`` (where ``link`` ended) up to byte ``end``, or to the end of the file.
 
-    Memory is bounded by one piece plus the largest operation, and by another piece with one that reads ``ahead``.
+    Memory is bounded by one piece plus the largest operation, and by two more pieces with one that reads ``ahead``.
     Payload views stay valid as long as they are held. ``check_only`` checks everything and yields nothing. Raises
     UnsupportedFormat for an intact record of a kind that this version does not know, OSError as the file system does.
     """
@@ -141,7 +141,7 @@ def scan_file(
 
 
 def _take_run(
-    state: _ScanState, buffer: bytes, base: int, salt: int, check_only: bool, begin_next: Callable[[int], None]
+    state: _ScanState, buffer: memoryview, base: int, salt: int, check_only: bool, begin_next: Callable[[int], None]
 ) -> Generator[LoggedRecord, None, ScanEnd | None]:
     """Take the records of a piece that are intact in themselves: plain ones by the run, the others one by one.
 
@@ -174,7 +174,7 @@ def _take_run(
 
 
 def _plain_records(
-    buffer: bytes, path: str, base: int, rows: RecordArray, positions: list[int]
+    buffer: memoryview, path: str, base: int, rows: RecordArray, positions: list[int]
 ) -> Iterator[LoggedRecord]:
     view = memoryview(buffer)
     lengths, sequences, times = (rows[name].tolist() for name in ("payload_length", "sequence", "timestamp_us"))
@@ -237,7 +237,7 @@ class _ScanState:
             self.whole_offset = self.offset
         return count
 
-    def take(self, buffer: bytes, position: int, record: RecordHeader) -> LoggedRecord | ScanEnd | None:
+    def take(self, buffer: memoryview, position: int, record: RecordHeader) -> LoggedRecord | ScanEnd | None:
         """Go past any acceptable record: what it completes, None inside an operation, or why it is not acceptable."""
         problem = _payload_problem(buffer, position, record)
         if problem is not None:
@@ -314,7 +314,9 @@ def _shifted(values: NDArray[np.uint64], first: int) -> NDArray[np.uint64]:
     return before
 
 
-def _decode(buffer: bytes, position: int, *, path: str, salt: int, offset: int, remaining: int) -> RecordHeader | str:
+def _decode(
+    buffer: memoryview, position: int, *, path: str, salt: int, offset: int, remaining: int
+) -> RecordHeader | str:
     """The header there, or why there is none."""
     try:
         found = decode_header(buffer, position, salt=salt, offset=offset, remaining=remaining)
@@ -323,7 +325,7 @@ def _decode(buffer: bytes, position: int, *, path: str, salt: int, offset: int, 
     return found if isinstance(found, RecordHeader) else found.reason
 
 
-def _payload_problem(buffer: bytes, position: int, record: RecordHeader) -> str | None:
+def _payload_problem(buffer: memoryview, position: int, record: RecordHeader) -> str | None:
     """Why the payload and its padding are not what was written, or None."""
     start = position + HEADER_SIZE
     end = start + record.payload_length

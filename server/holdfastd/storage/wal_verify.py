@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from ..format.record import ALIGNMENT, HEADER_SIZE, RecordHeader, RecordKind, find_headers
 from ..format.walfile import FILE_HEADER_SIZE, WalFileHeader
+from .beside import Beside
 from .files import ReadsFiles
+from .piece_ahead import PieceAhead
 from .wal_entry import Link
 from .wal_errors import unreadable
 from .wal_files import FoundFile, Position, find_wal_files, start_index
@@ -53,15 +55,16 @@ def verify_log(
     upto_synced: Position | None = None,
     from_sequence: int = 0,
     inspect: Callable[[LoggedRecord], str | None] = lambda record: None,
+    beside: Beside | None = None,
 ) -> LogCheck:
     """Read every WAL segment and check all that can be checked. Blocks; changes nothing; memory as in ``scan_file``.
 
     With the log being written, ``upto_synced`` is its ``synced_position``. ``from_sequence``: leave out the WAL
-    segments before it. ``inspect`` says what is wrong with an operation whose bytes are whole, or None. Damage is
-    reported, not raised. Raises
-    UnsupportedFormat for what a newer version wrote, Corruption where the disk refuses to read.
+    segments before it. ``inspect`` says what is wrong with an operation whose bytes are whole, or None. ``beside``:
+    what reads the next piece while one is checked. Damage is reported, not raised. Raises UnsupportedFormat for what a
+    newer version wrote, Corruption where the disk refuses to read.
     """
-    check = _Check(fs, inspect)
+    check = _Check(fs, inspect, beside)
     try:
         files = up_to(find_wal_files(fs, directories, store_id=store_id), upto_synced)
         before: Before | None = None
@@ -76,8 +79,11 @@ def verify_log(
 class _Check:
     """The counters of one verification."""
 
-    def __init__(self, fs: ReadsFiles, inspect: Callable[[LoggedRecord], str | None]) -> None:
+    def __init__(
+        self, fs: ReadsFiles, inspect: Callable[[LoggedRecord], str | None], beside: Beside | None = None
+    ) -> None:
         self.fs = fs
+        self.ahead = PieceAhead(fs, beside, PIECE_BYTES)
         self.inspect = inspect
         self.problems: list[Problem] = []
         self.records = self.operations = self.bytes = self.gaps = self.torn = 0
@@ -120,7 +126,7 @@ class _Check:
         )
 
     def _scan(self, path: str, header: WalFileHeader, link: Link, start: int, limit: int | None) -> ScanEnd:
-        scan = scan_file(self.fs, path, header, link, start=start, end=limit)
+        scan = scan_file(self.fs, path, header, link, start=start, end=limit, ahead=self.ahead)
         while True:
             try:
                 self._count(next(scan))

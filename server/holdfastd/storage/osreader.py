@@ -1,0 +1,104 @@
+"""A file of the operating system held open for reading.
+
+The kernel reads ahead of whoever keeps a descriptor, and begins anew with each that is opened: by pieces of 4 MiB out
+of a cold page cache that costs more than half of the speed.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import weakref
+
+import numpy as np
+
+from .files import Cache
+from .osmap import LIBC, OsMapping
+
+READ_PIECE_BYTES = 1 << 30
+"""One read returns at most 0x7ffff000 bytes."""
+
+
+class OsReader:
+    """See the module. Any thread. What is open is closed with the last reference."""
+
+    def __init__(self, path: str, cache: Cache) -> None:
+        self._descriptor = open_for_reading(path)
+        weakref.finalize(self, os.close, self._descriptor)
+        self.size = os.fstat(self._descriptor).st_size
+        self._direct = None if cache is Cache.USE else _open_direct(path)
+        if self._direct is not None:
+            weakref.finalize(self, os.close, self._direct)
+        self._cached = Residence(self._descriptor, self.size, path) if cache is Cache.SPARE else None
+
+    def read(self, offset: int, length: int) -> bytes:
+        left = max(0, os.fstat(self._descriptor).st_size - offset)
+        return read_exactly(self._descriptor, offset, min(length, left))
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        done = 0
+        if self._direct is not None and not (self._cached and self._cached.has_most(offset, len(buffer))):
+            done = _read_direct(self._direct, offset, buffer)
+        # What ended early need not go on at a whole block; where it did so for a bad one, that is raised here.
+        return done + _read_all_into(self._descriptor, offset + done, buffer[done:])
+
+
+class Residence:
+    """How much of a file is in the page cache. Its pages are counted and never touched: the file may be cut."""
+
+    def __init__(self, descriptor: int, size: int, path: str) -> None:
+        self._map = OsMapping(descriptor, size, path)
+
+    def has_most(self, offset: int, length: int) -> bool:
+        """Whether more than half of these bytes, of those that the file had when it was opened, is there."""
+        start = offset - offset % mmap.PAGESIZE
+        states = np.zeros(-(-max(0, min(offset + length, self._map.size) - start) // mmap.PAGESIZE), np.uint8)
+        address = self._map.array.ctypes.data + start
+        if not len(states) or LIBC.mincore(address, len(states) * mmap.PAGESIZE, states.ctypes.data) != 0:
+            return True
+        return int(np.count_nonzero(states & 1)) * 2 > len(states)
+
+
+def open_for_reading(path: str, flags: int = 0) -> int:
+    """A descriptor. A pipe that lies in the place of a file is not waited for: nobody may ever write to it."""
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | flags)
+
+
+def read_exactly(descriptor: int, offset: int, length: int) -> bytes:
+    """``length`` bytes from ``offset``, fewer at the end of the file."""
+    data = os.pread(descriptor, min(length, READ_PIECE_BYTES), offset)
+    if len(data) == length:
+        return data
+    pieces = [data]
+    done = len(data)
+    while done < length and pieces[-1]:
+        pieces.append(os.pread(descriptor, min(length - done, READ_PIECE_BYTES), offset + done))
+        done += len(pieces[-1])
+    return b"".join(pieces)
+
+
+def _read_all_into(descriptor: int, offset: int, buffer: memoryview) -> int:
+    done = 0
+    while done < len(buffer) and (count := os.preadv(descriptor, [buffer[done:]], offset + done)):
+        done += count
+    return done
+
+
+def _read_direct(descriptor: int, offset: int, buffer: memoryview) -> int:
+    try:
+        return os.preadv(descriptor, [buffer], offset)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return 0
+
+
+def _open_direct(path: str) -> int | None:
+    """A descriptor past the page cache; None where the file system refuses."""
+    try:
+        return open_for_reading(path, os.O_DIRECT)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return None
