@@ -5,7 +5,8 @@ import __future__
 
 import inspect
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
@@ -14,12 +15,21 @@ import pytest
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault: ``old``, which must stand exactly once in the source of ``owner.name``, becomes ``new``."""
+    """One fault: ``old``, which must stand exactly once in the source of ``owner.name``, becomes ``new``.
+
+    ``seed``: which of many random lives is known to show it. Only where to look first: any other may show it as well.
+    """
 
     owner: Any
     name: str
     old: str
     new: str
+    seed: int = field(default=0, kw_only=True)
+
+    def seeds(self, count: int) -> Iterator[int]:
+        """All numbers below ``count``, the likely one first."""
+        yield self.seed
+        yield from (seed for seed in range(count) if seed != self.seed)
 
 
 def mutate(monkeypatch: pytest.MonkeyPatch, mutant: Mutant) -> None:
