@@ -34,7 +34,7 @@ from tests.support.compactions import (
     while_compacting,
     worn,
 )
-from tests.support.engines import ROOT
+from tests.support.engines import ROOT, take_apart
 from tests.support.left_over import left_over
 from tests.support.lives import Life
 from tests.support.memdisk import Disk
@@ -65,7 +65,9 @@ class CompactionSweep(Sweep):
             if fs.exists(CURRENT) and fs.exists(PREVIOUS) and self.kit.log is not None:
                 fs.damage(CURRENT, 40, b"\0\0")
                 self.goes_back = True
-                check(self.opened(fs), done)
+                kit = self.opened(fs)
+                check(kit, done)
+                take_apart(kit.engine)
                 self.goes_back = False
         return started
 

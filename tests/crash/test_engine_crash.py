@@ -22,7 +22,8 @@ from holdfastd.engine.engine import Engine
 from holdfastd.errors import NotFound
 from holdfastd.model import SyncMode
 from tests.support.clock import ManualClock, SeededRandomness
-from tests.support.engines import abandon, open_engine
+from tests.support.engines import abandon, open_engine, take_apart
+from tests.support.foretold import Foretold
 from tests.support.left_over import left_over
 from tests.support.lives import IDS, Era, History, Life, Promises
 from tests.support.memdisk import DirectoryModel, Disk
@@ -69,7 +70,9 @@ def recover(fs: MemFileSystem) -> Found:
     engine = start(fs)
     assert not engine.recovery.rebuilt, "a power cut damages nothing: no part of an index has to be made anew"
     assert not (unnamed := left_over(fs, engine)), sorted(unnamed)
-    return Found(engine.sequence, engine.timeline, observe(engine, IDS))
+    found = Found(engine.sequence, engine.timeline, observe(engine, IDS))
+    take_apart(engine)
+    return found
 
 
 def killed(promises: Promises) -> Promises:
@@ -90,6 +93,7 @@ class Sweep:
     states: int = 0
     seen: set[tuple[int, Promises]] = field(default_factory=set)
     found: dict[int, Found] = field(default_factory=dict)
+    foretold: Foretold[Found] = field(default_factory=Foretold)
 
     def run(self, draws: int) -> Sweep:
         for era in self.life.eras:
@@ -114,32 +118,52 @@ class Sweep:
         self.check(after.fs.crash_disk_at(after.fs.ops, self.rng, "nothing"), after.at(after.fs.ops))
 
     def check(self, disk: Disk, promises: Promises) -> None:
-        fs = self.recovered(disk, promises)
-        if fs is None:
+        if not self.is_news(disk, promises):
             return
         luck = self.rng.random()
         if luck < AGAIN:
-            self.cut_recovery(fs, promises)
+            self.cut_recovery(self.recovered(disk, promises), promises)
         elif luck < AGAIN + GOES_ON:
-            go_on(fs, promises.history)
+            go_on(self.recovered(disk, promises), promises.history)
+        else:
+            self.foresee(disk, promises)
 
     def cut_recovery(self, fs: MemFileSystem, promises: Promises) -> None:
         """The power goes again, while the recovery that has just been checked was at work."""
         for again in range(fs.ops + 1):
-            self.recovered(fs.crash_disk_at(again, self.rng, "subset"), promises)
+            disk = fs.crash_disk_at(again, self.rng, "subset")
+            if self.is_news(disk, promises):
+                self.foresee(disk, promises)
 
-    def recovered(self, disk: Disk, promises: Promises) -> MemFileSystem | None:
-        """Check one state; returns the file system after its recovery, or None when this disk was seen before."""
+    def is_news(self, disk: Disk, promises: Promises) -> bool:
+        """Whether no such disk was seen before; one that was is held to these promises as well."""
         self.states += 1
         digest = disk.digest()
-        known = self.found.get(digest)
+        if (digest, promises) in self.seen:
+            return False
         self.seen.add((digest, promises))
+        known = self.found.get(digest)
         if known is not None:
             known.check(promises)
-            return None
+        return known is None
+
+    def foresee(self, disk: Disk, promises: Promises) -> None:
+        """Check one state, without a start where one that looked at the same has told what it comes to."""
+        found = self.foretold.find(disk)
+        if found is None:
+            self.recovered(disk, promises)
+        else:
+            self.found[disk.digest()] = found
+            found.check(promises)
+
+    def recovered(self, disk: Disk, promises: Promises) -> MemFileSystem:
+        """Check one state by a start; returns the file system behind it."""
         fs = MemFileSystem(disk)
-        self.found[digest] = recover(fs)
-        self.found[digest].check(promises)
+        found = recover(fs)
+        assert self.foretold.find(disk) in (None, found), "a start is not what another one has foretold"
+        self.foretold.note(disk, fs, found)
+        self.found[disk.digest()] = found
+        found.check(promises)
         return fs
 
 

@@ -18,12 +18,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-import xxhash
-
 SECTOR = 512
 ROOT = 1
 DirectoryModel: TypeAlias = Literal["prefix", "subset", "nothing"]
 Content: TypeAlias = bytes | bytearray
+Directories: TypeAlias = dict[int, dict[str, int]]
+"""The entries of each directory, by its node: names and their nodes."""
+Edit: TypeAlias = tuple[int, str, int, bool]
+"""A directory's node, a name, the name's node, and whether it is there afterwards."""
 
 
 @dataclass(slots=True)
@@ -102,19 +104,21 @@ class DiskFile:
 
 @dataclass(slots=True)
 class NameChange:
-    """One change of names: each edit is (directory, name, node, present); a removal removes just that node."""
+    """One change of names, made at operation ``serial``; directories in ``waiting`` have not been synced since."""
 
     serial: int
-    edits: tuple[tuple[int, str, int, bool], ...]
+    edits: tuple[Edit, ...]
     waiting: set[int]
 
-    def apply(self, directories: dict[int, dict[str, int]]) -> None:
-        for directory, name, node, present in self.edits:
-            entries = directories.setdefault(directory, {})
-            if present:
-                entries[name] = node
-            elif entries.get(name) == node:
-                del entries[name]
+
+def edit_names(directories: Directories, edits: Iterable[Edit]) -> None:
+    """Change names in place; a removal removes just that node."""
+    for directory, name, node, present in edits:
+        entries = directories.setdefault(directory, {})
+        if present:
+            entries[name] = node
+        elif entries.get(name) == node:
+            del entries[name]
 
 
 class Disk:
@@ -122,7 +126,7 @@ class Disk:
 
     def __init__(self) -> None:
         self.files: dict[int, DiskFile] = {}
-        self.directories: dict[int, dict[str, int]] = {ROOT: {}}
+        self.directories: Directories = {ROOT: {}}
         self.changes: list[NameChange] = []
 
     def clone(self) -> Disk:
@@ -136,11 +140,11 @@ class Disk:
         copy.changes = [NameChange(change.serial, change.edits, {*change.waiting}) for change in self.changes]
         return copy
 
-    def names(self) -> dict[int, dict[str, int]]:
+    def names(self) -> Directories:
         """What a running system sees of each directory: what is pending included."""
         directories = {number: dict(entries) for number, entries in self.directories.items()}
         for change in self.changes:
-            change.apply(directories)
+            edit_names(directories, change.edits)
         return directories
 
     def handed_on(self, before: int) -> Disk:
@@ -160,7 +164,7 @@ class Disk:
                 change.waiting.discard(directory)
         settled = 0
         while settled < len(self.changes) and not self.changes[settled].waiting:
-            self.changes[settled].apply(self.directories)
+            edit_names(self.directories, self.changes[settled].edits)
             settled += 1
         del self.changes[:settled]
 
@@ -168,18 +172,19 @@ class Disk:
         """The disk that a power cut now leaves: nothing of it is pending."""
         directories = {number: dict(entries) for number, entries in self.directories.items()}
         for change in self._surviving(rng, model):
-            change.apply(directories)
+            edit_names(directories, change.edits)
         after = Disk()
+        bare, mine, kept = model == "nothing", self.files, after.files
         pending = [ROOT]
         while pending:
             number = pending.pop()
-            entries = after.directories[number] = directories[number]
+            entries = after.directories[number] = directories.get(number, {})
             for node in entries.values():
-                if node not in self.files:
-                    directories.setdefault(node, {})
+                file = mine.get(node)
+                if file is None:
                     pending.append(node)
-                elif node not in after.files:
-                    after.files[node] = DiskFile(self.files[node].crashed(rng, bare=model == "nothing"))
+                elif node not in kept:
+                    kept[node] = DiskFile(file.crashed(rng, bare=bare) if file.layers else file.frozen())
         return after
 
     def kept(self) -> Disk:
@@ -190,20 +195,31 @@ class Disk:
         return after
 
     def digest(self) -> int:
-        """A number that is equal for equal durable states; of a crashed disk, that is the whole state."""
-        hasher = xxhash.xxh3_64()
-        pending = [("", ROOT)]
-        while pending:
-            path, number = pending.pop()
-            hasher.update(f"{path}/\0".encode())
-            for name, node in sorted(self.directories.get(number, {}).items()):
-                if node in self.files:
-                    content = self.files[node].frozen()
-                    hasher.update(f"{path}/{name}\0{len(content)}\0".encode())
-                    hasher.update(content)
-                else:
-                    pending.append((f"{path}/{name}", node))
-        return hasher.intdigest()
+        """A number that is equal for equal durable states; of a crashed disk, that is the whole state.
+
+        Only in this process: it is made of Python's hashes, which bytes remember. States share most contents.
+        """
+        return self._digest_below(ROOT)
+
+    def _digest_below(self, directory: int) -> int:
+        entries = self.directories.get(directory, {})
+        hashes = [
+            (name, hash(self.files[node].frozen()) if node in self.files else self._digest_below(node))
+            for name, node in entries.items()
+        ]
+        return hash(frozenset(hashes))
+
+    def names_digest(self, directory: int = ROOT) -> int:
+        """A number that is equal, in this process, for equal names of the same nodes, whatever the files hold."""
+        entries = self.directories.get(directory, {})
+        hashes = [
+            (name, node, None if node in self.files else self.names_digest(node)) for name, node in entries.items()
+        ]
+        return hash(frozenset(hashes))
+
+    def contents(self, nodes: Iterable[int]) -> tuple[int, ...]:
+        """For each file a number that is equal, in this process, for equal durable contents."""
+        return tuple([hash(self.files[node].frozen()) for node in nodes])
 
     def _surviving(self, rng: random.Random, model: DirectoryModel) -> list[NameChange]:
         unsettled = sum(1 for change in self.changes if change.waiting)

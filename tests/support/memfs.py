@@ -21,7 +21,7 @@ from collections.abc import Callable
 from holdfastd.errors import DataDirectoryLocked
 from holdfastd.storage.beside import Done
 from holdfastd.storage.files import Cache, FileFacts, PathReader, facts_in
-from tests.support.memdisk import ROOT, Content, DirectoryModel, Disk, DiskFile, Layer, NameChange
+from tests.support.memdisk import ROOT, Content, DirectoryModel, Disk, DiskFile, Layer, NameChange, edit_names
 from tests.support.memfiles import Fault, MemFile, MemLock, MemMapping
 
 UNLIMITED_BYTES = 1 << 50
@@ -50,7 +50,7 @@ class MemFileSystem:
         }
         self._references = dict.fromkeys(self._views, 1)
         self._next = max([ROOT, *self._disk.files, *self._directories]) + 1
-        self._paths: dict[str, int | None] = {}  # what was looked up since a name changed
+        self._entries: dict[str, dict[str, int]] = {}  # by path, since a directory was made, renamed or removed
         self._steps: list[Step] = []
         self._record = record
         self._cursor = self._start
@@ -60,6 +60,8 @@ class MemFileSystem:
         self.capacity = capacity
         self.ops = 0
         self.locked: set[str] = set()
+        self.looked_into: set[int] = set()
+        """The files whose content or size somebody has asked for."""
         self.on_operation: Callable[[str, str], None] | None = None
 
     def beside(self, work: Callable[[], object]) -> Done:
@@ -185,7 +187,7 @@ class MemFileSystem:
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         with self._lock:
             self._check_fault(None, "read", path)
-            view = self._views[self._file(path)]
+            view = self._content(path)
             return bytes(view[offset:] if length is None else view[offset : offset + length])
 
     def reader(self, path: str, cache: Cache = Cache.USE) -> PathReader:
@@ -196,12 +198,12 @@ class MemFileSystem:
 
     def size(self, path: str) -> int:
         with self._lock:
-            return len(self._views[self._file(path)])
+            return len(self._content(path))
 
     def modified_ns(self, path: str) -> int:
         """There are no times here; the content's checksum changes with it as well, and survives what it survives."""
         with self._lock:
-            return zlib.crc32(self._views[self._file(path)])
+            return zlib.crc32(self._content(path))
 
     def exists(self, path: str) -> bool:
         with self._lock:
@@ -217,7 +219,7 @@ class MemFileSystem:
     def map(self, path: str) -> MemMapping:
         with self._lock:
             self._check_fault(None, "map", path)
-            content = bytes(self._views[self._file(path)])
+            content = bytes(self._content(path))
             return MemMapping(content, lambda: self._check_fault(None, "populate", path))
 
     def rename(self, source: str, target: str) -> None:
@@ -346,6 +348,7 @@ class MemFileSystem:
 
     def size_of_node(self, node: int) -> int:
         with self._lock:
+            self.looked_into.add(node)
             return len(self._views[node])
 
     def release_node(self, node: int) -> None:
@@ -356,6 +359,11 @@ class MemFileSystem:
                 del self._views[node]
 
     # Bookkeeping.
+
+    def _content(self, path: str) -> Content:
+        node = self._file(path)
+        self.looked_into.add(node)
+        return self._views[node]
 
     def _admit(self, kind: str, path: str) -> int:
         """Count an operation, run the hook, raise the fault that is due; returns the operation's number."""
@@ -384,8 +392,9 @@ class MemFileSystem:
                 disk.changes.append(NameChange(index, edits, {edit[0] for edit in edits}))
 
         if edits:
-            NameChange(index, edits, set()).apply(self._directories)
-            self._paths.clear()
+            edit_names(self._directories, edits)
+            if any(edit[2] in self._directories for edit in edits):
+                self._entries.clear()
         whole(self._disk)
         if self._record:
             self._steps[index] = whole
@@ -432,11 +441,16 @@ class MemFileSystem:
             raise NotADirectoryError(errno.ENOTDIR, "not a directory", target)
 
     def _find(self, path: str) -> int | None:
-        if path not in self._paths:
-            self._paths[path] = self._looked_up(path)
-        return self._paths[path]
+        directory, _, name = path.rpartition("/")
+        if name in ("", "."):
+            return self._walk(path)
+        entries = self._entries.get(directory)
+        if entries is None:
+            node = self._walk(directory)
+            entries = self._entries[directory] = {} if node is None else self._directories.get(node, {})
+        return entries.get(name)
 
-    def _looked_up(self, path: str) -> int | None:
+    def _walk(self, path: str) -> int | None:
         node: int | None = ROOT
         for part in path.split("/"):
             if part in ("", "."):

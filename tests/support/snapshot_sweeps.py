@@ -14,7 +14,7 @@ from holdfastd.engine.snapshots import SnapshotInfo
 from holdfastd.errors import HoldfastError
 from holdfastd.format.verify_receipt import ROWS
 from holdfastd.model import StorageKind, SyncMode
-from tests.support.engines import CALLER
+from tests.support.engines import CALLER, take_apart
 from tests.support.left_over import files_below, left_over
 from tests.support.memdisk import Disk
 from tests.support.memfs import MemFileSystem
@@ -110,7 +110,9 @@ class Sweep:
         """A kill, a start that believes what the kernel still holds, and then a power cut."""
         fs = self.kit.fs.killed_at(self.cut)
         began = fs.ops
-        assert_nothing_left(self.opened(fs), self.strangers, start_again=False)
+        kit = self.opened(fs)
+        assert_nothing_left(kit, self.strangers, start_again=False)
+        take_apart(kit.engine)
         self.looked_at(fs.crash_disk_at(rng.randint(began, fs.ops), rng, "subset"), check, done)
         self.looked_at(fs.crash_disk_at(fs.ops, rng, "nothing"), check, done)
 
@@ -126,6 +128,7 @@ class Sweep:
         started = Start(fs, fs.ops)
         assert_nothing_left(recovered, self.strangers, start_again=self.now_and_then)
         check(recovered, done)
+        take_apart(recovered.engine)
         return started
 
     def report(self, record_property: Recorder) -> None:
