@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from holdfast.v1 import storage_pb2
 
+_MMAP_SECONDS = 3600.0
+"""Reading maps in takes as long as the disk needs for them."""
+
 
 class Storage:
     """The store as a whole."""
@@ -43,12 +46,16 @@ class Storage:
         enable: bool | None = None,
         advise: str | None = None,
         populate: bool | None = None,
+        collection: str | None = None,
         validate_only: bool = False,
         request_id: str | None = None,
     ) -> Document:
-        """Change how segments are mapped, or only show it; what is None keeps its value. Durable on return.
+        """Change how segments are read, or only show it; what is None keeps its value. Durable on return.
 
-        advise: normal, random, sequential; populate: read segments in when they are mapped.
+        enable: through memory maps, or by reads into memory; advise: how far the kernel reads ahead, normal, random or
+        sequential; populate: read maps in, now and whenever they are made. Without a ``collection`` the change is one
+        of all collections, and ends what they have of their own for what it names. ``populated_bytes`` of the result
+        says how much was read in; with a large store that may take minutes.
         """
         from holdfast.v1 import storage_pb2
 
@@ -58,8 +65,10 @@ class Storage:
             populate=populate,
             validate_only=validate_only,
             request_id=request_id_of(request_id),
+            collection=collection or "",
         )
-        return mmap_document(self._connection.call(self._connection.storage.ConfigureMmap, request).status)
+        response = self._connection.call(self._connection.storage.ConfigureMmap, request, timeout=_MMAP_SECONDS)
+        return Document(mmap_document(response.status), populated_bytes=response.populated_bytes)
 
     @overload
     def compact(
@@ -132,7 +141,7 @@ def status_of(status: storage_pb2.StorageStatus) -> Document:
 
 
 def mmap_document(status: storage_pb2.MmapStatus) -> Document:
-    """How segments are mapped, as ``storage mmap`` answers."""
+    """How segments are read, as ``storage mmap`` answers."""
     from holdfast.v1 import storage_pb2
 
     return Document(
@@ -141,6 +150,23 @@ def mmap_document(status: storage_pb2.MmapStatus) -> Document:
         populate=status.populate,
         total_mapped_bytes=status.total_mapped_bytes,
         resident_bytes=status.resident_bytes,
+        pinned_bytes=status.pinned_bytes,
+        collections=[_collection_mmap(each) for each in status.collections],
+    )
+
+
+def _collection_mmap(status: storage_pb2.CollectionMmap) -> Document:
+    from holdfast.v1 import storage_pb2
+
+    return Document(
+        collection=status.collection,
+        own_settings=status.own_settings,
+        mmap_enabled=status.mmap_enabled,
+        advise_mode=to_word(storage_pb2.MmapAdvice, status.advise_mode, "MMAP_ADVICE_"),
+        populate=status.populate,
+        mapped_bytes=status.mapped_bytes,
+        resident_bytes=status.resident_bytes,
+        pinned_bytes=status.pinned_bytes,
     )
 
 

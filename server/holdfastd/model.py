@@ -111,6 +111,26 @@ class WalSettings:
     """Directory of the log: relative to the data directory, or absolute."""
 
 
+class Advice(StrEnum):
+    """How far the kernel reads ahead: as it does by default, not at all (searches ask for what they scan), or far."""
+
+    NORMAL = "normal"
+    RANDOM = "random"
+    SEQUENTIAL = "sequential"
+
+
+@dataclass(frozen=True, slots=True)
+class MmapSettings:
+    """How sealed files are read: through memory maps or by reads into memory, and how far ahead.
+
+    ``populate``: maps are read in when they are made.
+    """
+
+    enabled: bool = True
+    advise: Advice = Advice.RANDOM
+    populate: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class WriteResult:
     """What a write is acknowledged with. ``durable`` means: synced to the disk before this reply."""

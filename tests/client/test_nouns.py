@@ -336,5 +336,9 @@ def test_status_alarms_mmap_and_compact(daemon: FakeDaemon, db: holdfast.Client)
     assert (changed.mmap_enabled, changed.advise_mode, changed.populate) == (False, "sequential", True)
     request: storage_pb2.ConfigureMmapRequest = daemon.requests["ConfigureMmap"][0]
     assert not request.HasField("enable")
+    assert (shown.populated_bytes, changed.populated_bytes) == (0, 1 << 30)
+    db.storage.mmap(populate=False, collection="products")
+    last: storage_pb2.ConfigureMmapRequest = daemon.requests["ConfigureMmap"][-1]
+    assert (last.collection, last.HasField("enable"), last.HasField("populate")) == ("products", False, True)
     assert db.storage.compact(threshold=20).freed_bytes == 31457280
     assert daemon.requests["Compact"][0].threshold_percent == 20

@@ -19,15 +19,11 @@ pytestmark = [pytest.mark.e2e]
 UNIMPLEMENTED = 15
 LINES = {
     ("collection create", "--quantization"): "collection create q -d 2 --quantization scalar",
-    ("storage mmap", "--disable"): "storage mmap --disable",
-    ("storage mmap", "--advise"): "storage mmap --advise sequential",
-    ("storage mmap", "--populate"): "storage mmap --populate",
 }
 WITHOUT = [
     "collection create other -d 2",
     "storage compact c --dry-run",
     "storage mmap",
-    "storage mmap --enable",
     "storage snapshot diff latest",
     "storage snapshot prune --keep-last 1 --dry-run",
     "storage snapshot restore latest --collection copy",

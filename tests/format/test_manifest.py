@@ -21,10 +21,12 @@ from holdfastd.format.manifest import (
     encode_manifest,
 )
 from holdfastd.model import (
+    Advice,
     CollectionSpec,
     Digest,
     Mark,
     Metric,
+    MmapSettings,
     Origin,
     StorageKind,
     SyncMode,
@@ -62,6 +64,7 @@ ENTRIES = st.builds(
     high_water=U64,
     own_writes=st.booleans(),
 )
+MMAP = st.builds(MmapSettings, st.booleans(), st.sampled_from(Advice), st.booleans())
 MANIFESTS = st.builds(
     Manifest,
     store_id=st.uuids(),
@@ -80,6 +83,8 @@ MANIFESTS = st.builds(
     logged_sequence=U64,
     clean=st.booleans(),
     settings_origin=st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=2),
+    mmap_settings=st.just(msgspec.UNSET) | MMAP,
+    collection_mmap=st.just(msgspec.UNSET) | st.dictionaries(st.uuids(), MMAP, min_size=1, max_size=3),
 )
 
 SPEC = CollectionSpec(uuid.UUID(int=5), "products", 384)

@@ -41,14 +41,40 @@ class TestStorage:
         )
         assert wire.storage.ConfigureMmap(same).status.mmap_enabled
 
+    def test_how_segments_are_read_is_changed_and_shown(self, wire: Wire) -> None:
+        wire.kit.engine.checkpoint()
+        shown = wire.storage.ConfigureMmap(storage_pb2.ConfigureMmapRequest()).status
+        assert (shown.mmap_enabled, shown.advise_mode) == (True, storage_pb2.MMAP_ADVICE_RANDOM)
+        assert shown.total_mapped_bytes == shown.resident_bytes == shown.collections[0].mapped_bytes > 0
+        answer = wire.storage.ConfigureMmap(
+            storage_pb2.ConfigureMmapRequest(advise_mode=storage_pb2.MMAP_ADVICE_SEQUENTIAL, populate=True)
+        )
+        assert answer.populated_bytes == answer.status.total_mapped_bytes == shown.total_mapped_bytes
+        [collection] = answer.status.collections
+        alone = wire.storage.ConfigureMmap(
+            storage_pb2.ConfigureMmapRequest(enable=False, collection=collection.collection)
+        )
+        assert (alone.status.mmap_enabled, alone.status.total_mapped_bytes, alone.populated_bytes) == (False, 0, 0)
+        status = wire.storage.GetStatus(storage_pb2.GetStatusRequest()).status.mmap
+        assert (status.mmap_enabled, status.advise_mode, status.populate) == (True, 3, True)
+        [collection] = status.collections
+        assert (collection.own_settings, collection.mmap_enabled, collection.advise_mode) == (True, False, 3)
+        assert (collection.mapped_bytes, collection.resident_bytes, collection.pinned_bytes) == (0, 0, 0)
+
     @pytest.mark.parametrize(
-        ("change", "field"),
-        [({"enable": False}, "enable"), ({"populate": True}, "populate"), ({"advise_mode": 3}, "advise_mode")],
+        ("change", "code", "reason"),
+        [
+            ({"enable": False, "populate": True}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
+            ({"advise_mode": 9}, grpc.StatusCode.INVALID_ARGUMENT, "UNKNOWN_ENUM_VALUE"),
+            ({"collection": "none"}, grpc.StatusCode.NOT_FOUND, "COLLECTION_NOT_FOUND"),
+        ],
     )
-    def test_what_cannot_be_changed_is_refused(self, wire: Wire, change: dict[str, object], field: str) -> None:
+    def test_what_cannot_be_changed_is_refused(
+        self, wire: Wire, change: dict[str, object], code: grpc.StatusCode, reason: str
+    ) -> None:
         request = storage_pb2.ConfigureMmapRequest(**change)  # type: ignore[arg-type]
         failure = failing(lambda: wire.storage.ConfigureMmap(request))
-        assert (failure.code, failure.info.metadata["field"]) == (grpc.StatusCode.UNIMPLEMENTED, field)
+        assert (failure.code, failure.info.reason) == (code, reason)
 
     def test_there_are_no_hot_tiers_yet(self, wire: Wire) -> None:
         failure = failing(lambda: wire.storage.GetTiers(storage_pb2.GetTiersRequest()))

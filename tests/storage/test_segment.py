@@ -90,12 +90,12 @@ def test_everything_comes_back(where: str, tmp_path: Path) -> None:
     segment = sealed(fs, content, layout)
     vectors = np.concatenate(list(content.vectors))
     assert (segment.ordinal, segment.rows_count) == (3, 1000)
-    assert np.array_equal(segment.vectors, vectors)
-    assert np.array_equal(segment.norms, content.norms)
-    assert np.array_equal(segment.rows["sequence"], content.sequences)
-    assert np.array_equal(segment.rows["time_us"], content.times)
-    assert np.array_equal(segment.rows["version"], content.versions)
-    assert np.array_equal(segment.rows["hash_low"], content.hashes[:, 1])
+    assert np.array_equal(segment.vectors[:], vectors)
+    assert np.array_equal(segment.norms[:], content.norms)
+    assert np.array_equal(segment.rows[:]["sequence"], content.sequences)
+    assert np.array_equal(segment.rows[:]["time_us"], content.times)
+    assert np.array_equal(segment.rows[:]["version"], content.versions)
+    assert np.array_equal(segment.rows[:]["hash_low"], content.hashes[:, 1])
     assert (segment.info.first_sequence, segment.info.last_sequence) == (100, 1099)
     rows = np.random.default_rng(1).permutation(1000)[:300]
     assert segment.ids_at(rows) == [content.ids[row] for row in rows]
@@ -103,10 +103,10 @@ def test_everything_comes_back(where: str, tmp_path: Path) -> None:
     assert segment.ids_at(np.arange(1000)) == content.ids
     assert np.array_equal(segment.facts_at(rows), segment.rows[rows])
     assert segment.ids_at(np.zeros(0, np.int64)) == []
-    assert segment.mapped_bytes() == segment.size_bytes == segment.resident_bytes() or where == "os"
+    residence = segment.files.residence()
+    assert residence.mapped == segment.size_bytes == residence.resident or where == "os"
     assert segment.tombstones is None
-    segment.advise("random")
-    segment.populate()
+    segment.files.populate()
     segment.verify(deep=True)
 
 
@@ -419,14 +419,14 @@ def test_files_may_go_while_the_segment_is_read(tmp_path: Path) -> None:
     segment = sealed(OsFileSystem(), content, Layout(str(tmp_path)))
     shutil.rmtree(segment.directory)
     assert segment.ids_at(np.arange(100)) == content.ids
-    segment.populate()
+    segment.files.populate()
 
 
 def test_populating_a_truncated_map_is_an_error_not_the_end(tmp_path: Path) -> None:
     segment = sealed(OsFileSystem(), many(100), Layout(str(tmp_path)))
     os.truncate(segment.path(names.VECTORS), 0)
     with pytest.raises(Corruption, match="a block cannot be read from the disk"):
-        segment.populate()
+        segment.files.populate()
     with pytest.raises(Corruption, match="a block cannot be read from the disk") as caught:
         list(segment.checked(names.VECTORS, 4096))
     assert (caught.value.path, caught.value.offset) == (segment.path(names.VECTORS), 0)

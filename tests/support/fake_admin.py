@@ -367,7 +367,8 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         if request.HasField("populate"):
             self._daemon.mmap.populate = request.populate
         self._daemon.mmap.advise_mode = request.advise_mode or self._daemon.mmap.advise_mode
-        return storage_pb2.ConfigureMmapResponse(status=self._daemon.mmap)
+        read_in = self._daemon.mmap.total_mapped_bytes if request.populate else 0
+        return storage_pb2.ConfigureMmapResponse(status=self._daemon.mmap, populated_bytes=read_in)
 
     def GetTiers(self, request: Any, context: Any) -> Any:
         return storage_pb2.GetTiersResponse()

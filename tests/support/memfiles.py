@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from holdfastd.model import BoolArray
+from holdfastd.storage.checks import PAGE_BYTES
 from holdfastd.storage.files import Buffer, ByteArray
 
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ class MemMapping:
     def __init__(self, content: bytes, check: Callable[[], None] = lambda: None) -> None:
         self._array: ByteArray = np.frombuffer(content, np.uint8)
         self._check = check
+        self._pinned: set[tuple[int, int]] = set()
         self.advice: list[str] = []
 
     @property
@@ -106,14 +109,47 @@ class MemMapping:
         """Everything is in memory, but for what a test has spoiled."""
         self._check()
 
+    def prefetch(self, offset: int, length: int) -> None:
+        """Everything is in memory."""
+
+    def resident_pages(self, offset: int = 0, length: int | None = None) -> BoolArray:
+        end = self.size if length is None else min(offset + length, self.size)
+        return np.ones(max(0, -(-end // PAGE_BYTES) - offset // PAGE_BYTES), np.bool_)
+
     def resident_bytes(self) -> int:
         return self.size
 
+    @property
+    def pinned_bytes(self) -> int:
+        return sum(length for _, length in self._pinned)
+
     def lock(self, offset: int, length: int) -> None:
-        """Everything is in memory."""
+        self._pinned.add((offset, length))
 
     def unlock(self, offset: int, length: int) -> None:
-        """Everything is in memory."""
+        self._pinned.discard((offset, length))
+
+
+class MemHeldFile:
+    """A copy of a file's bytes at the moment of opening: files that are held never change."""
+
+    def __init__(self, content: bytes, check: Callable[[], None] = lambda: None) -> None:
+        self._content: ByteArray = np.frombuffer(content, np.uint8)
+        self._check = check
+        self.advice: list[str] = []
+
+    @property
+    def size(self) -> int:
+        return int(self._content.size)
+
+    def read_into(self, out: ByteArray, offset: int) -> int:
+        self._check()
+        piece = self._content[offset : offset + len(out)]
+        out[: len(piece)] = piece
+        return len(piece)
+
+    def advise(self, mode: str) -> None:
+        self.advice.append(mode)
 
 
 class MemLock:

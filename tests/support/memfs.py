@@ -22,7 +22,7 @@ from holdfastd.errors import DataDirectoryLocked
 from holdfastd.storage.beside import Done
 from holdfastd.storage.files import Cache, FileFacts, PathReader, facts_in
 from tests.support.memdisk import ROOT, Content, DirectoryModel, Disk, DiskFile, Layer, NameChange, edit_names
-from tests.support.memfiles import Fault, MemFile, MemLock, MemMapping
+from tests.support.memfiles import Fault, MemFile, MemHeldFile, MemLock, MemMapping
 
 UNLIMITED_BYTES = 1 << 50
 
@@ -132,8 +132,8 @@ class MemFileSystem:
     ) -> None:
         """Let the next ``times`` calls of a kind fail on paths that match a pattern.
 
-        Kinds: create, open, write, resize, sync, read, map, populate, rename, unlink, mkdir, rmdir, sync_dir and
-        drop_cache.
+        Kinds: create, open, write, resize, sync, read, map, populate, hold, pread, rename, unlink, mkdir, rmdir,
+        sync_dir and drop_cache.
         """
         self._faults.append(Fault(code, kind=kind, path=path, times=times, forever=forever))
 
@@ -221,6 +221,12 @@ class MemFileSystem:
             self._check_fault(None, "map", path)
             content = bytes(self._content(path))
             return MemMapping(content, lambda: self._check_fault(None, "populate", path))
+
+    def hold(self, path: str) -> MemHeldFile:
+        with self._lock:
+            self._check_fault(None, "hold", path)
+            content = bytes(self._content(path))
+            return MemHeldFile(content, lambda: self._check_fault(None, "pread", path))
 
     def rename(self, source: str, target: str) -> None:
         with self._lock:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 NOT_BUILT: Mapping[str, tuple[str, ...]] = {
     "collection create": ("--quantization",),
-    "storage mmap": ("--disable", "--advise", "--populate"),
 }
 """By command: its options that the daemon does not do."""
 

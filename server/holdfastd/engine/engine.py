@@ -28,10 +28,12 @@ from .log_archive_prune import ArchivePruneRequest
 from .log_archiving import Archiving
 from .machinery import Ground, Machinery, build_machinery
 from .meters import Meters
+from .mmap_control import MmapControl
 from .moments import Moments
 from .objectives import Objectives
 from .operations import Operation, OperationRegistry
 from .points import Points
+from .populating import Populator
 from .presence import Presence
 from .quarantine import quarantine_alarms
 from .recovery import open_store
@@ -64,8 +66,6 @@ class StoreStatus:
     segment_bytes: int
     memory_bytes: int
     wal_bytes: int
-    mapped_bytes: int
-    resident_bytes: int
     free_bytes: int
     reserve_bytes: int
     started_us: int
@@ -105,6 +105,10 @@ class Engine:
         self.wal = _wal_control(ground, machinery)
         logs = _logs(ground, machinery, self.wal)
         self.snapshots = _snapshots(ground, machinery, self.operations, logs, self.wal)
+        self.mmap = MmapControl(store.applier, self._committer, store.keeper, self._checkpointer)
+        self._populator = Populator(machinery.alarms)
+        self._populator.ask_for(store.applier.catalog.collections.values())
+        store.applier.open_restored = self._populator.after(store.applier.open_restored)
         self._upload_expiry = UploadExpiry(self.snapshots.uploads)
         self.compactions = _compactions(ground, machinery, self.operations, meters.presence)
         self._compaction_thread = CompactionThread(self.compactions, machinery.alarms)
@@ -179,6 +183,7 @@ class Engine:
             ("fsync", self._syncer.run),
             ("checkpoint", self._checkpoints.run),
             ("uploads", self._upload_expiry.run),
+            ("populate", self._populator.run),
             *([("compaction", self._compaction_thread.run)] if self.config.auto_compact else []),
         ):
             thread = threading.Thread(target=run, name=name, daemon=True)
@@ -202,6 +207,7 @@ class Engine:
         self._checkpoints.stop()
         self._syncer.stop()
         self._upload_expiry.stop()
+        self._populator.stop()
         self._compaction_thread.stop()
         for thread in self._threads[1:]:
             thread.join()
@@ -333,7 +339,7 @@ class Engine:
         return self._ground.fs.real_path(path)
 
     def status(self) -> StoreStatus:
-        """The store now. Asks the kernel how much of the maps is resident; otherwise does not block."""
+        """The store now. Does not block."""
         views = [collection.view for collection in self._applier.catalog.collections.values()]
         segments = [segment for view in views for segment in view.segments]
         wal = self.wal.status()
@@ -350,8 +356,6 @@ class Engine:
             segment_bytes=sum(segment.size_bytes for segment in segments),
             memory_bytes=sum(part.table.bytes for view in views for part in view.memtables),
             wal_bytes=wal.size_bytes,
-            mapped_bytes=sum(segment.mapped_bytes() for segment in segments),
-            resident_bytes=sum(segment.resident_bytes() for segment in segments),
             free_bytes=self._ground.fs.free_bytes(self._ground.layout.root),
             reserve_bytes=self._room.reserve_bytes,
             started_us=self._started_us,

@@ -17,12 +17,13 @@ manifest before the current one is in ``recovery_fallback``, that of a new store
 
 from __future__ import annotations
 
+import uuid
 from contextlib import suppress
 from dataclasses import replace
 
 import msgspec
 
-from ..model import StorageKind, renewed
+from ..model import MmapSettings, StorageKind, renewed
 from ..storage import faults
 from ..storage import manifest as manifest_files
 from ..storage.clock import Clock, Randomness
@@ -97,7 +98,7 @@ class _Recovery:
         self.warnings = [] if loaded.problem is None else [f"{loaded.problem}; recovered from {loaded.path}"]
         self.last_words = faults.last_words(fs, layout)
         bad_page = self.last_words is not None and faults.BUS_ERROR in self.last_words
-        self.opener = StartOpener(fs, layout, thorough=bad_page)
+        self.opener = StartOpener(fs, layout, self._mmap_of, thorough=bad_page)
         self.applier = Applier(self.opener.open_restored, IdIndex)
         self.requests = RequestTable()
         self.records = 0
@@ -125,10 +126,13 @@ class _Recovery:
         )
         requests_file = self.keeper.current.requests_file
         remove_garbage(self.fs, self.layout, self.manifest, self.applier.catalog, requests_file)
-        self.applier.open_restored = staged_opener(self.fs, self.layout)
+        self.applier.open_restored = staged_opener(self.fs, self.layout, self._mmap_of)
         self._mind_last_words()
         closed = recovered.files if log is None else ()
         return RecoveredStore(self.keeper, self.applier, self.requests, log, self._report(recovered), closed)
+
+    def _mmap_of(self, collection_id: uuid.UUID) -> MmapSettings:
+        return self.keeper.current.mmap_of(collection_id)
 
     def _report(self, recovered: RecoveredLog) -> RecoveryReport:
         return RecoveryReport(

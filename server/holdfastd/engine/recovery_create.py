@@ -67,6 +67,6 @@ def create_store(
         timeline=1,
         segment_size_bytes=settings.segment_size_bytes,
     )
-    applier = Applier(staged_opener(fs, layout), IdIndex)
     keeper = ManifestKeeper(fs, layout, manifest)
+    applier = Applier(staged_opener(fs, layout, lambda id: keeper.current.mmap_of(id)), IdIndex)
     return RecoveredStore(keeper, applier, RequestTable(), log, RecoveryReport(created=True))

@@ -16,7 +16,7 @@ import msgspec
 
 from ..errors import Corruption
 from ..format.manifest import CollectionEntry, RunEntry
-from ..model import CollectionSpec, Digest, StorageKind
+from ..model import CollectionSpec, Digest, MmapSettings, StorageKind
 from ..storage.checks import DamageOf
 from ..storage.files import FileSystem
 from ..storage.id_index import IdIndex, open_index
@@ -32,6 +32,11 @@ from .collection import Collection
 
 STAGED_ENTRY = "staged.json"
 
+_AS_USUAL = MmapSettings()
+
+MmapOf = Callable[[uuid.UUID], MmapSettings]
+"""How the segments of a collection are read."""
+
 OpenRestored = Callable[[CollectionSpec, RestoredCollection], Collection]
 """What makes a collection of a staged directory: its spec with the sequence of the restore, and the record's part."""
 
@@ -39,28 +44,32 @@ OpenRestored = Callable[[CollectionSpec, RestoredCollection], Collection]
 # While the store serves -----------------------------------------------------------------------------------------------
 
 
-def open_collection(fs: FileSystem, layout: Layout, entry: CollectionEntry) -> Collection:
-    """A collection as an entry describes it. Maps its segments; no work per row. Raises Corruption."""
+def open_collection(
+    fs: FileSystem, layout: Layout, entry: CollectionEntry, settings: MmapSettings = _AS_USUAL
+) -> Collection:
+    """A collection as an entry describes it. Opens its segments; no work per row. Raises Corruption."""
     return _collection(
         entry,
-        open_index(fs, layout, entry.spec.id, entry.index_runs),
-        tuple(open_segment(fs, layout, entry.spec.id, segment) for segment in entry.segments),
+        open_index(fs, layout, entry.spec.id, entry.index_runs, settings),
+        tuple(open_segment(fs, layout, entry.spec.id, segment, settings) for segment in entry.segments),
     )
 
 
-def staged_opener(fs: FileSystem, layout: Layout) -> OpenRestored:
+def staged_opener(fs: FileSystem, layout: Layout, mmap_of: MmapOf) -> OpenRestored:
     """What opens restored collections where they were staged, once recovery is over."""
 
     def open_restored(spec: CollectionSpec, restored: RestoredCollection) -> Collection:
-        return staged_collection(fs, layout, spec)
+        return staged_collection(fs, layout, spec, mmap_of(spec.id))
 
     return open_restored
 
 
-def staged_collection(fs: FileSystem, layout: Layout, spec: CollectionSpec) -> Collection:
+def staged_collection(
+    fs: FileSystem, layout: Layout, spec: CollectionSpec, settings: MmapSettings = _AS_USUAL
+) -> Collection:
     """A restored collection where it was staged; ``spec`` says since which sequence it is there. Raises Corruption."""
-    entry = read_staged_entry(fs, layout, spec)
-    collection = open_collection(fs, layout, replace(entry, spec=spec, checkpoint_sequence=spec.created_sequence))
+    entry = replace(read_staged_entry(fs, layout, spec), spec=spec, checkpoint_sequence=spec.created_sequence)
+    collection = open_collection(fs, layout, entry, settings)
     # A memory collection too: its points have just been read from a file, and live until the daemon ends.
     collection.count, collection.digest = entry.count, entry.digest
     collection.publish()
@@ -112,13 +121,15 @@ def _collection(
 class StartOpener:
     """Opens collections at start. ``open`` changes nothing on the disk, ``mend`` and ``open_restored`` may.
 
-    ``thorough``: read every file and compare its checksum, instead of trusting what costs no work per row.
+    ``mmap_of``: how it reads their segments. ``thorough``: read every file and compare its checksum, instead of
+    trusting what costs no work per row.
     ``warnings``: what was found damaged, for the operator's log. ``rebuilt``: names of collections whose index was.
     """
 
-    def __init__(self, fs: FileSystem, layout: Layout, *, thorough: bool = False) -> None:
+    def __init__(self, fs: FileSystem, layout: Layout, mmap_of: MmapOf, *, thorough: bool = False) -> None:
         self._fs = fs
         self._layout = layout
+        self._mmap_of = mmap_of
         self._thorough = thorough
         self._entries: dict[uuid.UUID, CollectionEntry] = {}
         self._runs: dict[uuid.UUID, list[Run | Corruption]] = {}
@@ -130,13 +141,14 @@ class StartOpener:
         self._entries[entry.spec.id] = entry
         if entry.spec.storage is StorageKind.MEMORY:
             return _collection(entry, IdIndex(), ())
-        runs = open_runs(self._fs, self._layout, entry.spec.id, entry.index_runs, thorough=self._thorough)
+        settings = self._mmap_of(entry.spec.id)
+        runs = open_runs(self._fs, self._layout, entry.spec.id, entry.index_runs, settings, thorough=self._thorough)
         if any(isinstance(run, Corruption) for run in runs):
             self._runs[entry.spec.id] = runs
         segments, quarantined = [], []
         for each in entry.segments:
             try:
-                segment = open_segment(self._fs, self._layout, entry.spec.id, each)
+                segment = open_segment(self._fs, self._layout, entry.spec.id, each, settings)
                 if self._thorough:
                     check_files(self._fs, segment, segment.info.files)
                 segments.append(segment)
@@ -162,6 +174,7 @@ class StartOpener:
         for at, run in enumerate(runs):
             made = self._rebuild(collection, entry.index_runs, at, run) if isinstance(run, Corruption) else run
             if made is not None:
+                made.opened.read_as(self._mmap_of(collection.spec.id))
                 mended.append(made)
         collection.index = IdIndex(mended)
         collection.publish()

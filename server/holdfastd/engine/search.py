@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from holdfastd.errors import InvalidArgument
 from holdfastd.model import BoolArray, Float32Array, Int64Array, Metric
+from holdfastd.storage.column import Column
 
 Float64Array: TypeAlias = NDArray[np.float64]
 Ranked: TypeAlias = tuple[Int64Array, Int64Array, Float32Array]
@@ -52,12 +53,12 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 class Block:
     """Vectors that lie together: a segment or the memtable.
 
-    vectors: (n, d) finite float32 in C order, may be read-only or memory-mapped. norms: (n,) from
+    vectors: (n, d) finite float32 in C order, may be read-only or in a file. norms: (n,) from
     ``format.norms.row_norms``. live: (n,) rows to consider, None for all.
     """
 
-    vectors: Float32Array
-    norms: Float32Array
+    vectors: Float32Array | Column
+    norms: Float32Array | Column
     live: BoolArray | None = None
 
 
@@ -165,9 +166,18 @@ def _chunks(blocks: Sequence[Block], queries: int) -> Iterator[_Chunk]:
                 rows = picked[at : at + step]
                 yield _Chunk(index, 0, rows, block.vectors[rows], block.norms[rows], None)
             continue
-        for at in range(0, n, step):
-            dead = None if live is None or alive == n else np.flatnonzero(~live[at : at + step])
-            yield _Chunk(index, at, None, block.vectors[at : at + step], block.norms[at : at + step], dead)
+        at = 0
+        while at < n:
+            vectors = _piece(block.vectors, at, min(at + step, n))
+            end = at + len(vectors)
+            dead = None if live is None or alive == n else np.flatnonzero(~live[at:end])
+            yield _Chunk(index, at, None, vectors, block.norms[at:end], dead)
+            at = end
+
+
+def _piece(vectors: Float32Array | Column, start: int, stop: int) -> Float32Array:
+    """The rows from ``start`` on: what is in memory at once, what comes from the disk piece by piece."""
+    return vectors.piece(start, stop) if isinstance(vectors, Column) else vectors[start:stop]
 
 
 def _search_group(queries: _Queries, blocks: Sequence[Block], k: int, threshold: float | None) -> list[Ranked]:

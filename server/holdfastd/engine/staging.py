@@ -150,7 +150,7 @@ class Staging:
         for start in range(0, run.rows_count, step):
             hashes = run.hashes[start : start + step + 1]
             for at in np.flatnonzero(hashes[1:] == hashes[:-1]).tolist():
-                same = np.searchsorted(run.hashes, hashes[at], side="right") - (start + at)
+                same = run.hashes.searchsorted(hashes[at : at + 1], side="right").item() - (start + at)
                 self._compare(link, run, start + at, int(same))
 
     def _compare(self, link: Link, run: Run, start: int, count: int) -> None:

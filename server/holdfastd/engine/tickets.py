@@ -85,6 +85,11 @@ class Caller:
     sync: bool = False
     request_digest: int = 0
 
+    @property
+    def origin(self) -> str:
+        """What the manifest says of where a setting comes from that is changed for this caller."""
+        return f"command by {self.actor}" if self.actor else "command"
+
     def asking(self, kind: str, *arguments: str | int | bytes | memoryview | None) -> Caller:
         """The same, and what for. Only where there is a request id does that matter."""
         if not self.request_id:

@@ -445,7 +445,7 @@ class WalControl:
                 manifest,
                 wal_settings=replace(manifest.wal_settings, enabled=False),
                 logged_sequence=log.last_sequence,
-                settings_origin={**manifest.settings_origin, "wal.enabled": _origin(caller)},
+                settings_origin={**manifest.settings_origin, "wal.enabled": caller.origin},
             )
         )
         self._committer.log = None
@@ -472,9 +472,5 @@ def _with_settings(manifest: Manifest, wanted: WalSettings, changes: WalChanges,
     origin = dict(manifest.settings_origin)
     for name in _SETTINGS:
         if getattr(changes, name) is not None:
-            origin[f"wal.{name}"] = _origin(caller)
+            origin[f"wal.{name}"] = caller.origin
     return replace(with_directory(manifest, wanted.path, made=False), wal_settings=wanted, settings_origin=origin)
-
-
-def _origin(caller: Caller) -> str:
-    return f"command by {caller.actor}" if caller.actor else "command"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from ..model import CatalogOrigin, CollectionSpec, Digest, Mark, WalSettings
+from ..model import CatalogOrigin, CollectionSpec, Digest, Mark, MmapSettings, WalSettings
 from .document import decode_document, encode_document
 from .segment import check_component
 
@@ -79,7 +79,9 @@ class Manifest:
     directory that still holds files of the log, oldest first, and the one of the settings; ``made_wal_directories``:
     those that the store made, and removes once the log has left them. ``settings_origin``: for each setting changed by
     command, who or what changed it. ``catalog_origin``: there since a whole other store was restored into this one.
-    ``forks``: the timelines before this one, oldest first; absent while there is none.
+    ``forks``: the timelines before this one, oldest first; absent while there is none. ``mmap_settings``: how segments
+    are read, and ``collection_mmap``: how those of collections are that have settings of their own; absent until a
+    command changes them.
     """
 
     store_id: uuid.UUID
@@ -100,6 +102,8 @@ class Manifest:
     settings_origin: dict[str, str] = field(default_factory=dict)
     catalog_origin: CatalogOrigin | msgspec.UnsetType = msgspec.UNSET
     forks: tuple[Fork, ...] | msgspec.UnsetType = msgspec.UNSET
+    mmap_settings: MmapSettings | msgspec.UnsetType = msgspec.UNSET
+    collection_mmap: dict[uuid.UUID, MmapSettings] | msgspec.UnsetType = msgspec.UNSET
     format_version: int = MANIFEST_VERSION
 
     @property
@@ -109,6 +113,15 @@ class Manifest:
         ``sequence`` may lie beyond it: a restore or a recovery publishes changes of the catalog and no points.
         """
         return max(0, self.log_start_required - 1)
+
+    @property
+    def mmap_default(self) -> MmapSettings:
+        """How segments of collections without settings of their own are read."""
+        return self.mmap_settings or MmapSettings()
+
+    def mmap_of(self, collection_id: uuid.UUID) -> MmapSettings:
+        """How a collection's segments are read."""
+        return (self.collection_mmap or {}).get(collection_id, self.mmap_default)
 
     def reaches_back_to(self, timeline: int, sequence: int) -> bool:
         """Whether the state at that place of history is one that the store has gone through (RULES 2)."""

@@ -12,18 +12,20 @@ from holdfast.v1.storage_pb2_grpc import StorageServiceServicer
 
 from .. import __version__
 from ..engine.compactions import CompactRequest
+from ..engine.mmap_control import MmapChanges
 from ..engine.snapshot_info import READY
 from ..errors import Unimplemented
 from ..model import Alarm
 from ..storage.clock import Clock
 from .convert import duration, timestamp
+from .convert_mmap import advice_of, mmap_message
 from .convert_snapshots import snapshot_message
 from .convert_wal import status_message
 from .plans import started_or_planned
-from .requests import Callers, refuse
+from .requests import Callers
 
 if TYPE_CHECKING:
-    from ..engine.engine import Engine, StoreStatus
+    from ..engine.engine import Engine
 
 _STATES: Mapping[str, storage_pb2.StorageStatus.State.ValueType] = {
     "serving": storage_pb2.StorageStatus.STATE_SERVING,
@@ -66,7 +68,7 @@ class StorageService(StorageServiceServicer):
                 disk_reserve_bytes=store.reserve_bytes,
                 memory_bytes=store.memory_bytes,
                 wal=status_message(log, engine.snapshots.window(log.files)),
-                mmap=_mmap_message(store),
+                mmap=mmap_message(engine.mmap.status()),
                 last_snapshot=_last_snapshot(engine),
                 alarms=_alarm_messages(alarms),
                 running_operation_count=sum(not each.state.final for each in engine.operations.list()),
@@ -78,11 +80,19 @@ class StorageService(StorageServiceServicer):
     def ConfigureMmap(
         self, request: storage_pb2.ConfigureMmapRequest, context: grpc.ServicerContext
     ) -> storage_pb2.ConfigureMmapResponse:
-        status = _mmap_message(self._engine.status())
-        refuse("enable", request.HasField("enable") and request.enable != status.mmap_enabled)
-        refuse("advise_mode", request.advise_mode not in (storage_pb2.MMAP_ADVICE_UNSPECIFIED, status.advise_mode))
-        refuse("populate", request.HasField("populate") and request.populate != status.populate)
-        return storage_pb2.ConfigureMmapResponse(status=status)
+        changes = MmapChanges(
+            enabled=request.enable if request.HasField("enable") else None,
+            advise=advice_of(request.advise_mode),
+            populate=request.populate if request.HasField("populate") else None,
+        )
+        status = self._engine.mmap.configure(
+            changes,
+            collection=request.collection or None,
+            caller=self._callers.of(context, request.request_id),
+            validate_only=request.validate_only,
+            go_on=context.is_active,
+        )
+        return storage_pb2.ConfigureMmapResponse(status=mmap_message(status), populated_bytes=status.populated_bytes)
 
     def Compact(self, request: storage_pb2.CompactRequest, context: grpc.ServicerContext) -> operation_pb2.Operation:
         default = CompactRequest()
@@ -118,16 +128,6 @@ def _last_snapshot(engine: Engine) -> common_pb2.Snapshot | None:
     whole = (info for info in engine.snapshots.list() if info.state == READY and not info.foreign)
     newest = next(whole, None)
     return None if newest is None else snapshot_message(newest)
-
-
-def _mmap_message(store: StoreStatus) -> storage_pb2.MmapStatus:
-    return storage_pb2.MmapStatus(
-        mmap_enabled=True,
-        advise_mode=storage_pb2.MMAP_ADVICE_NORMAL,
-        populate=False,
-        total_mapped_bytes=store.mapped_bytes,
-        resident_bytes=store.resident_bytes,
-    )
 
 
 def _health(alarms: list[Alarm]) -> storage_pb2.StorageStatus.Health.ValueType:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..format.urls import is_object_url, split_url
+from ..model import BoolArray
 from .beside import Pending
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -77,14 +78,41 @@ class Mapping(Protocol):
         EFAULT is such a place; EINVAL says that the kernel (before 5.14) cannot tell.
         """
 
+    def prefetch(self, offset: int, length: int) -> None:
+        """Have the disk begin to read a range, whatever the advice; does not wait for it."""
+
+    def resident_pages(self, offset: int = 0, length: int | None = None) -> BoolArray:
+        """Of each page of a range, the one with ``offset`` first, whether the page cache holds it now."""
+
     def resident_bytes(self) -> int:
         """How many of the mapped bytes the page cache holds now."""
+
+    @property
+    def pinned_bytes(self) -> int:
+        """How many of the mapped bytes ``lock`` has pinned."""
 
     def lock(self, offset: int, length: int) -> None:
         """Read the range in and pin it in RAM. Raises ``OSError`` beyond the process's limit for locked memory."""
 
     def unlock(self, offset: int, length: int) -> None:
-        """Unpin the range."""
+        """Unpin a range that was pinned."""
+
+
+class HeldFile(Protocol):
+    """A file held open for reading at any place; it stays readable after an unlink, and is closed with its last user.
+
+    Any thread, and several at once.
+    """
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes when it was opened."""
+
+    def read_into(self, out: ByteArray, offset: int) -> int:
+        """Fill ``out``, C contiguous and writeable, from ``offset``; returns the bytes read: fewer at the end."""
+
+    def advise(self, mode: str) -> None:
+        """As ``Mapping.advise``, of the reads that follow."""
 
 
 class Cache(Enum):
@@ -189,6 +217,9 @@ class FileSystem(Protocol):
 
     def map(self, path: str) -> Mapping:
         """Map a whole file, which must never be truncated or rewritten while it is mapped."""
+
+    def hold(self, path: str) -> HeldFile:
+        """Open an existing file for reads at any place, without a map. Takes a descriptor for as long as it is held."""
 
     def rename(self, source: str, target: str) -> None:
         """Rename, replacing ``target`` atomically. Durable after ``sync_dir`` of both directories."""

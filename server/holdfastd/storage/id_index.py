@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..format.manifest import RunEntry
-from ..model import BoolArray, Int64Array, Uint64Array
+from ..model import BoolArray, Int64Array, MmapSettings, Uint64Array
 from .bulk import Pace, unpaced
 from .files import FileSystem, make_dirs
 from .id_merge import Source, sorted_source, write_run
@@ -25,6 +25,7 @@ from .names import Layout
 from .run_names import last_ordinal, name_anew, run_name
 
 FANOUT = 8
+_AS_USUAL = MmapSettings()
 SORT_FROM = 1024
 """From so many queries on, asking in hash order pays for the sort."""
 
@@ -116,11 +117,6 @@ class IdIndex:
         for run in self.runs:
             run.verify(pace)
 
-    def advise(self, mode: str) -> None:
-        """Tell the kernel how the maps will be read; the modes are those of ``Mapping.advise``."""
-        for run in self.runs:
-            run.advise(mode)
-
     @property
     def rows_count(self) -> int:
         """Rows that its runs list, those of segments that are gone included."""
@@ -128,16 +124,12 @@ class IdIndex:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of its files, all of them mapped."""
+        """Bytes of its files."""
         return sum(run.size_bytes for run in self.runs)
-
-    def resident_bytes(self) -> int:
-        """Bytes of its maps that the page cache holds now."""
-        return sum(run.resident_bytes() for run in self.runs)
 
     def _runs_with(self, queries: Uint64Array) -> Iterable[Run]:
         """The runs worth a full search: for one query, by far the commonest, only those that hold it."""
-        if len(queries) != 1:
+        if len(queries) != 1 or not all(run.opened.settings.enabled for run in self.runs):
             return self.runs
         wanted = queries.item()
         return [run for run in self.runs if _holds(run, queries, wanted)]
@@ -153,9 +145,15 @@ class IdIndex:
         return level, self.runs[:taken]
 
 
-def open_index(fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entries: Sequence[RunEntry]) -> IdIndex:
+def open_index(
+    fs: FileSystem,
+    layout: Layout,
+    collection_id: uuid.UUID,
+    entries: Sequence[RunEntry],
+    settings: MmapSettings = _AS_USUAL,
+) -> IdIndex:
     """Open the runs that the manifest names, newest first; no work per row. Raises ``Corruption``."""
-    return IdIndex([open_run(fs, layout, collection_id, entry) for entry in entries])
+    return IdIndex([open_run(fs, layout, collection_id, entry, settings) for entry in entries])
 
 
 def _source(run: Run) -> Source:
@@ -185,8 +183,8 @@ def _write(
 
 
 def _holds(run: Run, queries: Uint64Array, wanted: int) -> bool:
-    at = run.hashes.searchsorted(queries).item()
-    return at < run.rows_count and run.hashes.item(at) == wanted
+    at = run.hashes.searchsorted(queries)
+    return at.item() < run.rows_count and run.hashes.take(at).item() == wanted
 
 
 def _marked(ordinals: Iterable[int]) -> BoolArray:

@@ -19,6 +19,7 @@ from ..format.run import FENCE_DTYPE, MAX_RUN_ROWS, RunInfo, encode_run_info
 from ..format.segment import RUN_HASH_DTYPE, RUN_ROW_DTYPE
 from ..model import BoolArray, Uint64Array
 from .bulk import BulkWriter, Pace, write_document
+from .column import Column
 from .files import FileSystem
 from .id_run import fence_bits
 from .names import RunFiles
@@ -28,7 +29,15 @@ BLOCK_ROWS = 1 << 19
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Ascending hashes and the places that belong to them, in memory or mapped."""
+    """Ascending hashes and the places that belong to them, in memory or in a file."""
+
+    hashes: Uint64Array | Column
+    places: NDArray[Any] | Column
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A piece of a run to be."""
 
     hashes: Uint64Array
     places: NDArray[Any]
@@ -70,7 +79,7 @@ def write_run(
     return info
 
 
-def _write_arrays(fs: FileSystem, files: RunFiles, blocks: Iterator[Source], total: int, pace: Pace) -> RunInfo:
+def _write_arrays(fs: FileSystem, files: RunFiles, blocks: Iterator[Block], total: int, pace: Pace) -> RunInfo:
     bits = fence_bits(total)
     heads = (
         npy_header(RUN_HASH_DTYPE, (total,)),
@@ -136,7 +145,7 @@ def _is_live(places: NDArray[Any], live: BoolArray) -> BoolArray:
     return known & live.take(np.where(known, ordinals, 0)) if len(live) else known
 
 
-def _blocks(sources: Sequence[Source], live: BoolArray | None, block_rows: int) -> Iterator[Source]:
+def _blocks(sources: Sequence[Source], live: BoolArray | None, block_rows: int) -> Iterator[Block]:
     """Everything in ``sources``, in ascending blocks; of equal hashes, those of earlier sources come first."""
     boundaries = _boundaries(sources, block_rows)
     cuts = [_cut(source, boundaries) for source in sources]
@@ -148,7 +157,7 @@ def _blocks(sources: Sequence[Source], live: BoolArray | None, block_rows: int) 
             kept = _is_live(places, live)
             hashes, places = hashes[kept], places[kept]
         order = np.argsort(hashes, kind="stable")
-        yield Source(hashes.take(order), places.take(order))
+        yield Block(hashes.take(order), places.take(order))
 
 
 def _boundaries(sources: Sequence[Source], block_rows: int) -> Uint64Array:

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import Corruption
 from ..format.hashing import hash_ids
 from ..format.manifest import RunEntry
-from ..model import Int64Array
+from ..model import Int64Array, MmapSettings
 from . import names
 from .bulk import Pace, unpaced
 from .files import FileSystem
@@ -39,7 +39,13 @@ class SegmentDamaged(Exception):
 
 
 def open_runs(
-    fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entries: Sequence[RunEntry], *, thorough: bool = False
+    fs: FileSystem,
+    layout: Layout,
+    collection_id: uuid.UUID,
+    entries: Sequence[RunEntry],
+    settings: MmapSettings,
+    *,
+    thorough: bool = False,
 ) -> list[Run | Corruption]:
     """The runs that the manifest names, or what is wrong with them, in its order. Changes nothing.
 
@@ -48,7 +54,7 @@ def open_runs(
     found: list[Run | Corruption] = []
     for entry in entries:
         try:
-            run = open_run(fs, layout, collection_id, entry)
+            run = open_run(fs, layout, collection_id, entry, settings)
             if thorough:
                 run.verify(unpaced)
             found.append(run)

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from ..format.urls import is_object_url, split_url
 from .beside import Beside, Done
-from .files import Cache, FileFacts, Lock, Mapping, Reader
+from .files import Cache, FileFacts, HeldFile, Lock, Mapping, Reader
 from .object_reader import ObjectReader
 from .object_stores import ObjectStores
 from .object_writer import ObjectFile
@@ -212,6 +212,9 @@ class ObjectFileSystem:
 
     def map(self, path: str) -> Mapping:
         _cannot("an object cannot be mapped", path)
+
+    def hold(self, path: str) -> HeldFile:
+        _cannot("an object cannot be held open", path)
 
     def lock(self, path: str) -> Lock:
         _cannot("an object cannot be locked", path)

@@ -11,6 +11,7 @@ import os
 
 import numpy as np
 
+from ..model import BoolArray
 from .files import ByteArray
 
 MADV_POPULATE_READ = 22
@@ -23,6 +24,9 @@ ADVICE = {
     "willneed": mmap.MADV_WILLNEED,
     "dontneed": mmap.MADV_DONTNEED,
 }
+
+PREFETCH_BYTES = 128 << 10
+"""The kernel reads no more for one call than its read-ahead window, of which this is the smallest in use."""
 
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
@@ -67,6 +71,8 @@ class OsMapping:
         self._path = path
         self._size = size
         self._address = 0
+        # (offset, length) of what is locked.
+        self._pinned: set[tuple[int, int]] = set()
         self._array: ByteArray = np.empty(0, np.uint8)
         if size:
             region = _Region(descriptor, size, path)
@@ -86,24 +92,51 @@ class OsMapping:
         self._call(LIBC.madvise, self._address, self._size, ADVICE[mode])
 
     def populate(self, offset: int = 0, length: int | None = None) -> None:
-        start = offset // mmap.PAGESIZE * mmap.PAGESIZE
-        end = self._size if length is None else min(offset + length, self._size)
-        self._call(LIBC.madvise, self._address + start, max(0, end - start), MADV_POPULATE_READ)
+        start, length = self._pages_of(offset, length)
+        self._call(LIBC.madvise, self._address + start, length, MADV_POPULATE_READ)
+
+    def prefetch(self, offset: int, length: int) -> None:
+        start, length = self._pages_of(offset, length)
+        for at in range(start, start + length, PREFETCH_BYTES):
+            size = min(PREFETCH_BYTES, start + length - at)
+            self._call(LIBC.madvise, self._address + at, size, mmap.MADV_WILLNEED)
+
+    def resident_pages(self, offset: int = 0, length: int | None = None) -> BoolArray:
+        start, length = self._pages_of(offset, length)
+        states = np.zeros(-(-length // mmap.PAGESIZE), np.uint8)
+        self._call(LIBC.mincore, self._address + start, length, states.ctypes.data)
+        # The other bits mean nothing yet.
+        states &= 1
+        return states.view(np.bool_)
 
     def resident_bytes(self) -> int:
-        pages = -(-self._size // mmap.PAGESIZE)
-        states = np.zeros(pages, np.uint8)
-        self._call(LIBC.mincore, self._address, self._size, states.ctypes.data)
-        return min(int(np.count_nonzero(states & 1)) * mmap.PAGESIZE, self._size)
+        pages = self.resident_pages()
+        if not len(pages):
+            return 0
+        # Of the last page only what the file fills is mapped bytes.
+        beyond = len(pages) * mmap.PAGESIZE - self._size
+        return int(np.count_nonzero(pages)) * mmap.PAGESIZE - (beyond if pages[-1] else 0)
+
+    @property
+    def pinned_bytes(self) -> int:
+        return sum(length for _, length in self._pinned)
 
     def lock(self, offset: int, length: int) -> None:
         self._call(LIBC.mlock, self._address + offset, length)
+        self._pinned.add((offset, length))
 
     def unlock(self, offset: int, length: int) -> None:
         self._call(LIBC.munlock, self._address + offset, length)
+        self._pinned.discard((offset, length))
 
-    def _call(self, function: object, *arguments: int) -> None:
-        if self._size and callable(function) and function(*arguments) != 0:
+    def _pages_of(self, offset: int, length: int | None) -> tuple[int, int]:
+        """Where the page with ``offset`` begins, and the bytes from there to the end of the range."""
+        start = offset // mmap.PAGESIZE * mmap.PAGESIZE
+        end = self._size if length is None else min(offset + length, self._size)
+        return start, max(0, end - start)
+
+    def _call(self, function: object, address: int, length: int, *arguments: int) -> None:
+        if length and callable(function) and function(address, length, *arguments) != 0:
             _raise_errno(self._path)
 
 

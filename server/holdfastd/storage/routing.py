@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ..format.urls import is_object_url
 from .beside import Pending
-from .files import Cache, File, FileFacts, FileSystem, Lock, Mapping, Reader
+from .files import Cache, File, FileFacts, FileSystem, HeldFile, Lock, Mapping, Reader
 
 
 class RoutedFileSystem:
@@ -52,6 +52,9 @@ class RoutedFileSystem:
 
     def map(self, path: str) -> Mapping:
         return self._of(path).map(path)
+
+    def hold(self, path: str) -> HeldFile:
+        return self._of(path).hold(path)
 
     def rename(self, source: str, target: str) -> None:
         if is_object_url(source) != is_object_url(target):

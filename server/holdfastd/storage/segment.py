@@ -1,12 +1,7 @@
-"""Reading a sealed segment: memory maps over its files, and the kills that came after it was sealed.
-
-Cold pages are touched only by NumPy calls that release the GIL, never by slicing a buffer in Python: a slow disk would
-stop every thread of the daemon.
-"""
+"""Reading a sealed segment: its files as columns, and the kills that came after it was sealed."""
 
 from __future__ import annotations
 
-import errno
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -26,19 +21,22 @@ from ..format.segment import (
     SegmentInfo,
     decode_segment_info,
 )
-from ..model import BoolArray, Float32Array, Int64Array, Uint64Array
+from ..model import BoolArray, Int64Array, MmapSettings, Uint64Array
 from . import names
 from .bulk import Pace, unpaced
-from .checks import DamageOf, check_file, map_file, mapped_array
-from .files import ByteArray, FileSystem, Mapping
+from .checks import DamageOf, check_file
+from .column import Column
+from .files import ByteArray, FileSystem
 from .kills import Kills, load_kills
-from .mapped_texts import MappedTexts
 from .names import Layout
+from .sealed import ColumnFile, OpenFiles
 from .segment_check import verify_segment
 from .segment_writer import SegmentColumns, write_segment
+from .texts import Texts
 from .tombstones import TombstoneTable
 
 PIECE_BYTES = 1 << 20
+_AS_USUAL = MmapSettings()
 
 __all__ = ["Segment", "SegmentColumns", "open_segment", "write_segment"]
 
@@ -46,15 +44,21 @@ __all__ = ["Segment", "SegmentColumns", "open_segment", "write_segment"]
 class Segment:
     """A sealed segment, open for reading. Any thread reads; only the applier calls ``kill``.
 
-    It owns its maps: the files may be unlinked while it is in use, and are unmapped with its last array.
-    ``vectors``: (n, d) float32. ``norms``: (n,) float32. ``rows``: (n,) ``ROW_DTYPE``. All are read-only maps.
-    ``tombstones``: what compaction left here for increments, or None.
+    It owns its maps or descriptors: the files may be unlinked while it is in use. ``files``: they, and how they are
+    read.
     """
 
-    def __init__(self, fs: FileSystem, directory: str, info: SegmentInfo, kills: Kills, kills_file: str | None) -> None:
+    def __init__(
+        self,
+        fs: FileSystem,
+        directory: str,
+        info: SegmentInfo,
+        kills: Kills,
+        kills_file: str | None,
+        settings: MmapSettings = _AS_USUAL,
+    ) -> None:
         self._fs = fs
         self._kills = kills
-        self._maps: dict[str, Mapping] = {name: map_file(fs, f"{directory}/{name}") for name in info.files}
         self.directory = directory
         self.info = info
         self.kills_file = kills_file
@@ -62,13 +66,24 @@ class Segment:
         self.ordinal = info.ordinal
         self.rows_count = info.rows
         self.size_bytes = info.size_bytes
-        count = info.rows
-        self.vectors: Float32Array = self._array(names.VECTORS, np.dtype("<f4"), (count, info.dimensions))
-        self.norms: Float32Array = self._array(names.NORMS, np.dtype("<f4"), (count,))
-        self.rows: NDArray[Any] = self._array(names.ROWS, ROW_DTYPE, (count,))
-        self._ids = MappedTexts(self._array(names.IDS, np.dtype("|u1"), None), self.path(names.IDS))
-        self._payloads = MappedTexts(self._array(names.PAYLOADS, np.dtype("|u1"), None), self.path(names.PAYLOADS))
-        self.tombstones = self._tombstones()
+        self.files = OpenFiles(fs, _column_files(directory, info), settings)
+        self.tombstones = TombstoneTable(self.files) if names.TOMBSTONES in info.files else None
+        """What compaction left here for increments."""
+
+    @property
+    def vectors(self) -> Column:
+        """(n, d) float32."""
+        return self.files.columns[names.VECTORS]
+
+    @property
+    def norms(self) -> Column:
+        """(n,) float32."""
+        return self.files.columns[names.NORMS]
+
+    @property
+    def rows(self) -> Column:
+        """(n,) ``ROW_DTYPE``."""
+        return self.files.columns[names.ROWS]
 
     def path(self, name: str) -> str:
         """The path of one of its files."""
@@ -80,32 +95,17 @@ class Segment:
         The file may have been unlinked meanwhile. Raises ``Corruption`` with the path where a block cannot be read,
         instead of being killed by touching it; and at the end, when the content does not match its checksum.
         """
-        mapping, crc = self._maps[name], 0
-        for start in range(0, mapping.size, piece_bytes):
-            self._fault_in(name, start, piece_bytes)
-            piece = mapping.array[start : start + piece_bytes]
+        column, crc = self.files.columns[name], 0
+        for start in range(0, column.size_bytes, piece_bytes):
+            piece = column.raw(start, piece_bytes)
             crc = crc32c(piece, crc=crc)
             yield piece
-        if FileInfo(mapping.size, crc) != self.info.files[name]:
+        if FileInfo(column.size_bytes, crc) != self.info.files[name]:
             raise Corruption(
                 "the content does not match its checksum in segment.json",
                 path=self.path(name),
                 hint="restore the collection from an older snapshot, and look at the disk (dmesg, smartctl)",
             )
-
-    def _fault_in(self, name: str, offset: int = 0, length: int | None = None) -> None:
-        try:
-            self._maps[name].populate(offset, length)
-        except OSError as error:
-            if error.errno == errno.EINVAL:
-                # The kernel cannot tell; what follows is as safe as any other reading of the map.
-                return
-            raise Corruption(
-                f"a block cannot be read from the disk: {error.strerror}",
-                path=self.path(name),
-                offset=offset,
-                hint="look at the disk (dmesg, smartctl), and restart the daemon: it sets the segment aside",
-            ) from error
 
     def entry(self, kills_file: str | None) -> SegmentEntry:
         """How the manifest names this segment together with a kills file of it."""
@@ -152,10 +152,7 @@ class Segment:
     # What is in it.
 
     def facts_at(self, rows: Int64Array) -> NDArray[Any]:
-        """(len(rows),) ``ROW_DTYPE``: a copy of these rows' facts.
-
-        May read the disk, and lets other threads run meanwhile; indexing a single field of ``rows`` does not.
-        """
+        """(len(rows),) ``ROW_DTYPE``: a copy of these rows' facts. May read the disk."""
         return self.rows.take(rows)
 
     def ids_at(self, rows: Int64Array) -> list[bytes]:
@@ -187,43 +184,44 @@ class Segment:
         """
         verify_segment(self._fs, self, deep, pace)
 
-    # Where it is.
+    @property
+    def _ids(self) -> Texts:
+        return Texts(self.files.columns[names.IDS])
 
-    def advise(self, mode: str) -> None:
-        """Tell the kernel how the maps will be read; the modes are those of ``Mapping.advise``."""
-        for mapping in self._maps.values():
-            mapping.advise(mode)
-
-    def populate(self) -> None:
-        """Read everything into the page cache. Raises ``Corruption`` where reading a map would kill the process."""
-        for name in self._maps:
-            self._fault_in(name)
-
-    def mapped_bytes(self) -> int:
-        """Bytes of address space that its maps take."""
-        return sum(mapping.size for mapping in self._maps.values())
-
-    def resident_bytes(self) -> int:
-        """Bytes of its maps that the page cache holds now."""
-        return sum(mapping.resident_bytes() for mapping in self._maps.values())
-
-    def _tombstones(self) -> TombstoneTable | None:
-        if names.TOMBSTONES not in self._maps:
-            return None
-        facts = self._array(names.TOMBSTONES, TOMBSTONE_DTYPE, None)
-        rows = self._array(names.TOMBSTONE_ROWS, TOMBSTONE_ROW_DTYPE, facts.shape)
-        ids = MappedTexts(self._array(names.TOMBSTONE_IDS, np.dtype("|u1"), None), self.path(names.TOMBSTONE_IDS))
-        return TombstoneTable(facts, rows, ids)
-
-    def _array(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...] | None) -> NDArray[Any]:
-        mapping = self._maps.get(name)
-        if mapping is None:
-            raise Corruption(f"does not list {name}", path=self.path(names.SEGMENT_JSON))
-        return mapped_array(mapping, self.path(name), dtype, shape)
+    @property
+    def _payloads(self) -> Texts:
+        return Texts(self.files.columns[names.PAYLOADS])
 
 
-def open_segment(fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entry: SegmentEntry) -> Segment:
-    """Open a segment that the manifest names: map its files, load its kills. No work per row but the kills'.
+def _column_files(directory: str, info: SegmentInfo) -> dict[str, ColumnFile]:
+    """The files of a segment as columns. Raises ``Corruption`` where segment.json does not list all that belong."""
+    contents: dict[str, tuple[np.dtype[Any], tuple[int, ...] | None]] = {
+        names.VECTORS: (np.dtype("<f4"), (info.rows, info.dimensions)),
+        names.NORMS: (np.dtype("<f4"), (info.rows,)),
+        names.ROWS: (ROW_DTYPE, (info.rows,)),
+        names.IDS: (np.dtype("|u1"), None),
+        names.PAYLOADS: (np.dtype("|u1"), None),
+    }
+    if names.TOMBSTONES in info.files:
+        contents[names.TOMBSTONES] = (TOMBSTONE_DTYPE, None)
+        contents[names.TOMBSTONE_ROWS] = (TOMBSTONE_ROW_DTYPE, None)
+        contents[names.TOMBSTONE_IDS] = (np.dtype("|u1"), None)
+    for name in contents:
+        if name not in info.files:
+            raise Corruption(f"does not list {name}", path=f"{directory}/{names.SEGMENT_JSON}")
+    return {
+        name: ColumnFile(f"{directory}/{name}", info.files[name].size, *content) for name, content in contents.items()
+    }
+
+
+def open_segment(
+    fs: FileSystem,
+    layout: Layout,
+    collection_id: uuid.UUID,
+    entry: SegmentEntry,
+    settings: MmapSettings = _AS_USUAL,
+) -> Segment:
+    """Open a segment that the manifest names: its files, and its kills. No work per row but the kills'.
 
     Raises ``Corruption`` when a file is missing, cannot be read, has another size than segment.json says, or is none of
     this segment's.
@@ -238,7 +236,7 @@ def open_segment(fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entry
     for name, expected in info.files.items():
         check_file(fs, f"{directory}/{name}", expected.size)
     kills = Kills(info.rows) if entry.kills is None else load_kills(fs, directory, entry.kills, info.rows)
-    return Segment(fs, directory, info, kills, entry.kills)
+    return Segment(fs, directory, info, kills, entry.kills, settings)
 
 
 def _read_info(fs: FileSystem, path: str) -> SegmentInfo:

@@ -87,15 +87,20 @@ def _bad_rows(segment: Segment, pace: Pace) -> Iterator[int]:
 
 def _offset_of(segment: Segment, name: str, row: int) -> int | None:
     """Where the bytes of ``row`` stand in a file."""
-    facts = segment.rows[row]
+    facts = segment.facts_at(np.array([row]))[0]
     places = {
         names.VECTORS: (row * segment.info.dimensions * 4, segment.vectors.nbytes),
         names.NORMS: (row * 4, segment.norms.nbytes),
-        names.ROWS: (row * segment.rows.itemsize, segment.rows.nbytes),
-        names.IDS: (int(facts["id_offset"]), int(segment.rows["id_length"].sum(dtype=np.int64))),
-        names.PAYLOADS: (int(facts["payload_offset"]), int(segment.rows["payload_length"].sum(dtype=np.int64))),
+        names.ROWS: (row * segment.rows.item_bytes, segment.rows.nbytes),
+        names.IDS: (int(facts["id_offset"]), _sum(segment, "id_length")),
+        names.PAYLOADS: (int(facts["payload_offset"]), _sum(segment, "payload_length")),
     }
     if name not in places:
         return None
     place, data_bytes = places[name]
     return segment.info.files[name].size - data_bytes + place
+
+
+def _sum(segment: Segment, field: str) -> int:
+    steps = range(0, segment.rows_count, ROWS_AT_ONCE)
+    return sum(int(segment.rows[start : start + ROWS_AT_ONCE][field].sum(dtype=np.int64)) for start in steps)

@@ -19,6 +19,7 @@ from ..format.segment import ROW_DTYPE
 from ..model import Float32Array, Int64Array
 from . import names
 from .bulk import Pace, unpaced
+from .column import Column
 from .segment import Segment
 from .segment_files import FileContent, SegmentContent, text_offsets
 from .tombstones import Tombstones, tombstone_files
@@ -87,8 +88,7 @@ def _vectors(taken: Sequence[Taken]) -> Iterator[Float32Array]:
         vectors = each.segment.vectors
         if not len(each.rows):
             continue
-        width = vectors.itemsize * vectors.shape[1]
-        header = each.segment.info.files[names.VECTORS].size - vectors.nbytes
+        width, header = vectors.item_bytes, vectors.start
         done = seen = 0
         for piece in each.segment.checked(names.VECTORS):
             seen += len(piece)
@@ -98,10 +98,10 @@ def _vectors(taken: Sequence[Taken]) -> Iterator[Float32Array]:
                 done = until
 
 
-def _picked(vectors: Float32Array, rows: Int64Array) -> Float32Array:
+def _picked(vectors: Column, rows: Int64Array) -> Float32Array:
     """These rows, ascending: not copied where none is left out."""
     first, last = int(rows[0]), int(rows[-1])
-    return vectors[first : last + 1] if last - first + 1 == len(rows) else vectors.take(rows, axis=0)
+    return vectors[first : last + 1] if last - first + 1 == len(rows) else vectors.take(rows)
 
 
 def _facts(taken: Sequence[Taken]) -> Iterator[NDArray[Any]]:

@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import Corruption
 from ..format.hashing import hash_ids
 from ..format.segment import TOMBSTONE_DTYPE, TOMBSTONE_ROW_DTYPE
 from ..model import Int64Array, Uint64Array
 from . import names
-from .mapped_texts import MappedTexts
+from .column import Column
+from .sealed import OpenFiles
 from .segment_files import FileContent, text_offsets
+from .texts import Texts
 
 ROWS_AT_ONCE = 4096
 
@@ -40,12 +43,13 @@ class Tombstones:
 
 
 class TombstoneTable:
-    """Those of one segment, mapped. Any thread; may read the disk."""
+    """Those of one segment. Any thread; may read the disk."""
 
-    def __init__(self, facts: NDArray[Any], rows: NDArray[Any], ids: MappedTexts) -> None:
-        self._facts = facts
-        self._rows = rows
-        self._ids = ids
+    def __init__(self, files: OpenFiles) -> None:
+        self._files = files
+        facts, rows = self._facts, files.columns[names.TOMBSTONE_ROWS]
+        if facts.shape != rows.shape:
+            raise Corruption(f"holds {len(rows)} entries, not {len(facts)}", path=rows.path, offset=0)
         # Of whoever asked last; replaced as a whole.
         self._counted = (0, 0)
 
@@ -68,17 +72,21 @@ class TombstoneTable:
 
     def at(self, which: Int64Array) -> Tombstones:
         """Copies of these. Raises ``Corruption`` where tombstones.npy points beyond its ids."""
-        facts, rows = self._facts.take(which), self._rows.take(which)
+        facts, rows = self._facts.take(which), self._files.columns[names.TOMBSTONE_ROWS].take(which)
         return Tombstones(
-            ids=self._ids.at(facts["id_offset"], facts["id_length"]),
+            ids=Texts(self._files.columns[names.TOMBSTONE_IDS]).at(facts["id_offset"], facts["id_length"]),
             killed=np.ascontiguousarray(facts["sequence"]),
             sequences=np.ascontiguousarray(rows["sequence"]),
             hashes=np.column_stack((rows["hash_high"], rows["hash_low"])),
         )
 
+    @property
+    def _facts(self) -> Column:
+        return self._files.columns[names.TOMBSTONES]
+
     def _killed(self, start: int) -> Uint64Array:
-        some: NDArray[Any] = self._facts[start : start + ROWS_AT_ONCE].copy()
-        return some["sequence"]
+        some: Uint64Array = self._facts[start : start + ROWS_AT_ONCE].copy()["sequence"]
+        return some
 
 
 def tombstone_files(pieces: Callable[[], Iterator[Tombstones]]) -> dict[str, FileContent]:

@@ -11,7 +11,9 @@ from holdfast.cli.options import dry_run, no_wait
 from holdfast.cli.state import State
 from holdfast.cli.types import PERCENT
 from holdfast.documents import Document
+from holdfast.units import format_size
 
+_MMAP_KEYS = ("mmap_enabled", "advise_mode", "populate", "total_mapped_bytes", "resident_bytes")
 _COMPACT_KEYS = (
     "collections_compacted", "before_size_bytes", "after_size_bytes", "freed_bytes", "reduction_percent",
     "duration_ms", "status",
@@ -36,27 +38,55 @@ def alarms(state: State) -> Document:
     return Document(alarms=found, total=len(found))
 
 
-@click.command(cls=Command, examples=["holdfast storage mmap", "holdfast storage mmap --enable"])
+@click.command(
+    cls=Command,
+    examples=[
+        "holdfast storage mmap --enable --advise sequential",
+        "holdfast storage mmap --populate --collection products",
+        "holdfast storage mmap --disable",
+        "holdfast storage mmap -v --format yaml",
+    ],
+)
 @click.option("--enable", is_flag=True, help="Read segments through memory mappings.")
-@click.option("--disable", is_flag=True, help="Read segments into RAM instead.")
+@click.option("--disable", is_flag=True, help="Read segments into RAM instead, piece by piece.")
 @click.option(
     "--advise", type=click.Choice(["normal", "random", "sequential"]),
-    help="How the kernel reads ahead: random for searching, sequential for scans.  [default: normal]",
+    help="How the kernel reads ahead: random for searching, sequential for scans.  [default: random]",
 )  # fmt: skip
-@click.option("--populate/--no-populate", default=None, help="Read segments in when they are mapped.")
+@click.option("--populate/--no-populate", default=None, help="Read mappings in, now and whenever segments are mapped.")
+@click.option(
+    "--collection", metavar="NAME", shell_complete=complete_collections,
+    help="Change or show how the segments of this collection alone are read.",
+)  # fmt: skip
 @dry_run
 @pass_state
 def mmap(
-    state: State, enable: bool, disable: bool, advise: str | None, populate: bool | None, dry_run: bool
+    state: State,
+    enable: bool,
+    disable: bool,
+    advise: str | None,
+    populate: bool | None,
+    collection: str | None,
+    dry_run: bool,
 ) -> Document:
     """Configure memory-mapped storage.
 
-    What is left out keeps its value; without options it only shows. resident_bytes are those in the page cache now.
+    What is left out keeps its value; without options it only shows, and with -v each collection. A change holds for
+    every segment from then on, those that are being read included, and survives a restart. Without --collection it is
+    one of all collections: what it names ends as a setting of a collection's own. resident_bytes are those in the page
+    cache now.
     """
     if enable and disable:
         raise click.UsageError("--enable contradicts --disable")
+    if disable and populate:
+        raise click.UsageError("--populate contradicts --disable: it reads mappings in")
     wanted = True if enable else False if disable else None
-    return state.client.storage.mmap(enable=wanted, advise=advise, populate=populate, validate_only=dry_run)
+    answer = state.client.storage.mmap(
+        enable=wanted, advise=advise, populate=populate, collection=collection, validate_only=dry_run
+    )
+    if answer.populated_bytes:
+        state.say(f"read in {format_size(answer.populated_bytes)}")
+    return state.shown(answer, _MMAP_KEYS)
 
 
 @click.command(
