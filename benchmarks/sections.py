@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import compaction, floor, snapshots, startup, workplace
+from benchmarks import coldness, compaction, floor, snapshots, startup, workplace
 from benchmarks.pairs import Pairs, Spread, alternate, spread
 from benchmarks.report import Row, at_least, below, quantity
 from benchmarks.runs import PEERS, RunFailed, Runner
@@ -193,6 +193,11 @@ class Suite:
         yield from compaction.alone(runs)
         loads = ["--rows", str(self.scale.rows), "--seconds", str(self.scale.seconds * 4)]
         yield from compaction.beside([self.runner.ours("beside_compact", *loads) for _ in range(self.scale.pairs)])
+
+    def cold(self) -> Iterator[Row]:
+        """What it costs others to read data that is not in memory."""
+        loads = ["--rows", str(self.scale.snapshot_rows), "--seconds", str(self.scale.seconds)]
+        yield from coldness.beside([self.runner.ours("cold", *loads) for _ in range(self.scale.long_pairs)])
 
     def search(self) -> Iterator[Row]:
         """Single exact queries, in turns with the peers that search."""

@@ -29,6 +29,7 @@ SECTIONS = {
     "restart": "Recovery, replay, opening",
     "snapshot": "Snapshots",
     "compact": "Compaction",
+    "cold": "Data that is not in memory",
     "search": "Search",
     "startup": "Command line",
 }

@@ -7,6 +7,7 @@ import faulthandler
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import stat
@@ -59,6 +60,7 @@ def run(config: ServerConfig, environment: Mapping[str, str]) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. Blocks; call it on the main thread, once."""
     set_up_logging(config, environment)
     set_up_interpreter()
+    allow_open_files()
     # Every thread inherits the mask, so that a signal stays pending until the main thread asks for it.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -292,6 +294,13 @@ def _announce(config: ServerConfig, engine: Engine, addresses: list[str]) -> Non
             "listening": ",".join(addresses),
         },
     )
+
+
+def allow_open_files() -> None:
+    """Let the process have as many open files as its limit can be raised to: read without maps, each stays open."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def set_up_interpreter() -> None:
