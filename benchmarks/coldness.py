@@ -17,6 +17,10 @@ def beside(runs: list[Result]) -> Iterator[Row]:
     """A reader of single points beside scans of cold data, and beside the same scans of warm data."""
     rows = runs[0]["rows"]
     alone = spread([run["alone"]["p99"] * 1e3 for run in runs])
+    machine = spread([run["machine"]["p99"] * 1e3 for run in runs])
+    worst = quantity(spread([run["machine"]["longest"] * 1e3 for run in runs]), "ms", 1)
+    what = "p99 of how late a thread wakes that only sleeps, beside plain reading of the same files"
+    yield Row(what, quantity(machine, "ms", 1), f"the latest: {worst}; without a daemon: what the machine does")
     for what, which in ((f"an exact search of {rows:,} cold rows", "search"), ("a get of 1,000 scattered ones", "get")):
         cold, warm = ([run[f"{which}_{how}"] for run in runs] for how in ("cold", "warm"))
         p99 = spread([each["p99"] * 1e3 for each in cold])

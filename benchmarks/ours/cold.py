@@ -40,10 +40,15 @@ class Beside:
 
 @dataclass(frozen=True)
 class Cold:
-    """The reader alone, beside searches and gets of scattered points of `rows` rows, both cold and warm."""
+    """The reader alone, beside searches and gets of scattered points of `rows` rows, both cold and warm.
+
+    `machine`: how late a thread wakes that only sleeps as long as one read takes, beside plain reading of the same
+    files, without a daemon.
+    """
 
     rows: int
     alone: load.Load
+    machine: Beside
     search_cold: Beside
     search_warm: Beside
     get_cold: Beside
@@ -60,12 +65,10 @@ def _measure(rows: data.Rows, total: int, directory: Path, *, seconds: float) ->
         store.database.collection(WARM).upsert(few.ids, few.vectors, few.payloads)
         with holdfast.connect(store.daemon.address) as database:
             alone = load.drive([_reader(database, few.ids)], seconds)
-        return Cold(
-            total,
-            alone,
-            *_rounds(store, directory, few.ids, lambda db: _search(db, rows)),
-            *_rounds(store, directory, few.ids, lambda db: _get(db, rows, total)),
-        )
+        searches = _rounds(store, directory, few.ids, lambda db: _search(db, rows))
+        gets = _rounds(store, directory, few.ids, lambda db: _get(db, rows, total))
+        store.daemon.stop()
+        return Cold(total, alone, _machine(directory / "data" / "collections", alone.p50), *searches, *gets)
 
 
 def _rounds(
@@ -88,6 +91,17 @@ def _rounds(
                 kept.append(taken)
                 seconds[number] += lasted
     return _summed(cold, seconds[0]), _summed(warm, seconds[1])
+
+
+def _machine(directory: Path, seconds: float) -> Beside:
+    late: list[list[float]] = []
+    lasted = 0.0
+    for _ in range(ROUNDS):
+        _drop(directory)
+        taken, more = _beside(lambda: time.sleep(seconds), lambda: _read_plainly(directory))
+        late.append([each - seconds for each in taken])
+        lasted += more
+    return _summed(late, lasted)
 
 
 def _beside(read: Callable[[], object], scan: Callable[[], None]) -> tuple[list[float], float]:
@@ -131,6 +145,16 @@ def _get(database: holdfast.Client, rows: data.Rows, total: int) -> None:
     ids = [rows.take(at, at + 1).ids[0] for at in range(0, total, step)]
     if len(database.collection(COLLECTION).get(ids)) != len(ids):
         raise SystemExit("not every row is there: the run is void")
+
+
+def _read_plainly(directory: Path) -> None:
+    """All of it, in pieces of 4 MiB."""
+    piece = bytearray(4 << 20)
+    for path in directory.rglob("*"):
+        if path.is_file():
+            with path.open("rb", buffering=0) as file:
+                while file.readinto(piece):
+                    pass
 
 
 def _drop(directory: Path) -> None:
