@@ -310,6 +310,71 @@ def test_pages_can_be_pinned(tmp_path: Path) -> None:
     assert locked[0].split()[1] == "4"
 
 
+def test_what_is_pinned_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(bytes(4 * 4096))
+    mapping = OsFileSystem().map(str(tmp_path / "f"))
+    mapping.lock(0, 8192)
+    mapping.lock(12288, 4096)
+    assert mapping.pinned_bytes == 12288
+    mapping.unlock(0, 8192)
+    assert mapping.pinned_bytes == 4096
+
+
+def test_what_is_resident_is_counted_to_the_byte(tmp_path: Path) -> None:
+    """Of the last page only what the file has of it."""
+    path = tmp_path / "f"
+    path.write_bytes(bytes(9 * 4096 + 10))
+    drop(path)
+    mapping = OsFileSystem().map(str(path))
+    mapping.advise("random")
+    if mapping.resident_bytes():
+        pytest.skip("this file system keeps everything in memory")
+    mapping.array.take([9 * 4096 + 3])
+    assert mapping.resident_bytes() == 10
+    assert mapping.resident_pages().tolist() == [False] * 9 + [True]
+    mapping.array.take([2 * 4096])
+    assert mapping.resident_bytes() == 4096 + 10
+    assert mapping.resident_pages(2 * 4096 + 7, 4096).tolist() == [True, False]
+    mapping.prefetch(0, mapping.size)
+    mapping.populate()
+    assert mapping.resident_bytes() == mapping.size
+    assert mapping.resident_pages(5, 0).tolist() in ([], [True])
+
+
+def drop(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def test_a_held_file_is_read_at_any_place_and_outlives_the_name(fs: FileSystem, root: str) -> None:
+    write(fs, f"{root}/f", b"0123456789")
+    held = fs.hold(f"{root}/f")
+    fs.unlink(f"{root}/f")
+    for advice in ("normal", "random", "sequential"):
+        held.advise(advice)
+    out = np.zeros(4, np.uint8)
+    assert (held.size, held.read_into(out, 3), out.tobytes()) == (10, 4, b"3456")
+    assert (held.read_into(out, 8), out.tobytes()) == (2, b"8956")
+    assert held.read_into(out, 10) == held.read_into(out[:0], 0) == 0
+    with pytest.raises(FileNotFoundError):
+        fs.hold(f"{root}/none")
+
+
+def test_a_held_file_is_closed_with_its_last_user(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x")
+    path = tmp_path / "f"
+    held = OsFileSystem().hold(str(path))
+    assert path in holders()
+    del held
+    assert path not in holders()
+
+
+def holders() -> list[Path]:
+    """The files that this process has open."""
+    return [Path(os.path.realpath(link)) for link in Path("/proc/self/fd").iterdir()]
+
+
 def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
     script = (
         "import sys; from holdfastd.storage.osfiles import OsFileSystem; "
