@@ -286,13 +286,14 @@ EXAMPLES = [
         )
     ),
     *(
-        Example(line, "mmap", free=free("total_mapped_bytes", "resident_bytes"), values=values)
-        for line, values in (
-            ("/storage mmap --enable --advise random", {"advise_mode": "random"}),
-            ("/storage mmap --enable --advise sequential", {}),
-            ("/storage mmap --enable --populate", {"populate": True}),
-            ("/storage mmap --disable", {"mmap_enabled": False, "populate": True}),
-            ("/storage mmap --enable --advise sequential --no-populate --collection products", {}),
+        # What a line leaves out is what the lines before it have left.
+        Example(line, "mmap", free=free("total_mapped_bytes", "resident_bytes", *kept), values=values)
+        for line, kept, values in (
+            ("/storage mmap --enable --advise random", ["populate"], {"advise_mode": "random"}),
+            ("/storage mmap --enable --advise sequential", ["populate"], {}),
+            ("/storage mmap --enable --populate", ["advise_mode"], {"populate": True}),
+            ("/storage mmap --disable", ["advise_mode", "populate"], {"mmap_enabled": False}),
+            ("/storage mmap --enable --advise sequential --no-populate --collection products", [], {}),
         )
     ),
     Example("/collection alias create live -c products", "alias create"),
