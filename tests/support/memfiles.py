@@ -12,7 +12,7 @@ import numpy as np
 
 from holdfastd.model import BoolArray
 from holdfastd.storage.checks import PAGE_BYTES
-from holdfastd.storage.files import Buffer, ByteArray
+from holdfastd.storage.files import Buffer, ByteArray, copy_into
 
 if TYPE_CHECKING:
     from tests.support.memfs import MemFileSystem
@@ -134,19 +134,17 @@ class MemHeldFile:
     """A copy of a file's bytes at the moment of opening: files that are held never change."""
 
     def __init__(self, content: bytes, check: Callable[[], None] = lambda: None) -> None:
-        self._content: ByteArray = np.frombuffer(content, np.uint8)
+        self._content = content
         self._check = check
         self.advice: list[str] = []
 
     @property
     def size(self) -> int:
-        return int(self._content.size)
+        return len(self._content)
 
-    def read_into(self, out: ByteArray, offset: int) -> int:
+    def read_into(self, offset: int, buffer: memoryview) -> int:
         self._check()
-        piece = self._content[offset : offset + len(out)]
-        out[: len(piece)] = piece
-        return len(piece)
+        return copy_into(buffer, self._content[offset : offset + len(buffer)])
 
     def advise(self, mode: str) -> None:
         self.advice.append(mode)

@@ -108,8 +108,8 @@ class HeldFile(Protocol):
     def size(self) -> int:
         """Its size in bytes when it was opened."""
 
-    def read_into(self, out: ByteArray, offset: int) -> int:
-        """Fill ``out``, C contiguous and writeable, from ``offset``; returns the bytes read: fewer at the end."""
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """As ``Reader.read_into``."""
 
     def advise(self, mode: str) -> None:
         """As ``Mapping.advise``, of the reads that follow."""

@@ -10,20 +10,12 @@ from collections.abc import Sequence
 
 from ..errors import DataDirectoryLocked
 from .beside import Beside, Done
-from .files import Buffer, ByteArray, Cache, FileFacts, facts_in
+from .files import Buffer, Cache, FileFacts, facts_in
 from .osmap import OsMapping
 from .osreader import OsReader, open_for_reading, read_exactly
 
 BUFFERS_PER_CALL = 1024
 """IOV_MAX of Linux."""
-
-ADVICE = {
-    "normal": os.POSIX_FADV_NORMAL,
-    "random": os.POSIX_FADV_RANDOM,
-    "sequential": os.POSIX_FADV_SEQUENTIAL,
-    "willneed": os.POSIX_FADV_WILLNEED,
-    "dontneed": os.POSIX_FADV_DONTNEED,
-}
 
 
 class OsFile:
@@ -84,37 +76,6 @@ class OsFile:
         """Fall back to the page cache where O_DIRECT is refused at the write; another thread may have done so."""
         flags = fcntl.fcntl(self._descriptor, fcntl.F_GETFL)
         fcntl.fcntl(self._descriptor, fcntl.F_SETFL, flags & ~os.O_DIRECT)
-
-
-class OsHeldFile:
-    """A descriptor open for reading, closed with its last reference. Any thread."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._descriptor = os.open(path, os.O_RDONLY)
-        self._size = os.fstat(self._descriptor).st_size
-
-    def __del__(self, close: object = os.close) -> None:
-        descriptor = getattr(self, "_descriptor", -1)
-        if descriptor >= 0 and callable(close):
-            close(descriptor)
-
-    @property
-    def size(self) -> int:
-        return self._size
-
-    def read_into(self, out: ByteArray, offset: int) -> int:
-        view, done = out.data, 0
-        while done < len(view):
-            # One call reads at most 0x7ffff000 bytes, and fewer where a signal comes in between.
-            count = os.preadv(self._descriptor, [view[done:]], offset + done)
-            if count == 0:
-                break
-            done += count
-        return done
-
-    def advise(self, mode: str) -> None:
-        os.posix_fadvise(self._descriptor, 0, 0, ADVICE[mode])
 
 
 class OsLock:
@@ -185,8 +146,8 @@ class OsFileSystem:
         finally:
             os.close(descriptor)
 
-    def hold(self, path: str) -> OsHeldFile:
-        return OsHeldFile(path)
+    def hold(self, path: str) -> OsReader:
+        return OsReader(path)
 
     def rename(self, source: str, target: str) -> None:
         os.rename(source, target)

@@ -7,14 +7,21 @@ of a cold page cache that costs more than half of the speed.
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import weakref
 
 import numpy as np
 
 from .files import Cache
-from .osmap import LIBC, OsMapping
+from .osmap import OsMapping
+
+ADVICE = {
+    "normal": os.POSIX_FADV_NORMAL,
+    "random": os.POSIX_FADV_RANDOM,
+    "sequential": os.POSIX_FADV_SEQUENTIAL,
+    "willneed": os.POSIX_FADV_WILLNEED,
+    "dontneed": os.POSIX_FADV_DONTNEED,
+}
 
 READ_PIECE_BYTES = 1 << 30
 """One read returns at most 0x7ffff000 bytes."""
@@ -23,14 +30,14 @@ READ_PIECE_BYTES = 1 << 30
 class OsReader:
     """See the module. Any thread. What is open is closed with the last reference."""
 
-    def __init__(self, path: str, cache: Cache) -> None:
+    def __init__(self, path: str, cache: Cache = Cache.USE) -> None:
         self._descriptor = open_for_reading(path)
         weakref.finalize(self, os.close, self._descriptor)
         self.size = os.fstat(self._descriptor).st_size
         self._direct = None if cache is Cache.USE else _open_direct(path)
         if self._direct is not None:
             weakref.finalize(self, os.close, self._direct)
-        self._cached = Residence(self._descriptor, self.size, path) if cache is Cache.SPARE else None
+        self._mapping = OsMapping(self._descriptor, self.size, path) if cache is Cache.SPARE else None
 
     def read(self, offset: int, length: int) -> bytes:
         left = max(0, os.fstat(self._descriptor).st_size - offset)
@@ -38,26 +45,23 @@ class OsReader:
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         done = 0
-        if self._direct is not None and not (self._cached and self._cached.has_most(offset, len(buffer))):
+        if self._direct is not None and not self._is_cached(offset, len(buffer)):
             done = _read_direct(self._direct, offset, buffer)
         # What ended early need not go on at a whole block; where it did so for a bad one, that is raised here.
         return done + _read_all_into(self._descriptor, offset + done, buffer[done:])
 
+    def advise(self, mode: str) -> None:
+        os.posix_fadvise(self._descriptor, 0, 0, ADVICE[mode])
 
-class Residence:
-    """How much of a file is in the page cache. Its pages are counted and never touched: the file may be cut."""
+    def _is_cached(self, offset: int, length: int) -> bool:
+        """Whether more than half of these bytes, of those that the file had at the start, is in the page cache.
 
-    def __init__(self, descriptor: int, size: int, path: str) -> None:
-        self._map = OsMapping(descriptor, size, path)
-
-    def has_most(self, offset: int, length: int) -> bool:
-        """Whether more than half of these bytes, of those that the file had when it was opened, is there."""
-        start = offset - offset % mmap.PAGESIZE
-        states = np.zeros(-(-max(0, min(offset + length, self._map.size) - start) // mmap.PAGESIZE), np.uint8)
-        address = self._map.array.ctypes.data + start
-        if not len(states) or LIBC.mincore(address, len(states) * mmap.PAGESIZE, states.ctypes.data) != 0:
-            return True
-        return int(np.count_nonzero(states & 1)) * 2 > len(states)
+        Its pages are counted and never touched: the file may be cut.
+        """
+        if self._mapping is None:
+            return False
+        pages = self._mapping.resident_pages(offset, length)
+        return not len(pages) or int(np.count_nonzero(pages)) * 2 > len(pages)
 
 
 def open_for_reading(path: str, flags: int = 0) -> int:

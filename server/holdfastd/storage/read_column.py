@@ -103,7 +103,7 @@ class ReadColumn(Column):
 
     def _fill(self, out: ByteArray, offset: int) -> None:
         try:
-            count = self._file.read_into(out, offset)
+            count = self._file.read_into(offset, out.data)
         except OSError as error:
             if error.errno in DAMAGE:
                 raise unreadable(self.path, offset, error) from error
