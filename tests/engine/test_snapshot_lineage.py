@@ -166,3 +166,42 @@ def test_the_work_of_a_list_grows_with_its_length_alone(kit: SnapshotKit, monkey
         assert len(kit.engine.snapshots.chain(last)) == len(kit.ids()) - 1
         work.append(len(asked))
     assert work[1] < 3 * work[0]
+
+
+# What `latest` says of a chain that lacks a link -----------------------------------------------------------------------
+
+
+def test_where_the_newest_lacks_a_link_it_is_said_how_its_moment_comes_back_before_an_older_one_is(
+    kit: SnapshotKit,
+) -> None:
+    older = kit.later()
+    full = kit.later(path="/daily")
+    one = increment(kit, "/hourly")
+    of_c = kit.later(collection="c", path="/hourly", incremental=True)
+    kit.fs.unlink(full.path)
+    hints = []
+    for newest in (of_c, one):
+        with pytest.raises(FailedPrecondition, match=f"{newest.id}, is incomplete: it builds on {full.id}") as caught:
+            kit.engine.snapshots.get("latest")
+        hints.append(str(caught.value.hint).split("; "))
+        kit.engine.snapshots.delete(newest.id)
+    to = one.record.sequence
+    assert "`holdfast storage snapshot list --path DIR|URL`" in hints[0][0]
+    assert hints[0][1].endswith(f"`holdfast storage snapshot restore latest --to {to} --from-collection c`")
+    assert hints[1][1].endswith(f"`holdfast storage snapshot restore latest --to {to}`")
+    assert f"`holdfast storage snapshot restore {older.id}`" in hints[1][2]
+
+
+def test_latest_with_the_directory_of_its_links_is_the_newest_that_they_make_whole(kit: SnapshotKit) -> None:
+    kit.later()
+    full = kit.later(path="/daily")
+    two = increment(kit, "/hourly")
+    kit.put(f"/usb/{full.id}.snap", kit.fs.read(full.path))
+    kit.fs.unlink(full.path)
+    live = kit.engine.collections.stats("c").digest
+    assert kit.restore("latest", collection="copy", base_path="/usb")["snapshot_id"] == two.id
+    assert kit.engine.collections.stats("copy").digest == live
+    assert kit.verify("latest", base_path="/usb")["valid"]
+    assert kit.diff("latest", base_path="/usb", collection="c")["identical"]
+    with pytest.raises(FailedPrecondition, match=f"{full.id} is missing: .*/elsewhere/{full.id}.snap"):
+        kit.restore("latest", collection="another", base_path="/elsewhere")

@@ -114,12 +114,12 @@ class SnapshotCatalog:
             found = [info for info in found if collection in info.collections]
         return SnapshotListing(sorted(found, key=age_key, reverse=True), warnings, unreadable)
 
-    def get(self, reference: str) -> SnapshotInfo:
+    def get(self, reference: str, *, base_path: str | None = None) -> SnapshotInfo:
         """The snapshot that an id, ``latest`` or a path stands for. Raises NotFound, InvalidArgument or Corruption."""
         if is_path(reference):
             return self.undisturbed(lambda: self._at(self._layout.resolve(reference)))
         if reference == LATEST:
-            return newest(self.listing())
+            return newest(self.listing(), links_elsewhere=base_path is not None)
         check_snapshot_id(reference)
         found = [info for info in self.listing().snapshots if info.id == reference]
         if not found:

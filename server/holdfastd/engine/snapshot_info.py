@@ -69,13 +69,13 @@ def age_key(info: SnapshotInfo) -> str:
     return f"{info.record.created_us:020d} {_number_in(info.id):06d} {info.path}"
 
 
-def newest(listing: SnapshotListing) -> SnapshotInfo:
+def newest(listing: SnapshotListing, *, links_elsewhere: bool = False) -> SnapshotInfo:
     """The newest snapshot that this store has made: of the latest moment of its history, whatever clocks said.
 
     Raises NotFound, Corruption or FailedPrecondition where that one is missing, damaged, unreadable, or lacks a link.
     An older one never stands in for it unasked: whoever restores it would lose what lies between, and not know. Nor
     does another store's, only because it was found somewhere. The one that is named instead was made of as much, if
-    there is any.
+    there is any. ``links_elsewhere``: the caller says where links lie, so that one may be where nothing here knows of.
     """
     own = sorted((info for info in listing.snapshots if not info.foreign), key=_moment_key, reverse=True)
     first = own[0] if own else None
@@ -87,10 +87,11 @@ def newest(listing: SnapshotListing) -> SnapshotInfo:
         raise _unusable(_id_in(unread), unread, DAMAGED, listing.unreadable[unread], ready, f"move {unread} away")
     if first is None:
         raise _none_yet(listing.snapshots)
-    if first.state != READY:
-        forget = f"`holdfast storage snapshot delete {first.id}`"
-        raise _unusable(first.id, first.path, first.state, first.problem, ready, forget)
-    return first
+    if first.state == READY or (first.state == BASE_MISSING and links_elsewhere):
+        return first
+    forget = f"`holdfast storage snapshot delete {first.id}`"
+    along = _along_the_log(first) if ready is not None and _holds_as_much(ready, first) else ""
+    raise _unusable(first.id, first.path, first.state, first.problem, ready, forget, along)
 
 
 def _none_yet(foreign: list[SnapshotInfo]) -> NotFound:
@@ -119,8 +120,20 @@ def _moment_key(info: SnapshotInfo) -> tuple[int, int]:
     return info.record.timeline, info.record.sequence
 
 
-def _unusable(id: str, path: str, state: str, problem: str, older: SnapshotInfo | None, give_up: str) -> HoldfastError:
-    """The error for a newest snapshot that is not what it should be. ``give_up``: what makes another the newest."""
+def _along_the_log(info: SnapshotInfo) -> str:
+    """How its moment is had without it: an older snapshot, found by itself, and the log from there."""
+    of = "" if info.record.everything else f" --from-collection {info.collections[0]}"
+    command = f"`holdfast storage snapshot restore latest --to {info.record.sequence}{of}`"
+    return f"its moment comes back along the log, where that leads there: {command}; "
+
+
+def _unusable(
+    id: str, path: str, state: str, problem: str, older: SnapshotInfo | None, give_up: str, along: str = ""
+) -> HoldfastError:
+    """The error for a newest snapshot that is not what it should be. ``give_up``: what makes another the newest.
+
+    ``along``: how its moment is had without it, or "".
+    """
     problem = problem.removeprefix(path).lstrip(":/ ")
     what = f"the newest snapshot, {id}, is {'incomplete' if state == BASE_MISSING else state}: {problem}"
     then = "no older one is whole: create one with `holdfast storage snapshot create`"
@@ -128,8 +141,12 @@ def _unusable(id: str, path: str, state: str, problem: str, older: SnapshotInfo 
         of = "" if older.record.everything else f" holds {', '.join(older.collections)} alone"
         then = f"the newest whole one before it{of}: `holdfast storage snapshot restore {older.id}`"
     before = None if older is None else older.id
-    hint = f"{then}; to give {id} up: {give_up}"
+    hint = f"{along}{then}; to give {id} up: {give_up}"
     if state == BASE_MISSING:
+        hint = (
+            "bring a whole one back to its place or, where it was moved to another directory, show the daemon that: "
+            f"`holdfast storage snapshot list --path DIR|URL`; {hint}"
+        )
         return FailedPrecondition(what, reason="SNAPSHOT_LINK_MISSING", hint=hint, path=path, snapshot=id, older=before)
     if state == MISSING:
         hint = f"mount its disk, or bring its file back; {hint}"

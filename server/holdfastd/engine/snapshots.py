@@ -213,7 +213,7 @@ class Snapshots:
             return known
         if request.ending is not None:
             return self.moments.start_restore(request, caller=caller)
-        info = self.get(request.snapshot)
+        info = self.get(request.snapshot, base_path=request.base_path)
         with damage_told(self._context, self._catalog, self._logs), disk_errors_of(f"reading {info.path}"):
             plan = refuse_early(self._context, self._catalog, request, info)
         return self._operations.start(
@@ -245,7 +245,7 @@ class Snapshots:
         Raises NotFound, UnsupportedFormat, InvalidArgument or Corruption.
         """
         request.check()
-        info = self.get(request.snapshot)
+        info = self.get(request.snapshot, base_path=request.base_path)
         asked: tuple[str | int | None, ...] = (request.snapshot,)
         if request.skip_chain or request.base_path is not None:
             asked = (*asked, request.skip_chain, request.base_path)
@@ -280,7 +280,9 @@ class Snapshots:
         references = (request.first, request.second)
         if references == (LIVE, LIVE):
             raise InvalidArgument("the live store is the same as itself", field="first", hint="name a snapshot")
-        first, second = (None if each == LIVE else self.get(each) for each in references)
+        first, second = (
+            None if each == LIVE else self.get(each, base_path=request.base_path) for each in references
+        )
         with disk_errors_of("reading what is to be compared"):
             names, _ = names_to_compare(*sides_of(self._context, self._catalog, (first, second)), request.collection)
         return self._operations.start(
@@ -343,10 +345,13 @@ class Snapshots:
         """As ``listing``, without the warnings."""
         return self.listing(path, collection).snapshots
 
-    def get(self, snapshot: str) -> SnapshotInfo:
-        """The snapshot that an id, ``latest`` or a path stands for. Raises NotFound, InvalidArgument or Corruption."""
+    def get(self, snapshot: str, *, base_path: str | None = None) -> SnapshotInfo:
+        """The snapshot that an id, ``latest`` or a path stands for; ``base_path``: where else its links may lie.
+
+        Raises NotFound, InvalidArgument, FailedPrecondition or Corruption.
+        """
         with disk_errors_of(f"reading {snapshot}"):
-            return self._catalog.get(snapshot)
+            return self._catalog.get(snapshot, base_path=base_path)
 
     def chain(self, info: SnapshotInfo) -> tuple[SnapshotInfo, ...]:
         """The snapshots that one builds on, base first; none of a full one.
