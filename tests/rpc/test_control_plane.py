@@ -343,6 +343,19 @@ class TestWal:
         assert [record.sequence for record in next(iter(from_start)).records] == [2, 3]
         from_start.cancel()
 
+    def test_a_tail_from_a_sequence_that_nobody_can_have_seen_says_so_before_it_waits(self, wire: Wire) -> None:
+        durable = next(iter(wire.wal.TailWal(wal_pb2.TailWalRequest()))).durable_sequence
+        ahead = wire.wal.TailWal(wal_pb2.TailWalRequest(start=Point(sequence=durable + 2)))
+        (warning,) = next(iter(ahead)).warnings
+        assert f"the log ends with sequence {durable}: nothing is shown before sequence {durable + 2}" in warning
+        wire.vectors.Upsert(batch(["e"]))
+        wire.vectors.Upsert(batch(["f"]))
+        assert [record.sequence for record in next(iter(ahead)).records] == [durable + 2]
+        ahead.cancel()
+        going_on = wire.wal.TailWal(wal_pb2.TailWalRequest(start=Point(sequence=durable + 3)))
+        assert not next(iter(going_on)).warnings, "the sequence behind the last one that was seen"
+        going_on.cancel()
+
     def test_settings_that_are_left_out_stay(self, wire: Wire) -> None:
         request = wal_pb2.EnableWalRequest(
             sync_mode=common_pb2.SYNC_MODE_PERIODIC, flush_interval=Duration(nanos=500_000_000)

@@ -189,7 +189,9 @@ class WalService(WalServiceServicer):
         from_us = begin.time_us
         absent = begin.sequence is None and from_us is None
         position = durable if absent else max(0, (begin.sequence or 0) - 1)
-        greeted = False
+        greeted = position > durable
+        if greeted:
+            yield wal_pb2.TailWalResponse(durable_sequence=durable, warnings=[_not_there_yet(position + 1, durable)])
         while self._draining.goes_on(context):
             durable = self._engine.durable_sequence
             if durable > position:
@@ -272,3 +274,11 @@ class WalService(WalServiceServicer):
                     raise
         wanted = wanted_of(request, collection_id, name)
         return LogSearch(self._wal, wanted, LogNames(specs), look_around=not live, bare=not live)
+
+
+def _not_there_yet(first: int, durable: int) -> str:
+    """What whoever follows the log from a sequence that nobody can have seen is to be told."""
+    return (
+        f"the log ends with sequence {durable}: nothing is shown before sequence {first} is written. If you have seen "
+        "later ones, they were of another store, or of a history that is gone: begin anew, from an export"
+    )
