@@ -168,7 +168,7 @@ def test_the_work_of_a_list_grows_with_its_length_alone(kit: SnapshotKit, monkey
     assert work[1] < 3 * work[0]
 
 
-# What `latest` says of a chain that lacks a link -----------------------------------------------------------------------
+# What `latest` says of a chain that lacks a link ----------------------------------------------------------------------
 
 
 def test_where_the_newest_lacks_a_link_it_is_said_how_its_moment_comes_back_before_an_older_one_is(

@@ -15,7 +15,7 @@ from ..storage.clock import Clock
 from .history import OUT_OF_WINDOW, Ending, History, Moment, iso_time
 from .replay_log import ReplayLogs
 from .snapshot_catalog import LATEST, SnapshotCatalog
-from .snapshot_info import READY, SnapshotInfo
+from .snapshot_info import BASE_MISSING, READY, SnapshotInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,8 @@ class RouteFinder:
             if end is None:
                 continue
             if base.state != READY:
-                passed.append(f"{base.id} would have been nearer, and was passed over: it is {base.state}")
+                why = base.problem if base.state == BASE_MISSING else f"it is {base.state}"
+                passed.append(f"{base.id} would have been nearer, and was passed over: {why}")
                 continue
             return Route(history, base, base.record.sequence, end, (*passed, *_ends_early(base, history)))
         # Along another log than the store's own `latest` may find nothing, where that log alone has everything.

@@ -34,7 +34,7 @@ from .replay_log import ReplayLogs
 from .roll_forward import Rolled, RollForward, foresee
 from .routes import Route
 from .snapshot_advice import advise
-from .snapshot_catalog import SnapshotCatalog
+from .snapshot_catalog import LATEST, SnapshotCatalog
 from .snapshot_chain import Chain, ChainFinder, Link, open_link
 from .snapshot_context import SnapshotContext, disk_error
 from .snapshot_foretold import QUICK_BYTES, foretell, foretell_staged
@@ -87,10 +87,23 @@ class Restoration:
             return self._restore()
         except Corruption as error:
             note_damage(self._context, self._catalog, error)
-            advise(self._catalog, self._logs, error)
+            self._advise(error)
             raise
         except OSError as error:
             raise disk_error(error, "nothing was restored", self._context.layout.collections) from error
+
+    def _advise(self, error: Corruption) -> None:
+        """Say what brings back what was asked for. Of a moment the same command does, now that the damage is known."""
+        wanted = None if self._info is None else self._info.record
+        if self._route is None:
+            advise(self._catalog, self._logs, error, wanted)
+            return
+        advise(self._catalog, self._logs, error)
+        if self._catalog.path_in(error.path):
+            again = (
+                "the same command again takes" if self._request.snapshot == LATEST else "`latest` in its place takes"
+            )
+            error.hint = f"{again} another way to that moment, if there is one; {error.hint}"
 
     def _restore(self) -> dict[str, Any]:
         context = self._context

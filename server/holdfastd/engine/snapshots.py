@@ -214,7 +214,8 @@ class Snapshots:
         if request.ending is not None:
             return self.moments.start_restore(request, caller=caller)
         info = self.get(request.snapshot, base_path=request.base_path)
-        with damage_told(self._context, self._catalog, self._logs), disk_errors_of(f"reading {info.path}"):
+        damaged = damage_told(self._context, self._catalog, self._logs, info.record)
+        with damaged, disk_errors_of(f"reading {info.path}"):
             plan = refuse_early(self._context, self._catalog, request, info)
         return self._operations.start(
             "restore",
@@ -280,9 +281,7 @@ class Snapshots:
         references = (request.first, request.second)
         if references == (LIVE, LIVE):
             raise InvalidArgument("the live store is the same as itself", field="first", hint="name a snapshot")
-        first, second = (
-            None if each == LIVE else self.get(each, base_path=request.base_path) for each in references
-        )
+        first, second = (None if each == LIVE else self.get(each, base_path=request.base_path) for each in references)
         with disk_errors_of("reading what is to be compared"):
             names, _ = names_to_compare(*sides_of(self._context, self._catalog, (first, second)), request.collection)
         return self._operations.start(
