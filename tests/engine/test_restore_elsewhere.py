@@ -313,3 +313,23 @@ def test_without_a_moment_the_whole_log_is_what_is_meant() -> None:
     found = empty_machine(lost, archived(lost))
     found.restore("latest", wal_path=LOG, ending=Ending(), collection="copy", from_collection="c")
     assert found.values("copy") == {"a": 7.0}
+
+
+def test_where_the_log_alone_does_not_tell_of_a_restore_the_snapshots_are_asked_for_first() -> None:
+    """A drill that stayed: nobody has shown the daemon the snapshots yet, one of which lies behind it."""
+    lost = ReplayKit()
+    lost.create("c")
+    lost.upsert(["a"], 1)
+    lost.restore(lost.snapshot()["snapshot_id"], collection="drill")
+    drilled = lost.engine.sequence
+    lost.later()
+    lost.upsert(["a"], 2)
+    found = empty_machine(lost, archived(lost), adopt=False)
+    with pytest.raises(OutOfRange, match=f"sequence {drilled} restored drill from snap-") as caught:
+        found.restore("latest", wal_path=LOG, ending=Ending())
+    hint = str(caught.value.hint)
+    assert hint.startswith("show the daemon where the snapshots of store ")
+    assert f"holdfast storage snapshot list --path DIR|URL; or choose a moment before it (--before {drilled})" in hint
+    found.engine.snapshots.list(path="/backups")
+    found.restore("latest", wal_path=LOG, ending=Ending())
+    assert content(found) == content(lost)

@@ -165,10 +165,7 @@ class RouteFinder:
             why = f"{begin.id} does not lead there: {_why_not(begin, history, moment)}"
             hint = "`latest` in its place takes the snapshot that does, if there is one"
         elif not bases and history.source.elsewhere:
-            hint = (
-                f"show the daemon where the snapshots of store {history.source.store_id} lie, then ask again: "
-                "holdfast storage snapshot list --path DIR|URL"
-            )
+            hint = snapshots_wanted(history)
         elif gap is not None:
             why = f"what was done by then is in no log, for {gap}"
             hint = f"the last moment before that is --to {gap.last}"
@@ -179,6 +176,14 @@ class RouteFinder:
             )
         window, facts = _window(bases, history)
         return OutOfRange(f"{what} cannot be reached: {why}. {window}", reason=OUT_OF_WINDOW, hint=hint, **facts)
+
+
+def snapshots_wanted(history: History) -> str:
+    """What helps where no snapshot of the store that wrote a log is known."""
+    return (
+        f"show the daemon where the snapshots of store {history.source.store_id} lie, then ask again: "
+        "holdfast storage snapshot list --path DIR|URL"
+    )
 
 
 def _fitting(bases: list[SnapshotInfo], name: str | None, before: Sequence64 | None) -> list[SnapshotInfo]:

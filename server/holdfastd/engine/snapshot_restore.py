@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..errors import CommitUnknown, Corruption
+from ..errors import CommitUnknown, Corruption, OutOfRange
 from ..format.manifest import CollectionEntry
 from ..format.snapshot import SnapshotCollection, SnapshotManifest
 from ..format.verify_receipt import CHECKSUMS, ROWS, VerifyReceipt
@@ -32,7 +32,7 @@ from .operations import Work
 from .recovery_open import open_collection
 from .replay_log import ReplayLogs
 from .roll_forward import Rolled, RollForward, foresee
-from .routes import Route
+from .routes import Route, snapshots_wanted
 from .snapshot_advice import advise
 from .snapshot_catalog import LATEST, SnapshotCatalog
 from .snapshot_chain import Chain, ChainFinder, Link, open_link
@@ -88,6 +88,10 @@ class Restoration:
         except Corruption as error:
             note_damage(self._context, self._catalog, error)
             self._advise(error)
+            raise
+        except OutOfRange as error:
+            if self._route is not None and self._info is None and self._route.history.source.elsewhere:
+                error.hint = f"{snapshots_wanted(self._route.history)}; or {error.hint}"
             raise
         except OSError as error:
             raise disk_error(error, "nothing was restored", self._context.layout.collections) from error
