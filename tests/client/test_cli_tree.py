@@ -133,6 +133,7 @@ def test_the_top_help_has_the_exit_codes(cli: Callable[..., Outcome]) -> None:
         (["/storage", "snap"], "there is no command 'snap'; did you mean 'snapshot'?", "holdfast storage --help"),
         (["snapshot", "list"], "there is no command 'snapshot'; did you mean 'storage snapshot'?", "holdfast --help"),
         (["storage", "create"], "there is no command 'create'; did you mean 'snapshot create'?", "storage --help"),
+        (["storage", "operation"], "no command 'operation'; did you mean 'holdfast operation'?", "storage --help"),
         (
             ["status"],
             "did you mean 'storage status' or 'storage wal status' or 'storage archive status'?",

@@ -229,7 +229,7 @@ def test_into_needs_no_snapshot_while_the_log_reaches_back_to_the_beginning() ->
     with pytest.raises(OutOfRange) as caught:
         to(kit, 2, collection="other", from_collection="c")
     assert caught.value.hint is not None
-    assert "holdfast storage wal replay --collection NAME --into NEW_NAME --to 2" in caught.value.hint
+    assert "holdfast storage wal replay --collection c --into NEW_NAME --to 2" in caught.value.hint
 
 
 def test_into_follows_an_alias(kit: ReplayKit) -> None:

@@ -120,7 +120,10 @@ def test_on_top_of_other_writes_nothing_is_replayed(kit: ReplayKit) -> None:
     with pytest.raises(FailedPrecondition) as caught:
         kit.replay(collection="copy")
     assert caught.value.reason == "TARGET_HAS_OWN_WRITES"
+    assert "holdfast storage wal replay --collection ORIGINAL --into NEW_NAME" in str(caught.value.hint)
     assert kit.digest("copy") == before
+    kit.replay(collection="c", into="beside")
+    assert kit.digest("beside") == kit.digest("c"), "as the hint says"
 
 
 def test_own_writes_are_remembered_over_checkpoints_and_crashes(kit: ReplayKit) -> None:

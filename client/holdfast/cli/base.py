@@ -173,7 +173,9 @@ class LazyGroup(_WithCommonOptions, click.Group):
         from difflib import get_close_matches
 
         root = ctx.find_root().command
-        elsewhere = _paths_to(name, self._branch) or (_paths_to(name, root._branch) if isinstance(root, Root) else [])
+        elsewhere = _paths_to(name, self._branch)
+        if not elsewhere and isinstance(root, Root):
+            elsewhere = [f"holdfast {path}" for path in _paths_to(name, root._branch)]
         near = elsewhere[:_MOST_SUGGESTED] or get_close_matches(name, self._branch.members, n=1)
         suggestion = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         ctx.fail(f"there is no command {name!r}{suggestion}")

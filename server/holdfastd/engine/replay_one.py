@@ -246,7 +246,8 @@ def own_writes(target: Collection) -> FailedPrecondition:
     return FailedPrecondition(
         f"{target.spec.name} has been written to since it was restored; the log's older operations must not go on top",
         reason="TARGET_HAS_OWN_WRITES",
-        hint="restore the snapshot under another name and replay there",
+        hint="make a new collection of that history, under the name that its original had there: holdfast storage wal "
+        "replay --collection ORIGINAL --into NEW_NAME; or restore the snapshot under another name and replay there",
         collection=target.spec.name,
     )
 

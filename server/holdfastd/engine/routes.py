@@ -77,7 +77,7 @@ class RouteFinder:
         needs_none = snapshot is None or (history.source.elsewhere and not bases)
         if needs_none and moment is not None and _begins_with_the_store(history, moment):
             return Route(history, None, 0, moment.sequence, tuple(passed))
-        raise self._out_of_window(ending, moment, history, bases)
+        raise self._out_of_window(ending, moment, history, bases, name=name)
 
     def _located(self, history: History, ending: Ending, name: str | None) -> Moment | None:
         """As ``History.locate``; one that has not happened yet is told the window."""
@@ -154,6 +154,7 @@ class RouteFinder:
         history: History,
         bases: list[SnapshotInfo],
         begin: SnapshotInfo | None = None,
+        name: str | None = None,
     ) -> HoldfastError:
         """The error for a moment that nothing leads to: what can be reached instead, and why it begins there."""
         what, why = _named(ending, moment), "no snapshot leads there"
@@ -172,7 +173,7 @@ class RouteFinder:
         elif moment is not None and _begins_with_the_store(history, moment):
             hint = (
                 "the log reaches back to the beginning, and leads there without a snapshot: "
-                f"holdfast storage wal replay --collection NAME --into NEW_NAME --to {moment.sequence}"
+                f"holdfast storage wal replay --collection {name or 'NAME'} --into NEW_NAME --to {moment.sequence}"
             )
         window, facts = _window(bases, history)
         return OutOfRange(f"{what} cannot be reached: {why}. {window}", reason=OUT_OF_WINDOW, hint=hint, **facts)
