@@ -12,6 +12,7 @@ from typing import Any
 import obstore
 import pytest
 
+from holdfastd.engine.history import Ending
 from holdfastd.engine.keeping import RetentionPolicy
 from holdfastd.engine.operations import OperationState
 from holdfastd.engine.snapshot_holds import Holds
@@ -304,3 +305,30 @@ def test_of_what_has_the_name_after_a_failure_only_ones_own_is_removed(
     assert [(info.foreign, info.state) for info in kit.engine.snapshots.list(PLACE)] == (
         [] if whose == "its own" else [(True, "ready")]
     )
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_moment_is_reached_by_what_lies_on_a_disk_while_the_store_is_away(
+    kit: SnapshotKit, places: MemoryPlaces, monkeypatch: pytest.MonkeyPatch, compressed: bool
+) -> None:
+    on_disk = kit.later()
+    kit.upsert(["a"], 3)
+    in_store = kit.later(path=PLACE, compress=compressed)
+    kit.upsert(["a"], 4)
+    asked: dict[str, Any] = {"from_collection": "c", "ending": Ending(kit.engine.sequence)}
+
+    def unreachable(url: str) -> Any:
+        raise StoreError(StoreProblem.UNREACHABLE, url)
+
+    monkeypatch.setattr(places.stores, "of", unreachable)
+    for number, ending in enumerate((asked["ending"], Ending(time_us=kit.clock.now_us()))):
+        found = kit.restore("latest", collection=f"copy-{number}", **asked | {"ending": ending})
+        assert found["chain"] == [on_disk.id]
+        (warning,) = found["warnings"]
+        assert warning.startswith(f"{in_store.id} would have been nearer, and was passed over: {in_store.path}: ")
+        assert kit.engine.collections.stats(f"copy-{number}").digest == kit.engine.collections.stats("c").digest
+    with pytest.raises(Unavailable, match="the store does not answer"):
+        kit.restore(in_store.id, collection="copy", **asked)
+    kit.engine.snapshots.delete(on_disk.id)
+    with pytest.raises(Unavailable, match="the store does not answer"):
+        kit.restore("latest", collection="copy", **asked)

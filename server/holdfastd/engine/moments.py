@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import AlreadyExists, Corruption, HoldfastError, InvalidArgument, NotFound, OutOfRange
 from ..model import Sequence64
+from ..storage.store_errors import StoreError
 from .disk_errors import disk_errors_of
 from .history import Ending
 from .left_out import merged
@@ -22,7 +23,7 @@ from .log_search import LogSearch
 from .operations import Operation, OperationRegistry, Work
 from .replay_log import ReplayLogs, ReplayRequest
 from .retention import Retention
-from .routes import Route, RouteFinder
+from .routes import Route, RouteFinder, not_read
 from .snapshot_advice import damage_told
 from .snapshot_catalog import LATEST, SnapshotCatalog
 from .snapshot_context import SnapshotContext
@@ -114,23 +115,35 @@ class Moments:
 
     # Finding --------------------------------------------------------------------------------------------------------
 
-    def _way(self, request: RestoreRequest, snapshot: str | None) -> tuple[Route, list[str]]:
+    def _way(self, request: RestoreRequest, snapshot: str | None, away: dict[str, str]) -> tuple[Route, list[str]]:
         """The route, and the names that are known to be there afterwards.
 
-        Where none is named, a snapshot that is found damaged now is passed over, as one that was known to be.
+        Where none is named, a snapshot that is found damaged now is passed over, as one that was known to be, and so is
+        one in an object store that does not let it be read, which is added to ``away``.
         """
         seen: set[str] = set()
+        refused: HoldfastError | None = None
         while True:
+            route = None
             try:
-                route = self._find(request, snapshot)
+                route = self._find(request, snapshot, away)
                 return route, self._check(request, route)
             except Corruption as error:
                 path = self._catalog.path_in(error.path)
                 if snapshot not in (None, LATEST) or not path or path in seen:
                     raise
                 seen.add(path)
+            except HoldfastError as error:
+                cause, base = error.__cause__, None if route is None else route.base
+                if snapshot not in (None, LATEST) or not isinstance(cause, StoreError) or base is None:
+                    # Where there is no other way, what keeps from this one helps more than the window.
+                    raise (refused if refused is not None and isinstance(error, OutOfRange) else error) from None
+                refused = refused or error
+                away[base.path] = not_read(cause)
 
-    def _find(self, request: RestoreRequest, snapshot: str | None, first: Sequence64 = 0) -> Route:
+    def _find(
+        self, request: RestoreRequest, snapshot: str | None, away: dict[str, str], first: Sequence64 = 0
+    ) -> Route:
         """The route that begins before ``first``, where that is one, and before the first sequence that is left out."""
         name, firsts = request.from_collection, [each for each, _ in request.left_out]
         before = min([*firsts, *([first] if first else [])], default=None)
@@ -139,7 +152,7 @@ class Moments:
             with damaged, disk_errors_of("looking for a way to that moment"):
                 assert request.ending is not None
                 route = self._routes.find(
-                    request.ending, snapshot=snapshot, path=request.wal_path, name=name, before=before
+                    request.ending, snapshot=snapshot, path=request.wal_path, name=name, before=before, away=away
                 )
         except OutOfRange as error:
             if before is None:
@@ -220,13 +233,14 @@ class Moments:
         told: Callable[[Restoration, dict[str, Any]], dict[str, Any]],
         caller: Caller,
     ) -> Operation:
-        route, names = self._way(request, snapshot)
+        away: dict[str, str] = {}
+        route, names = self._way(request, snapshot, away)
 
         def run(work: Work) -> dict[str, Any]:
             with contextlib.ExitStack() as pins:
                 with self._retention.pinned(1):
                     # Again: since the request came, a checkpoint may have trimmed the log.
-                    found = self._find(request, snapshot, self._first_of_requests(request, work))
+                    found = self._find(request, snapshot, away, self._first_of_requests(request, work))
                     pins.enter_context(self._retention.pinned(found.start + 1))
                 if request.verify:
                     work.report(phase="verifying the log")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..errors import FailedPrecondition, HoldfastError, OutOfRange
 from ..model import Sequence64
 from ..storage.clock import Clock
+from ..storage.store_errors import StoreError
 from .history import OUT_OF_WINDOW, Ending, History, Moment, iso_time
 from .replay_log import ReplayLogs
 from .snapshot_catalog import LATEST, SnapshotCatalog
@@ -48,12 +49,14 @@ class RouteFinder:
         path: str | None = None,
         name: str | None = None,
         before: Sequence64 | None = None,
+        away: dict[str, str] | None = None,
     ) -> Route:
         """The shortest route. ``snapshot``: the one to begin with; ``latest``: the best; None: it may take none at all.
 
         ``path``: another log than the store's own; ``name``: of the collection that is wanted, None: of everything that
-        can be had; ``before``: begin with what was before this sequence. Raises OutOfRange with the window where none
-        leads there, FailedPrecondition for another store's snapshot, NotFound, Corruption.
+        can be had; ``before``: begin with what was before this sequence. ``away``: by path, why snapshots cannot be
+        read, to which one in a store that does not answer is added. Raises OutOfRange with the window where none leads
+        there, FailedPrecondition for another store's snapshot, NotFound, Corruption.
         """
         history = self._logs.history(path)
         named = None if snapshot is None or snapshot == LATEST else self._catalog.get(snapshot)
@@ -64,13 +67,17 @@ class RouteFinder:
             return self._from(named, history, ending, moment)
         bases = _fitting(self._bases(history), name, before)
         passed: list[str] = []
+        away = {} if away is None else away
         for base in bases:
-            end = self._reached(base, history, ending, moment)
-            if end is None:
-                continue
-            if base.state != READY:
-                why = base.problem if base.state == BASE_MISSING else f"it is {base.state}"
+            end: Sequence64 | None = 0
+            try:
+                end = end if base.path in away else self._reached(base, history, ending, moment)
+            except StoreError as error:
+                away[base.path] = not_read(error)
+            why = away.get(base.path) or _why_not_now(base)
+            if end is not None and why:
                 passed.append(f"{base.id} would have been nearer, and was passed over: {why}")
+            if end is None or why:
                 continue
             return Route(history, base, base.record.sequence, end, (*passed, *_ends_early(base, history)))
         # Along another log than the store's own `latest` may find nothing, where that log alone has everything.
@@ -177,6 +184,18 @@ class RouteFinder:
             )
         window, facts = _window(bases, history)
         return OutOfRange(f"{what} cannot be reached: {why}. {window}", reason=OUT_OF_WINDOW, hint=hint, **facts)
+
+
+def not_read(error: StoreError) -> str:
+    """Why a snapshot in an object store is no way to a moment now."""
+    return f"{error.filename}: {error.strerror}"
+
+
+def _why_not_now(base: SnapshotInfo) -> str:
+    """What is wrong with a snapshot, "" for nothing."""
+    if base.state == READY:
+        return ""
+    return base.problem if base.state == BASE_MISSING else f"it is {base.state}"
 
 
 def snapshots_wanted(history: History) -> str:
