@@ -329,6 +329,10 @@ def test_a_moment_is_reached_by_what_lies_on_a_disk_while_the_store_is_away(
         assert kit.engine.collections.stats(f"copy-{number}").digest == kit.engine.collections.stats("c").digest
     with pytest.raises(Unavailable, match="the store does not answer"):
         kit.restore(in_store.id, collection="copy", **asked)
+    with pytest.raises(Unavailable, match="the store does not answer") as caught:
+        kit.restore("latest", collection="copy")
+    to = in_store.record.sequence
+    assert str(caught.value.hint).endswith(f"`holdfast storage snapshot restore latest --to {to}`")
     kit.engine.snapshots.delete(on_disk.id)
     with pytest.raises(Unavailable, match="the store does not answer"):
         kit.restore("latest", collection="copy", **asked)

@@ -90,7 +90,7 @@ def newest(listing: SnapshotListing, *, links_elsewhere: bool = False) -> Snapsh
     if first.state == READY or (first.state == BASE_MISSING and links_elsewhere):
         return first
     forget = f"`holdfast storage snapshot delete {first.id}`"
-    along = _along_the_log(first) if ready is not None and _holds_as_much(ready, first) else ""
+    along = f"{along_the_log(first)}; " if ready is not None and _holds_as_much(ready, first) else ""
     raise _unusable(first.id, first.path, first.state, first.problem, ready, forget, along)
 
 
@@ -120,11 +120,11 @@ def _moment_key(info: SnapshotInfo) -> tuple[int, int]:
     return info.record.timeline, info.record.sequence
 
 
-def _along_the_log(info: SnapshotInfo) -> str:
+def along_the_log(info: SnapshotInfo) -> str:
     """How its moment is had without it: an older snapshot, found by itself, and the log from there."""
     of = "" if info.record.everything else f" --from-collection {info.collections[0]}"
     command = f"`holdfast storage snapshot restore latest --to {info.record.sequence}{of}`"
-    return f"its moment comes back along the log, where that leads there: {command}; "
+    return f"its moment comes back along the log, where that leads there: {command}"
 
 
 def _unusable(

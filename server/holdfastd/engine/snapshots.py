@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from ..errors import InvalidArgument, NotFound
+from ..errors import HoldfastError, InvalidArgument, NotFound
 from ..format.subset import Subset, parse_subset
 from ..format.verify_receipt import CHECKSUMS
 from ..model import Sequence64, StorageKind
@@ -18,6 +18,7 @@ from ..storage.bulk import Pace, Quiet, never, unpaced
 from ..storage.clock import Clock, Randomness
 from ..storage.files import FileSystem
 from ..storage.names import Layout
+from ..storage.store_errors import StoreError
 from ..storage.wal_files import WalFileInfo
 from .answers import Answers
 from .apply import Applier
@@ -46,7 +47,7 @@ from .snapshot_create import SnapshotCreation, forget_history
 from .snapshot_diff import DiffRequest, SnapshotComparison, names_to_compare, sides_of
 from .snapshot_download import Download
 from .snapshot_errors import check_allowed
-from .snapshot_info import SnapshotInfo, SnapshotListing
+from .snapshot_info import SnapshotInfo, SnapshotListing, along_the_log
 from .snapshot_marks import Marks, check_not_pinned
 from .snapshot_plan import RestoreRequest
 from .snapshot_prune import Pruned, PruneRequest, Pruning, anywhere, carry_out, check_collection, check_policy
@@ -215,8 +216,13 @@ class Snapshots:
             return self.moments.start_restore(request, caller=caller)
         info = self.get(request.snapshot, base_path=request.base_path)
         damaged = damage_told(self._context, self._catalog, self._logs, info.record)
-        with damaged, disk_errors_of(f"reading {info.path}"):
-            plan = refuse_early(self._context, self._catalog, request, info)
+        try:
+            with damaged, disk_errors_of(f"reading {info.path}"):
+                plan = refuse_early(self._context, self._catalog, request, info)
+        except HoldfastError as error:
+            if isinstance(error.__cause__, StoreError) and not info.foreign:
+                error.hint = f"{error.hint}; {along_the_log(info)}"
+            raise
         return self._operations.start(
             "restore",
             lambda work: Restoration(self._context, self._catalog, self._logs, request, info, caller, work).run(),
