@@ -72,6 +72,7 @@ def _replay(result: operation_pb2.ReplayResult, status: str) -> Document:
         collections_affected=list(result.collections_affected),
         duration_ms=result.duration_ms,
         status=status,
+        snapshot_id=result.snapshot_id or None,
         vectors_affected=result.vectors_affected,
         first_sequence=result.first_sequence,
         through_sequence=result.through_sequence,

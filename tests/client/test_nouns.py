@@ -323,6 +323,8 @@ def test_replay_returns_what_it_did(daemon: FakeDaemon, db: holdfast.Client) -> 
     result = db.wal.replay(to="-2h", into="copy", collection="products")
     assert (result.operations_replayed, result.operations_skipped) == (50000, 0)
     assert daemon.requests["ReplayWal"][0].into == "copy"
+    assert result.snapshot_id == "snap-2024-01-20-103045"
+    assert db.wal.replay(into="from-the-log-alone", collection="products").snapshot_id is None
 
 
 def test_status_alarms_mmap_and_compact(daemon: FakeDaemon, db: holdfast.Client) -> None:

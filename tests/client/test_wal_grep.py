@@ -218,3 +218,10 @@ def test_what_a_replay_is_to_be_without(cli: Callable[..., Outcome], daemon: Fak
     assert (list(again.skip), again.skip_request_ids) == (list(asked.skip), asked.skip_request_ids)
     with pytest.raises(holdfast.InvalidArgument, match="skip is 0, and must be at least 1"):
         db.wal.replay(collection="c", into="n", skip=[0])
+
+
+def test_a_replay_into_says_with_which_snapshot_it_began(cli: Callable[..., Outcome]) -> None:
+    line = ["storage", "wal", "replay", "--collection", "c", "--into"]
+    assert cli(*line, "copy").json["snapshot_id"] == "snap-2024-01-20-103045"
+    assert cli(*line, "from-the-log-alone").json["snapshot_id"] is None
+    assert "snapshot_id" not in cli("storage", "wal", "replay").json, "that of the contract"

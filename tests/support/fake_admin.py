@@ -275,6 +275,7 @@ class WalServicer(wal_pb2_grpc.WalServiceServicer):
         result = operation_pb2.ReplayResult(
             segments_replayed=5, operations_replayed=50000, collections_affected=["embeddings", "products"],
             duration_ms=8765, verified=request.verify,
+            snapshot_id="snap-2024-01-20-103045" if request.into == "copy" else "",
         )  # fmt: skip
         if request.validate_only:
             return operation_pb2.Operation(state=operation_pb2.Operation.STATE_SUCCEEDED, replay=result)
