@@ -181,6 +181,8 @@ def test_a_dry_run_reads_the_log_and_touches_nothing(kit: ReplayKit) -> None:
     assert found["warnings"] == [
         f"the vectors are those of {kit.ids()[0]}: 2 operations follow, and what they add and remove is not counted"
     ]
+    own = to(kit, 5, from_collection="c", collection="copy", validate_only=True)
+    assert (own["vectors_restored"], own["warnings"]) == (1, []), "nothing follows: they are counted"
     assert (observe(kit.engine), directories(kit)) == (before, there)
 
 

@@ -230,10 +230,11 @@ class Restoration:
                     "a deletion of every point is left out: whether points of it were written since turns out when it "
                     "is carried out, and refuses it then"
                 )
-        self._warnings.append(
-            f"the vectors are those of {plan.manifest.id or 'the beginning of the log'}: {self.rolled.operations} "
-            "operations follow, and what they add and remove is not counted"
-        )
+        if self.rolled.operations:
+            self._warnings.append(
+                f"the vectors are those of {plan.manifest.id or 'the beginning of the log'}: {self.rolled.operations} "
+                "operations follow, and what they add and remove is not counted"
+            )
         known = {each.spec.id: each for each in plan.manifest.collections}
         collections = tuple(
             known.get(spec.id) or SnapshotCollection(spec, 0, Digest(), spec.created_us)
