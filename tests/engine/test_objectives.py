@@ -9,8 +9,9 @@ from holdfastd.engine.objectives import DAMAGE, OVERDUE, UNVERIFIED
 from holdfastd.engine.snapshots import PruneRequest
 from holdfastd.format.subset import parse_subset
 from holdfastd.model import Alarm, StorageKind
+from tests.support.archives import ArchiveKit, lived_in
 from tests.support.engines import CALLER
-from tests.support.snapshots import SnapshotKit
+from tests.support.snapshots import SNAPSHOTS_DIR, SnapshotKit
 
 HOUR_US = 3600 * 1_000_000
 DAY_US = 24 * HOUR_US
@@ -26,6 +27,34 @@ def store(objective_us: int = DAY_US, verify_within_us: int = 0) -> SnapshotKit:
 
 def alarms(kit: SnapshotKit) -> dict[str, Alarm]:
     return {alarm.code: alarm for alarm in kit.engine.alarms()}
+
+
+def test_the_archive_of_the_log_keeps_the_promise_as_long_as_it_leads_on_from_a_snapshot() -> None:
+    kit, _ = lived_in(ArchiveKit(recovery_point_objective_us=DAY_US))
+    kit.prune()
+    assert kit.archiver.survey().begins_after
+    kit.clock.advance_us(3 * DAY_US)
+    kit.write(20)
+    kit.round()
+    assert alarms(kit) == {}
+    kit.write()
+    kit.clock.advance_us(DAY_US + HOUR_US)
+    assert OVERDUE in alarms(kit), "what waits for the archive has waited too long"
+    kit.round()
+    assert OVERDUE not in alarms(kit)
+    for name in kit.fs.listdir(SNAPSHOTS_DIR):
+        kit.fs.unlink(f"{SNAPSHOTS_DIR}/{name}")
+    assert OVERDUE in alarms(kit), "nothing is left that the pruned archive could lead on from"
+
+
+def test_an_archive_that_begins_with_the_store_keeps_the_promise_without_a_snapshot() -> None:
+    kit = ArchiveKit(recovery_point_objective_us=DAY_US)
+    kit.create("c")
+    kit.write(20)
+    kit.clock.advance_us(2 * DAY_US)
+    assert OVERDUE in alarms(kit)
+    kit.round()
+    assert OVERDUE not in alarms(kit)
 
 
 # How old --------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What an operator has promised of backups, held against what there is: alarms, which go when the promise is kept.
 
-    SNAPSHOT_OVERDUE      something was written since the newest snapshot that can be restored, and that is older than
-                          --recovery-point-objective
+    SNAPSHOT_OVERDUE      something was written since the newest moment that can be restored, and that is older than
+                          --recovery-point-objective: a snapshot, or where the archive of the log leads on from one
     SNAPSHOT_UNVERIFIED   no snapshot of late was read whole, with every checksum, for as long as --verify-within says
     SNAPSHOT_DAMAGED      a snapshot was found damaged; with or without a promise
 
@@ -31,7 +31,8 @@ _NAMED = 3
 
 class Objectives:
     """See the module. ``known``: the snapshots in the registry, newest first; ``live``: the collections;
-    ``unverified_since``: of snapshots that are gone, as the registry has it.
+    ``unverified_since``: of snapshots that are gone, as the registry has it. ``archived_within_us``: how old the newest
+    moment is to which the archive of the log leads from a snapshot, or without one; None where to none.
 
     Any thread; ``look`` blocks for the file system's names.
     """
@@ -44,6 +45,7 @@ class Objectives:
         known: Callable[[], list[SnapshotInfo]],
         unverified_since: Callable[[], int],
         live: Callable[[], Iterable[Collection]],
+        archived_within_us: Callable[[SnapshotInfo | None], int | None],
     ) -> None:
         self._objective_us = config.recovery_point_objective_us
         self._verify_within_us = config.verify_within_us
@@ -52,6 +54,7 @@ class Objectives:
         self._known = known
         self._unverified_since = unverified_since
         self._live = live
+        self._archived_within_us = archived_within_us
 
     def look(self) -> None:
         """Bring the alarms up to date."""
@@ -85,7 +88,7 @@ class Objectives:
             if spec.storage is StorageKind.MEMORY:
                 continue
             holding = [info for info in ready if _member_of(info, collection) is not None]
-            if any(_holds_all(info, collection) for info in holding):
+            if any(_holds_all(info, collection) for info in holding) or self._is_archived(holding):
                 continue
             newest = next((info for info in holding if info.record.created_us <= now_us), None)
             age_us = now_us - (spec.created_us if newest is None else newest.record.created_us)
@@ -102,6 +105,11 @@ class Objectives:
             hint="holdfast storage snapshot create --incremental, without --incremental where there is no base; then "
             "look why the last one from cron or from a schedule failed: holdfast storage snapshot schedules",
         )
+
+    def _is_archived(self, holding: list[SnapshotInfo]) -> bool:
+        """Whether the archive leads to a recent moment, from one of these or without any."""
+        ages = map(self._archived_within_us, [None, *holding])
+        return any(age is not None and age <= self._objective_us for age in ages)
 
     def _tell_of_verification(self, own: list[SnapshotInfo], ready: list[SnapshotInfo], now_us: int) -> None:
         judged = [info for info in ready if info.record.created_us <= now_us] or ready
