@@ -27,7 +27,7 @@ from holdfastd.errors import (
     PermissionDenied,
     Unavailable,
 )
-from holdfastd.storage.files import FileFacts
+from holdfastd.storage.files import Cache, FileFacts
 from holdfastd.storage.store_errors import StoreError, StoreProblem
 from tests.support.engines import CALLER
 from tests.support.memfs import MemFileSystem
@@ -289,8 +289,8 @@ def test_a_store_that_refuses_to_be_read_is_no_damage(kit: SnapshotKit, places: 
     open_ = places.objects.reader
 
     class Refused:
-        def __init__(self, path: str) -> None:
-            self._reader = open_(path)
+        def __init__(self, path: str, *cache: Cache) -> None:
+            self._reader = open_(path, *cache)
             self.size, self._path = self._reader.size, path
 
         def read(self, offset: int, length: int) -> bytes:
@@ -338,7 +338,7 @@ def test_a_base_that_cannot_be_read_now_is_not_called_damaged(kit: SnapshotKit, 
     kit.upsert(["c"], 3)
     top = kit.later(incremental=True)
 
-    def away(path: str) -> Any:
+    def away(path: str, *cache: Cache) -> Any:
         raise StoreError(StoreProblem.UNREACHABLE, path)
 
     places.objects.reader = away  # type: ignore[method-assign]

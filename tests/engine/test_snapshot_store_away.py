@@ -18,6 +18,7 @@ from holdfastd.engine.operations import OperationState
 from holdfastd.engine.snapshot_holds import Holds
 from holdfastd.engine.snapshots import Marks, PruneRequest, SnapshotRequest
 from holdfastd.errors import FailedPrecondition, NotFound, PermissionDenied, Unavailable
+from holdfastd.storage.files import Cache
 from holdfastd.storage.store_errors import StoreError, StoreProblem
 from tests.support.engines import CALLER
 from tests.support.object_memory import MemoryPlaces
@@ -265,10 +266,10 @@ def test_a_base_is_not_deleted_beside_an_object_that_nobody_may_read(kit: Snapsh
     other.objects._stores = places.stores  # type: ignore[assignment]
     real = other.objects.reader
 
-    def denied(path: str) -> Any:
+    def denied(path: str, *cache: Cache) -> Any:
         if path == above.path:
             raise StoreError(StoreProblem.ACCESS_DENIED, path, "HTTP 403, InvalidObjectState")
-        return real(path)
+        return real(path, *cache)
 
     other.objects.reader = denied  # type: ignore[method-assign]
     there = SnapshotKit(other, seed=8)  # type: ignore[arg-type]
