@@ -8,7 +8,6 @@ mapped are not dropped.
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -19,11 +18,13 @@ import holdfast
 from benchmarks import contender, data, load
 from benchmarks.ours.bulk import COLLECTION, Streamed
 from benchmarks.ours.measured import print_measured
+from benchmarks.ours.page_cache import forget, read_plainly
 
 WARM = "warm"
 WARM_ROWS = 1_000
 SCATTERED = 1_000
 ROUNDS = 3
+PIECE = 4 << 20
 K = 10
 
 
@@ -80,7 +81,7 @@ def _rounds(
     seconds = [0.0, 0.0]
     for _ in range(ROUNDS):
         store.daemon.stop()
-        _drop(directory / "data" / "collections")
+        forget(_files(directory / "data" / "collections"))
         store.daemon.start()
         with holdfast.connect(store.daemon.address) as database, holdfast.connect(store.daemon.address) as other:
             read = _reader(other, ids)
@@ -95,10 +96,10 @@ def _rounds(
 
 def _machine(directory: Path, seconds: float) -> Beside:
     late: list[list[float]] = []
-    lasted = 0.0
+    lasted, files = 0.0, _files(directory)
     for _ in range(ROUNDS):
-        _drop(directory)
-        taken, more = _beside(lambda: time.sleep(seconds), lambda: _read_plainly(directory))
+        forget(files)
+        taken, more = _beside(lambda: time.sleep(seconds), lambda: read_plainly(files, PIECE))
         late.append([each - seconds for each in taken])
         lasted += more
     return _summed(late, lasted)
@@ -147,23 +148,8 @@ def _get(database: holdfast.Client, rows: data.Rows, total: int) -> None:
         raise SystemExit("not every row is there: the run is void")
 
 
-def _read_plainly(directory: Path) -> None:
-    """All of it, in pieces of 4 MiB."""
-    piece = bytearray(4 << 20)
-    for path in directory.rglob("*"):
-        if path.is_file():
-            with path.open("rb", buffering=0) as file:
-                while file.readinto(piece):
-                    pass
-
-
-def _drop(directory: Path) -> None:
-    for path in directory.rglob("*"):
-        if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            os.close(descriptor)
+def _files(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file()]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from benchmarks import contender, data
 from benchmarks.ours.bulk import COLLECTION, Streamed
 from benchmarks.ours.measured import print_measured
+from benchmarks.ours.page_cache import forget, read_plainly
 from benchmarks.pairs import alternate
 
 ROUNDS = 3
@@ -36,7 +36,7 @@ def _measure(rows: data.Rows, total: int, directory: Path) -> Find:
             store.write(rows.batches(start, min(start + contender.CHUNK, total), 1_000))
         log = sorted((directory / "data" / "wal").glob("*.wal"))
         wanted = rows.take(total // 2, total // 2 + 1).ids
-        read = _cold(log, lambda: _read(log))
+        read = _cold(log, lambda: read_plainly(log, PIECE))
         grep = alternate(_cold(log, lambda: _grep(store, wanted)), read, ROUNDS)
         stats = alternate(_cold(log, lambda: _stats(store, total)), read, ROUNDS)
         size = sum(file.stat().st_size for file in log)
@@ -58,24 +58,12 @@ def _cold(log: list[Path], work: Callable[[], object]) -> Callable[[], float]:
     """``work``, timed, after the page cache has let go of the log."""
 
     def timed() -> float:
-        os.sync()
-        for file in log:
-            descriptor = os.open(file, os.O_RDONLY)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            os.close(descriptor)
+        forget(log)
         began = time.perf_counter()
         work()
         return time.perf_counter() - began
 
     return timed
-
-
-def _read(log: list[Path]) -> None:
-    piece = bytearray(PIECE)
-    for file in log:
-        with file.open("rb", buffering=0) as source:
-            while source.readinto(piece):
-                pass
 
 
 if __name__ == "__main__":
