@@ -131,6 +131,10 @@ class MmapSettings:
     populate: bool = False
 
 
+MMAP_AS_USUAL = MmapSettings()
+"""How whatever is read that no command has said anything of."""
+
+
 @dataclass(frozen=True, slots=True)
 class WriteResult:
     """What a write is acknowledged with. ``durable`` means: synced to the disk before this reply."""

@@ -33,7 +33,7 @@ from .apply import Applier
 from .committer import Committer
 from .disk_errors import disk_errors_of, lacks_space
 from .manifest_keeper import ManifestKeeper
-from .populating import files_of, settle
+from .populating import settle
 from .recovery_open import staged_or_new_entry
 from .requests import store_requests
 from .room import Room
@@ -169,8 +169,7 @@ class Checkpointer:
             # What it will be cannot be known before its segment can be read again: the log keeps what follows.
             return Written(entry, None, (), frozen.index, ())
         written = self._sealer.write(frozen, entry, sequence)
-        new = () if written.segment is None else (written.segment,)
-        settle(files_of(new, written.index), self._keeper.current.mmap_of(frozen.spec.id))
+        settle(written.segment, written.index, self._keeper.current.mmap_of(frozen.spec.id))
         return written
 
     def _write_requests(self, frozen: Frozen) -> str | None:

@@ -39,7 +39,7 @@ from .collection import Collection
 from .committer import Committer
 from .compaction_rows import CarriedKills, take
 from .manifest_keeper import ManifestKeeper
-from .populating import files_of, settle
+from .populating import settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +179,7 @@ class Compaction:
         self._ground.committer.between_groups(carried.begin)
         try:
             successor = self._number(entry, carried)
-            new = () if successor.segment is None else (successor.segment,)
-            settle(files_of(new, successor.index), self._ground.keeper.current.mmap_of(self._id))
+            settle(successor.segment, successor.index, self._ground.keeper.current.mmap_of(self._id))
             self._ground.keeper.update(lambda manifest: self._renamed(manifest, successor))
             # From here on they are the store's.
             begun, self._begun = self._begun, []

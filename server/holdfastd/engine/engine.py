@@ -132,7 +132,7 @@ class Engine:
             self.snapshots.known,
             self.snapshots.unverified_since_us,
             lambda: store.applier.catalog.collections.values(),
-            self.archiving.leads_to_within_us,
+            self.archiving.reach,
         )
         # Changed by start and stop.
         self._threads: list[threading.Thread] = []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..format.manifest import Manifest
 from ..model import Sequence64
 from ..storage.log_archive_chain import Chain, Gap
 from ..storage.log_archive_listing import LogArchiveListing, log_order
 from ..storage.log_archive_note import Through
+from ..storage.registry import SnapshotRecord
 from .log_archive_alarms import Failure
 from .log_now import LogNow
 
@@ -93,6 +95,23 @@ class ArchiveStatus:
 
 NOT_ARCHIVED = ArchiveStatus("", OFF, 0, Through(), False, 0, Waiting(0, 0), None, (), None)
 """That of a store whose log is archived nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveReach:
+    """From behind ``begins_after`` the archive leads to a moment that is ``behind_us`` old; ``manifest``: the store's.
+
+    From behind 0 it needs no snapshot to begin with.
+    """
+
+    begins_after: Sequence64
+    behind_us: int
+    manifest: Manifest
+
+    def leads_from(self, base: SnapshotRecord) -> bool:
+        """Whether it leads there from a snapshot."""
+        reaches_back = self.manifest.reaches_back_to(base.timeline, base.sequence)
+        return base.sequence >= self.begins_after and reaches_back
 
 
 def waiting(now: LogNow, through: Through) -> Waiting:

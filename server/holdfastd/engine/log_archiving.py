@@ -10,7 +10,7 @@ from ..storage.files import parent_of
 from ..storage.wal import WalFileInfo
 from .log_archive_footing import Footings
 from .log_archive_prune import ArchivePruneRequest, ArchivePruning, PrunedArchive
-from .log_archive_status import NOT_ARCHIVED, ArchiveStatus
+from .log_archive_status import NOT_ARCHIVED, ArchiveReach, ArchiveStatus
 from .log_archive_thread import ArchiveThread
 from .log_archiver import LogArchiver, Shipped
 from .log_holdings import FOREIGN
@@ -81,22 +81,14 @@ class Archiving:
         """How far archiving is, and what the archive held when it was looked over last; it is not asked for this."""
         return NOT_ARCHIVED if self.archiver is None else self.archiver.status()
 
-    def leads_to_within_us(self, base: SnapshotInfo | None) -> int | None:
-        """How old the newest moment is to which the archive leads from a snapshot, or from nothing at all.
-
-        None where it leads nowhere, or was not looked over yet. It is not asked for this.
-        """
-        status, manifest = self.status(), self._ground.store.keeper.current
+    def reach(self) -> ArchiveReach | None:
+        """Where the archive leads; None for nowhere, and before it was looked over. It is not asked for this."""
+        status = self.status()
         unbroken = () if status.contents is None else status.contents.chain.unbroken
         header = unbroken[0].header if unbroken else None
         if header is None or (status.failure is not None and status.failure.code == FOREIGN):
             return None
-        begins_after = header.previous_sequence
-        if base is None:
-            return None if begins_after else status.behind_us
-        leads_on = base.record.sequence >= begins_after
-        leads_on = leads_on and manifest.reaches_back_to(base.record.timeline, base.record.sequence)
-        return status.behind_us if leads_on else None
+        return ArchiveReach(header.previous_sequence, status.behind_us, self._ground.store.keeper.current)
 
     def check_on(self) -> LogArchiver:
         """What archives the log; raises FailedPrecondition where nothing does."""

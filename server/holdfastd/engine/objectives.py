@@ -21,6 +21,7 @@ from ..storage.clock import Clock
 from ..storage.registry import SnapshotMember
 from .alarms import Alarms
 from .collection import Collection
+from .log_archive_status import ArchiveReach
 from .settings import EngineConfig
 from .snapshot_info import DAMAGED, READY, SnapshotInfo
 
@@ -31,8 +32,8 @@ _NAMED = 3
 
 class Objectives:
     """See the module. ``known``: the snapshots in the registry, newest first; ``live``: the collections;
-    ``unverified_since``: of snapshots that are gone, as the registry has it. ``archived_within_us``: how old the newest
-    moment is to which the archive of the log leads from a snapshot, or without one; None where to none.
+    ``unverified_since``: of snapshots that are gone, as the registry has it. ``archive``: where the archive of the log
+    leads, None for nowhere.
 
     Any thread; ``look`` blocks for the file system's names.
     """
@@ -45,7 +46,7 @@ class Objectives:
         known: Callable[[], list[SnapshotInfo]],
         unverified_since: Callable[[], int],
         live: Callable[[], Iterable[Collection]],
-        archived_within_us: Callable[[SnapshotInfo | None], int | None],
+        archive: Callable[[], ArchiveReach | None],
     ) -> None:
         self._objective_us = config.recovery_point_objective_us
         self._verify_within_us = config.verify_within_us
@@ -54,7 +55,7 @@ class Objectives:
         self._known = known
         self._unverified_since = unverified_since
         self._live = live
-        self._archived_within_us = archived_within_us
+        self._archive = archive
 
     def look(self) -> None:
         """Bring the alarms up to date."""
@@ -82,14 +83,17 @@ class Objectives:
         )
 
     def _tell_of_age(self, ready: list[SnapshotInfo], now_us: int) -> None:
-        late: dict[str, str] = {}
+        unsaved: dict[Collection, list[SnapshotInfo]] = {}
         for collection in sorted(self._live(), key=lambda each: each.spec.name):
-            spec = collection.spec
-            if spec.storage is StorageKind.MEMORY:
-                continue
             holding = [info for info in ready if _member_of(info, collection) is not None]
-            if any(_holds_all(info, collection) for info in holding) or self._is_archived(holding):
+            saved = any(_holds_all(info, collection) for info in holding)
+            if collection.spec.storage is not StorageKind.MEMORY and not saved:
+                unsaved[collection] = holding
+        archive, late = self._archive() if unsaved else None, dict[str, str]()
+        for collection, holding in unsaved.items():
+            if archive is not None and archive.behind_us <= self._objective_us and _leads_on(archive, holding):
                 continue
+            spec = collection.spec
             newest = next((info for info in holding if info.record.created_us <= now_us), None)
             age_us = now_us - (spec.created_us if newest is None else newest.record.created_us)
             if abs(age_us) > self._objective_us:
@@ -105,11 +109,6 @@ class Objectives:
             hint="holdfast storage snapshot create --incremental, without --incremental where there is no base; then "
             "look why the last one from cron or from a schedule failed: holdfast storage snapshot schedules",
         )
-
-    def _is_archived(self, holding: list[SnapshotInfo]) -> bool:
-        """Whether the archive leads to a recent moment, from one of these or without any."""
-        ages = map(self._archived_within_us, [None, *holding])
-        return any(age is not None and age <= self._objective_us for age in ages)
 
     def _tell_of_verification(self, own: list[SnapshotInfo], ready: list[SnapshotInfo], now_us: int) -> None:
         judged = [info for info in ready if info.record.created_us <= now_us] or ready
@@ -155,6 +154,11 @@ def _holds_all(info: SnapshotInfo, collection: Collection) -> bool:
     """Whether the collection is, point by point, what the snapshot holds of it."""
     member, view = _member_of(info, collection), collection.view
     return member is not None and (member.total_vectors, member.digest) == (view.count, view.digest.hex())
+
+
+def _leads_on(archive: ArchiveReach, holding: list[SnapshotInfo]) -> bool:
+    """Whether the archive leads to its end from one of these, or without any."""
+    return not archive.begins_after or any(archive.leads_from(info.record) for info in holding)
 
 
 def _verified_us(info: SnapshotInfo) -> int:

@@ -33,12 +33,12 @@ def files_of(segments: Iterable[Segment], index: IdIndex) -> list[OpenFiles]:
     return [*(segment.files for segment in segments), *(run.opened for run in index.runs)]
 
 
-def settle(files: Iterable[OpenFiles], settings: MmapSettings) -> None:
-    """Have new files read as the settings say, and in memory where they want that. Blocks.
+def settle(segment: Segment | None, index: IdIndex, settings: MmapSettings) -> None:
+    """Have a new segment, if any, and an index read as the settings say, and in memory where they want that. Blocks.
 
     With checkpoints held off, so that the settings do not change meanwhile. Raises ``Corruption`` and ``OSError``.
     """
-    for each in files:
+    for each in files_of(() if segment is None else (segment,), index):
         if each.settings != settings:
             each.read_as(settings)
             if settings.populate:

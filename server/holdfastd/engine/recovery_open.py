@@ -16,7 +16,7 @@ import msgspec
 
 from ..errors import Corruption
 from ..format.manifest import CollectionEntry, RunEntry
-from ..model import CollectionSpec, Digest, MmapSettings, StorageKind
+from ..model import MMAP_AS_USUAL, CollectionSpec, Digest, MmapSettings, StorageKind
 from ..storage.checks import DamageOf
 from ..storage.files import FileSystem
 from ..storage.id_index import IdIndex, open_index
@@ -32,8 +32,6 @@ from .collection import Collection
 
 STAGED_ENTRY = "staged.json"
 
-_AS_USUAL = MmapSettings()
-
 MmapOf = Callable[[uuid.UUID], MmapSettings]
 """How the segments of a collection are read."""
 
@@ -45,7 +43,7 @@ OpenRestored = Callable[[CollectionSpec, RestoredCollection], Collection]
 
 
 def open_collection(
-    fs: FileSystem, layout: Layout, entry: CollectionEntry, settings: MmapSettings = _AS_USUAL
+    fs: FileSystem, layout: Layout, entry: CollectionEntry, settings: MmapSettings = MMAP_AS_USUAL
 ) -> Collection:
     """A collection as an entry describes it. Opens its segments; no work per row. Raises Corruption."""
     return _collection(
@@ -65,7 +63,7 @@ def staged_opener(fs: FileSystem, layout: Layout, mmap_of: MmapOf) -> OpenRestor
 
 
 def staged_collection(
-    fs: FileSystem, layout: Layout, spec: CollectionSpec, settings: MmapSettings = _AS_USUAL
+    fs: FileSystem, layout: Layout, spec: CollectionSpec, settings: MmapSettings = MMAP_AS_USUAL
 ) -> Collection:
     """A restored collection where it was staged; ``spec`` says since which sequence it is there. Raises Corruption."""
     entry = replace(read_staged_entry(fs, layout, spec), spec=spec, checkpoint_sequence=spec.created_sequence)

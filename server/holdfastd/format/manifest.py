@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from ..model import CatalogOrigin, CollectionSpec, Digest, Mark, MmapSettings, WalSettings
+from ..model import MMAP_AS_USUAL, CatalogOrigin, CollectionSpec, Digest, Mark, MmapSettings, WalSettings
 from .document import decode_document, encode_document
 from .segment import check_component
 
@@ -117,7 +117,7 @@ class Manifest:
     @property
     def mmap_default(self) -> MmapSettings:
         """How segments of collections without settings of their own are read."""
-        return self.mmap_settings or MmapSettings()
+        return self.mmap_settings or MMAP_AS_USUAL
 
     def mmap_of(self, collection_id: uuid.UUID) -> MmapSettings:
         """How a collection's segments are read."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..format.manifest import RunEntry
-from ..model import BoolArray, Int64Array, MmapSettings, Uint64Array
+from ..model import MMAP_AS_USUAL, BoolArray, Int64Array, MmapSettings, Uint64Array
 from .bulk import Pace, unpaced
 from .files import FileSystem, make_dirs
 from .id_merge import Source, sorted_source, write_run
@@ -25,7 +25,6 @@ from .names import Layout
 from .run_names import last_ordinal, name_anew, run_name
 
 FANOUT = 8
-_AS_USUAL = MmapSettings()
 SORT_FROM = 1024
 """From so many queries on, asking in hash order pays for the sort."""
 
@@ -150,7 +149,7 @@ def open_index(
     layout: Layout,
     collection_id: uuid.UUID,
     entries: Sequence[RunEntry],
-    settings: MmapSettings = _AS_USUAL,
+    settings: MmapSettings = MMAP_AS_USUAL,
 ) -> IdIndex:
     """Open the runs that the manifest names, newest first; no work per row. Raises ``Corruption``."""
     return IdIndex([open_run(fs, layout, collection_id, entry, settings) for entry in entries])

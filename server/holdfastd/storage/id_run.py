@@ -19,7 +19,7 @@ from ..errors import Corruption, UnsupportedFormat
 from ..format.manifest import RunEntry
 from ..format.run import FENCE_DTYPE, RunInfo, decode_run_info
 from ..format.segment import RUN_HASH_DTYPE, RUN_ROW_DTYPE
-from ..model import Int64Array, MmapSettings, Uint64Array
+from ..model import MMAP_AS_USUAL, Int64Array, MmapSettings, Uint64Array
 from .bulk import Pace
 from .checks import DamageOf, check_file, file_checksum
 from .column import Column
@@ -28,7 +28,6 @@ from .names import Layout, RunFiles
 from .sealed import ColumnFile, OpenFiles
 
 ROWS_PER_FENCE = 4
-_AS_USUAL = MmapSettings()
 FEW = 40
 """Up to so many queries a binary search costs less than the array operations around the fence."""
 
@@ -46,7 +45,7 @@ class Run:
     """
 
     def __init__(
-        self, fs: FileSystem, files: RunFiles, entry: RunEntry, info: RunInfo, settings: MmapSettings = _AS_USUAL
+        self, fs: FileSystem, files: RunFiles, entry: RunEntry, info: RunInfo, settings: MmapSettings = MMAP_AS_USUAL
     ) -> None:
         self._fs = fs
         self.entry = entry
@@ -120,7 +119,7 @@ class Run:
 
 
 def open_run(
-    fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entry: RunEntry, settings: MmapSettings = _AS_USUAL
+    fs: FileSystem, layout: Layout, collection_id: uuid.UUID, entry: RunEntry, settings: MmapSettings = MMAP_AS_USUAL
 ) -> Run:
     """Open a run that the manifest names; no work per row. Raises ``Corruption`` when it is not whole."""
     files = layout.run_files(collection_id, entry.name)

@@ -21,7 +21,7 @@ from ..format.segment import (
     SegmentInfo,
     decode_segment_info,
 )
-from ..model import BoolArray, Int64Array, MmapSettings, Uint64Array
+from ..model import MMAP_AS_USUAL, BoolArray, Int64Array, MmapSettings, Uint64Array
 from . import names
 from .bulk import Pace, unpaced
 from .checks import DamageOf, check_file
@@ -36,7 +36,6 @@ from .texts import Texts
 from .tombstones import TombstoneTable
 
 PIECE_BYTES = 1 << 20
-_AS_USUAL = MmapSettings()
 
 __all__ = ["Segment", "SegmentColumns", "open_segment", "write_segment"]
 
@@ -55,7 +54,7 @@ class Segment:
         info: SegmentInfo,
         kills: Kills,
         kills_file: str | None,
-        settings: MmapSettings = _AS_USUAL,
+        settings: MmapSettings = MMAP_AS_USUAL,
     ) -> None:
         self._fs = fs
         self._kills = kills
@@ -219,7 +218,7 @@ def open_segment(
     layout: Layout,
     collection_id: uuid.UUID,
     entry: SegmentEntry,
-    settings: MmapSettings = _AS_USUAL,
+    settings: MmapSettings = MMAP_AS_USUAL,
 ) -> Segment:
     """Open a segment that the manifest names: its files, and its kills. No work per row but the kills'.
 
